@@ -1,0 +1,90 @@
+"""The forward passes of one training step.
+
+A step has a dictionary of views (source, target, mixed, …) and up to three
+networks: the student that is trained, its EMA teacher, and a frozen reference.
+Objectives ask `Context` for "network N on view V"; however many of them ask,
+the pass is traced once, and BatchNorm statistics thread through the passes of a
+network in the order in which they are first asked for.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+import zlib
+
+import flax
+import jax
+
+from jax_uda.outputs import Outputs
+
+
+@flax.struct.dataclass
+class View:
+  """One version of the batch that losses look at.
+
+  Attributes:
+    image: [B, H, W, 3] float32, standardised with the encoder's mean and std.
+    label: [B, H, W] int32 train ids, 255 = ignore.
+    weight: [B, H, W] float32 weight of each pixel's loss.
+  """
+
+  image: jax.Array
+  label: jax.Array
+  weight: jax.Array
+
+
+def named_key(key: jax.Array, name: str) -> jax.Array:
+  """The key of one consumer of randomness; adding a consumer shifts no other's draws."""
+  return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+class Passes:
+  """Forward passes of one network, one per view, with its BatchNorm statistics threaded through.
+
+  `apply(variables, image, name)` returns `(Outputs, new batch statistics)`.
+  """
+
+  def __init__(self, apply: Callable[..., tuple[Outputs, Any]], variables: Mapping[str, Any]):
+    """Takes the network as a function and its variables; nothing runs yet."""
+    self._apply = apply
+    self._outputs: dict[str, Outputs] = {}
+    self.variables = dict(variables)
+
+  def __call__(self, name: str, image: jax.Array) -> Outputs:
+    """The outputs for the view `name`; runs the network at its first call only."""
+    if name not in self._outputs:
+      self._outputs[name], batch_stats = self._apply(self.variables, image, name)
+      if batch_stats:
+        self.variables["batch_stats"] = batch_stats
+    return self._outputs[name]
+
+
+class Context:
+  """What an objective may look at: the views, the step number and the networks' outputs."""
+
+  def __init__(
+    self,
+    *,
+    views: Mapping[str, View],
+    step: jax.Array,
+    key: jax.Array,
+    student: Passes,
+    teacher: Passes,
+    reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
+  ):
+    """Made by the train step, inside the function that is differentiated."""
+    self.views, self.step, self.key = views, step, key
+    self._student, self._teacher, self._reference = student, teacher, reference
+
+  def student(self, view: str) -> Outputs:
+    """The student on `view`, in training mode; carries gradients."""
+    return self._student(view, self.views[view].image)
+
+  def teacher(self, view: str) -> Outputs:
+    """The teacher on `view`: no dropout, batch statistics in BatchNorm, no gradient."""
+    return jax.lax.stop_gradient(self._teacher(view, self.views[view].image))
+
+  def reference(self, view: str) -> tuple[jax.Array, ...]:
+    """Encoder maps of the frozen initial network on `view`, in evaluation mode, no gradient."""
+    if self._reference is None:
+      raise ValueError("this method keeps no reference network: set Method.uses_reference")
+    return jax.lax.stop_gradient(self._reference(self.views[view].image))

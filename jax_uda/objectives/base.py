@@ -1,0 +1,48 @@
+"""Terms of the training loss as `(init, apply)` pairs, and `chain`, which adds them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda.context import Context, named_key
+
+
+class Result(NamedTuple):
+  """What one evaluation of an objective gives.
+
+  Attributes:
+    loss: float32 scalar.
+    state: The objective's next state, of the same structure as the one it was given.
+    metrics: Scalars for the log.
+  """
+
+  loss: jax.Array
+  state: Any
+  metrics: dict[str, jax.Array]
+
+
+class Objective(NamedTuple):
+  """One term of the training loss, with its explicit state (prototypes, banks; `()` if none)."""
+
+  init: Callable[[jax.Array], Any]
+  apply: Callable[[Any, Context], Result]
+
+
+def chain(**terms: Objective) -> Objective:
+  """The sum of named terms, evaluated in the order given; state and metrics are theirs, by name."""
+
+  def init(key: jax.Array) -> dict[str, Any]:
+    return {name: term.init(named_key(key, name)) for name, term in terms.items()}
+
+  def apply(state: dict[str, Any], ctx: Context) -> Result:
+    results = {name: term.apply(state[name], ctx) for name, term in terms.items()}
+    metrics = {}
+    for name, result in results.items():
+      metrics[f"loss/{name}"] = result.loss
+      metrics |= {f"{name}/{key}": value for key, value in result.metrics.items()}
+    loss = sum((result.loss for result in results.values()), jnp.float32(0))
+    return Result(loss, {name: result.state for name, result in results.items()}, metrics)
+
+  return Objective(init, apply)

@@ -1,0 +1,27 @@
+"""Eight simulated devices and a compilation cache, both set before JAX is imported."""
+
+import os
+import pathlib
+import tempfile
+
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+CACHE = pathlib.Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", tempfile.gettempdir()))
+jax.config.update("jax_compilation_cache_dir", str(CACHE / "jax_uda_test_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="session")
+def camvid_dir() -> pathlib.Path:
+  """The CamVid photographs (research licence, not in this repository); skips without them."""
+  default = pathlib.Path(__file__).parents[2] / "shared" / "camvid"
+  folder = pathlib.Path(os.environ.get("JAX_UDA_CAMVID", default))
+  if not (folder / "train").is_dir():
+    pytest.skip(f"no CamVid photographs in {folder}; set JAX_UDA_CAMVID to their folder")
+  return folder

@@ -1,0 +1,139 @@
+"""Numbers computed by the reference implementations, as pytest parameters.
+
+`JAX_UDA_GOLDEN` names another folder of the same schema; the default is
+`tests/golden`. A file `<method>/<name>.npz` belongs to the longest kind that
+its name starts with.
+"""
+
+import dataclasses
+import functools
+import gzip
+import json
+import os
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(os.environ.get("JAX_UDA_GOLDEN", pathlib.Path(__file__).parent / "golden"))
+
+# Kind -> the test module that checks it.
+CLAIMED: dict[str, str] = {
+  "base/adamw": "test_optimizer.py",
+  "base/classmix": "augment/test_classmix.py",
+  "base/crop_accept": "data/test_crop.py",
+  "base/dacs_steps": "test_train_step.py",
+  "base/daformer_head": "models/test_daformer_head.py",
+  "base/ema": "test_ema.py",
+  "base/feature_distance": "losses/test_feature_distance.py",
+  "base/image_rescale": "data/test_rescale.py",
+  "base/label_maps": "data/test_label_spaces.py",
+  "base/lr_schedule": "test_optimizer.py",
+  "base/miou": "test_metrics.py",
+  "base/mit_tiny": "models/test_mit.py",
+  "base/mit_tiny_eps": "models/test_mit.py",
+  "base/param_groups": "test_optimizer.py",
+  "base/pseudo_label": "augment/test_pseudo_label.py",
+  "base/rcs": "data/test_rare_class.py",
+  "base/resize": "test_resize.py",
+  "base/slide_inference": "test_sliding.py",
+  "base/strong_aug": "augment/test_color.py",
+  "base/weighted_ce": "losses/test_cross_entropy.py",
+}
+
+# Kinds whose code is still to be written. This list only shrinks.
+NOT_YET: tuple[str, ...] = (
+  "base/deeplab",
+  "base/dino",
+  "base/dlv2_head",
+  "base/hrda",
+  "base/lr_schedule_vfm",
+  "base/mic",
+  "base/names",
+  "cluda/",
+  "confeti/",
+  "rccr/",
+  "sepico/",
+  "spcl/",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One golden file; arrays are attributes or items, sub-cases `c0_…` come from `parts`."""
+
+  name: str
+  arrays: dict[str, np.ndarray]
+
+  def __getitem__(self, key: str) -> np.ndarray:
+    """Returns the array stored under `key`."""
+    return self.arrays[key]
+
+  def __getattr__(self, key: str) -> np.ndarray:
+    """Returns the array stored under `key`."""
+    try:
+      return self.arrays[key]
+    except KeyError:
+      raise AttributeError(f"{self.name} holds no array {key!r}") from None
+
+  def __contains__(self, key: str) -> bool:
+    """Whether the file holds `key`."""
+    return key in self.arrays
+
+  def group(self, prefix: str) -> dict[str, np.ndarray]:
+    """All arrays whose name starts with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
+
+  def parts(self, letter: str = "c") -> list["Case"]:
+    """The sub-cases `<letter>0_…`, `<letter>1_…`; arrays without a number belong to all."""
+    numbered = re.compile(rf"{letter}(\d+)_(.*)", re.DOTALL)
+    common, parts = {}, {}
+    for key, value in self.arrays.items():
+      match = numbered.fullmatch(key)
+      if match:
+        parts.setdefault(int(match[1]), {})[match[2]] = value
+      else:
+        common[key] = value
+    return [Case(f"{self.name}#{letter}{i}", {**common, **parts[i]}) for i in sorted(parts)]
+
+
+@functools.cache
+def load(path: pathlib.Path) -> Case | dict:
+  """Reads one golden file: `.npz` as a Case, `.json.gz` as plain data."""
+  if path.suffix == ".gz":
+    return json.loads(gzip.decompress(path.read_bytes()))
+  with np.load(path) as arrays:
+    return Case(name_of(path), dict(arrays))
+
+
+def name_of(path: pathlib.Path) -> str:
+  """`<method>/<file name without endings>`."""
+  return f"{path.parent.name}/{path.name.split('.')[0]}"
+
+
+def files() -> list[pathlib.Path]:
+  """Every golden file below ROOT."""
+  return sorted([*ROOT.glob("*/*.npz"), *ROOT.glob("*/*.json.gz")])
+
+
+def kind_of(name: str) -> str | None:
+  """The longest known kind that `name` starts with, or None."""
+  kinds = [kind for kind in (*CLAIMED, *NOT_YET) if name.startswith(kind)]
+  return max(kinds, key=len, default=None)
+
+
+def golden(kind: str) -> list:
+  """Pytest parameters of all files of `kind`; the ids are `golden[<method>/<file>]`."""
+  assert kind in CLAIMED, f"add {kind!r} to CLAIMED"
+  paths = [path for path in files() if kind_of(name_of(path)) == kind]
+  return [pytest.param(load(path), id=f"golden[{name_of(path)}]") for path in paths]
+
+
+def assert_close(actual, expected, rtol: float, atol: float = 0.0) -> None:
+  """|actual - expected| <= rtol * max|expected| + atol, as the golden README defines it."""
+  actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+  assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+  bound = rtol * np.max(np.abs(expected), initial=0.0) + atol
+  error = np.max(np.abs(actual - expected), initial=0.0)
+  assert error <= bound, f"largest error {error:.3g} exceeds {bound:.3g}"
