@@ -1,0 +1,123 @@
+"""Checkpoints of the whole train state, through orbax.
+
+A checkpoint appears under its step number only when it is complete, so a run
+killed while saving continues from the one before. Nothing of the input pipeline
+is saved: its position is the step.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+
+class CheckpointError(ValueError):
+  """A checkpoint that cannot be written or read; the message says what to do."""
+
+
+def _first_line(error: BaseException) -> str:
+  """The gist of a library's error, which may run over pages."""
+  text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+  return text if len(text) <= 300 else text[:300] + "…"
+
+
+class Checkpoints:
+  """The checkpoints of one run, in `folder`. Use as a context manager: leaving waits for writes."""
+
+  def __init__(self, folder: str | pathlib.Path, keep: int = 2):
+    """Keeps the newest `keep` checkpoints."""
+    self.folder = pathlib.Path(folder).absolute()
+    self._manager = ocp.CheckpointManager(
+      self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+    )
+
+  def __enter__(self) -> "Checkpoints":
+    """Returns itself."""
+    return self
+
+  def __exit__(self, exc_type, exc, traceback) -> None:
+    """Waits for writes in flight; an error of theirs does not hide the one under way."""
+    try:
+      self.wait()
+    except CheckpointError:
+      if exc_type is None:
+        raise
+    finally:
+      try:
+        self._manager.close()
+      except Exception:  # close() raises the failed write again, which wait() has reported
+        if exc_type is None:
+          raise
+
+  def steps(self) -> list[int]:
+    """The steps of the complete checkpoints, ascending."""
+    return sorted(self._manager.all_steps(read=True))
+
+  def latest_step(self) -> int | None:
+    """The newest complete checkpoint, or None."""
+    steps = self.steps()
+    return steps[-1] if steps else None
+
+  def save(self, state: Any) -> None:
+    """Starts writing `state` under its own step number.
+
+    Raises:
+      CheckpointError: This or the previous write failed, e.g. the disk is full.
+    """
+    step = int(state.step)
+    try:
+      saved = self._manager.save(step, args=ocp.args.StandardSave(state))
+    except Exception as error:  # orbax and its storage raise many types for a failed write
+      raise self._write_error(step, error) from error
+    if not saved and step not in self.steps():
+      raise CheckpointError(f"no checkpoint of step {step} in {self.folder}: a newer one is there.")
+
+  def wait(self) -> None:
+    """Waits until everything is on disk.
+
+    Raises:
+      CheckpointError: A write failed, e.g. the disk is full.
+    """
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      raise self._write_error(None, error) from error
+
+  def _write_error(self, step: int | None, error: Exception) -> CheckpointError:
+    what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+    kept = ", ".join(map(str, self.steps())) or "none"
+    return CheckpointError(
+      f"could not write {what} to {self.folder}: {_first_line(error)} Complete checkpoints: {kept}. "
+      "Free some disk space and run the same command again; it continues from the newest one."
+    )
+
+  def restore(self, template: Any, step: int | None = None) -> Any:
+    """Reads the checkpoint of `step` (default: newest) into the structure of `template`.
+
+    Args:
+      template: A state, or `jax.ShapeDtypeStruct`s with shardings, of what is expected.
+      step: Which checkpoint.
+
+    Raises:
+      CheckpointError: There is none, it is damaged, or it holds another structure.
+    """
+    step = self.latest_step() if step is None else step
+    if step is None:
+      raise CheckpointError(f"no checkpoint in {self.folder}.")
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
+    )
+    try:
+      return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+    except Exception as error:
+      others = [other for other in self.steps() if other != step]
+      advice = (
+        f"delete the folder {self.folder / str(step)} to continue from step {others[-1]}"
+        if others
+        else "start again with a new --workdir"
+      )
+      raise CheckpointError(
+        f"the checkpoint of step {step} in {self.folder} cannot be read: it is damaged or belongs to "
+        f"another model ({_first_line(error)}). If damaged, {advice}."
+      ) from error

@@ -1,0 +1,49 @@
+"""Data parallelism: one jitted program over a mesh whose `data` axis splits the batch.
+
+Programs are written for the global batch. With the batch sharded and the state
+replicated, statistics, prototypes and losses are those of the global batch by
+construction and XLA places the collectives. (`jax.pmap` is the older spelling
+of this and is not needed.)
+"""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def data_mesh(num_devices: int | None = None) -> Mesh:
+  """A mesh of all devices (or the first `num_devices`) with the one axis `data`."""
+  devices = jax.devices()[:num_devices]
+  # The default axis type is Explicit, which rejects operands of mixed sharding.
+  return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The same value on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def split_batch(mesh: Mesh) -> NamedSharding:
+  """Axis 0 split over the devices."""
+  return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, field: str = "batch_size") -> None:
+  """Raises ValueError if the devices cannot share `batch_size` images evenly."""
+  if batch_size < 1 or batch_size % mesh.size:
+    raise ValueError(
+      f"config.{field} = {batch_size} cannot be split over {mesh.size} devices; "
+      f"use a multiple of {mesh.size}."
+    )
+
+
+def put_batch(mesh: Mesh, batch: Any) -> Any:
+  """This process's rows of a batch, as arrays of the global batch."""
+  sharding = split_batch(mesh)
+  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def must_wait(mesh: Mesh) -> bool:
+  """Whether steps must not be queued: several CPU devices in a process can deadlock on that."""
+  return mesh.size > 1 and jax.default_backend() == "cpu"

@@ -1,0 +1,78 @@
+"""Everything that survives a training step, and how a run starts."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_uda.context import named_key
+from jax_uda.methods.base import Method
+from jax_uda.models.segmentor import Segmentor
+
+
+@flax.struct.dataclass
+class TrainState:
+  """The whole state of a run; what is not in here does not exist after a restart.
+
+  Attributes:
+    step: int32 scalar, number of completed steps.
+    student: Variables of the trained network: `params` and, if it has BatchNorm, `batch_stats`.
+    teacher: Variables of its moving average; `batch_stats` are the teacher's own.
+    reference: Encoder variables of the frozen initial network, or None.
+    opt_state: State of the optimizer.
+    objective: State of the method's objectives (prototypes, banks, …).
+    key: Root of all randomness; the draws of step t come from `fold_in(key, t)`.
+  """
+
+  step: jax.Array
+  student: dict[str, Any]
+  teacher: dict[str, Any]
+  reference: dict[str, Any] | None
+  opt_state: Any
+  objective: Any
+  key: jax.Array
+
+
+def encoder_variables(variables: dict[str, Any]) -> dict[str, Any]:
+  """The encoder's part of a segmentor's variables."""
+  return {name: {"encoder": tree["encoder"]} for name, tree in variables.items() if "encoder" in tree}
+
+
+def from_variables(
+  variables: dict[str, Any],
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  key: jax.Array,
+) -> TrainState:
+  """The state before step 0, with `variables` as student, teacher and reference.
+
+  They are equal *copies*: the step donates its state, and a buffer can be donated once.
+  """
+  copy = lambda tree: jax.tree.map(jnp.copy, tree)
+  return TrainState(
+    step=jnp.int32(0),
+    student=variables,
+    teacher=copy(variables),
+    reference=copy(encoder_variables(variables)) if method.uses_reference else None,
+    opt_state=optimizer.init(variables["params"]),
+    objective=method.objective.init(named_key(key, "objective")),
+    key=key,
+  )
+
+
+def create(
+  model: Segmentor,
+  method: Method,
+  optimizer: optax.GradientTransformation,
+  *,
+  image_size: tuple[int, int],
+  seed: int,
+) -> TrainState:
+  """A randomly initialised state; `image_size` is any (height, width) the model accepts."""
+  key = jax.random.key(seed)
+  variables = model.init(
+    named_key(key, "model"), jnp.zeros((1, *image_size, 3)), train=False, use_running_average=True
+  )
+  return from_variables(dict(variables), method, optimizer, key)
