@@ -1,0 +1,4 @@
+"""Networks: encoders, decoders, heads, and their assembly by name."""
+
+from jax_uda.models.catalog import build as build
+from jax_uda.models.segmentor import Segmentor as Segmentor

@@ -1,0 +1,56 @@
+"""Networks by name. A new encoder or decoder is one file and one line of a table here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jax_uda import options
+from jax_uda.models.compact import CompactEncoder
+from jax_uda.models.light_decoder import LightDecoder
+from jax_uda.models.segmentor import Segmentor
+
+# Called with the options and the compute dtype.
+ENCODERS = {
+  "compact": CompactEncoder,
+}
+
+# Called with the number of classes, the options and the compute dtype.
+DECODERS = {
+  "light": LightDecoder,
+}
+
+
+def build(
+  *,
+  encoder: str,
+  decoder: str,
+  num_classes: int,
+  heads: Mapping[str, nn.Module] | None = None,
+  encoder_options: Mapping[str, Any] | None = None,
+  decoder_options: Mapping[str, Any] | None = None,
+  dtype: Any = jnp.float32,
+) -> Segmentor:
+  """A segmentor from names.
+
+  Args:
+    encoder: A key of `ENCODERS`.
+    decoder: A key of `DECODERS`.
+    num_classes: Channels of the logits.
+    heads: Further heads by name, see `Segmentor`.
+    encoder_options: Keyword arguments of the encoder, to depart from its defaults.
+    decoder_options: Keyword arguments of the decoder.
+    dtype: Compute dtype; parameters, BatchNorm statistics and logits stay float32.
+
+  Raises:
+    ValueError: a name is unknown.
+    TypeError: an option is unknown.
+  """
+  make_encoder = options.lookup(ENCODERS, encoder, "model.encoder")
+  make_decoder = options.lookup(DECODERS, decoder, "model.decoder")
+  return Segmentor(
+    encoder=make_encoder(**(encoder_options or {}), dtype=dtype),
+    decoder=make_decoder(num_classes=num_classes, **(decoder_options or {}), dtype=dtype),
+    heads=dict(heads or {}),
+  )

@@ -1,0 +1,111 @@
+"""A small residual encoder that trains from scratch on one CPU.
+
+Ordinary 3x3 convolutions only (depthwise ones are slow on a CPU) with GroupNorm, so that a
+batch mixed from two domains needs no common statistics. Strides 2, 4 and 8; the last stage is
+dilated (1, 2, 4), which lets every pixel see about 200 pixels around it, and a global-context
+branch adds the scene as a whole. The last norm of each residual branch starts at zero: the
+network begins shallow and can take a large learning rate.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax_uda.models import imagenet
+from jax_uda.models.norm import GroupNorm
+
+STRIDE = 8
+
+
+def conv(features: int, *, stride: int = 1, dilation: int = 1, dtype: Any, name: str) -> nn.Conv:
+  """A 3x3 convolution without bias, padded symmetrically by its dilation."""
+  return nn.Conv(
+    features,
+    (3, 3),
+    strides=stride,
+    padding=((dilation, dilation),) * 2,
+    kernel_dilation=dilation,
+    use_bias=False,
+    kernel_init=nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal"),
+    dtype=dtype,
+    name=name,
+  )
+
+
+class ResidualBlock(nn.Module):
+  """Two 3x3 convolutions around a shortcut, which is projected where the shape changes."""
+
+  features: int
+  stride: int = 1
+  dilation: int = 1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B, H, W, D] to [B, H / stride, W / stride, features]."""
+    options = {"dilation": self.dilation, "dtype": self.dtype}
+    y = conv(self.features, stride=self.stride, name="conv1", **options)(x)
+    y = nn.relu(GroupNorm(dtype=self.dtype, name="norm1")(y))
+    y = conv(self.features, name="conv2", **options)(y)
+    y = GroupNorm(scale_init=nn.initializers.zeros, dtype=self.dtype, name="norm2")(y)
+    if self.stride > 1 or x.shape[-1] != self.features:
+      if self.stride > 1:
+        x = nn.avg_pool(x, (self.stride,) * 2, (self.stride,) * 2)
+      x = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="shortcut")(x)
+    return nn.relu(x + y)
+
+
+class CompactEncoder(nn.Module):
+  """The encoder; its maps have strides 2, 4 and 8.
+
+  Attributes:
+    widths: Channels of the three maps.
+    depths: Residual blocks of the second and the third stage (the first stage has one).
+    dtype: Compute dtype; parameters are float32.
+  """
+
+  image_mean = imagenet.MEAN
+  image_std = imagenet.STD
+
+  widths: tuple[int, int, int] = (32, 64, 128)
+  depths: tuple[int, int] = (2, 3)
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, image: jax.Array, *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The maps of image [B,H,W,3], fine to coarse; ValueError unless 8 divides H and W."""
+    del train, use_running_average  # no dropout, no BatchNorm
+    height, width = image.shape[1:3]
+    if height % STRIDE or width % STRIDE:
+      raise ValueError(
+        f"image size {height}x{width}: the compact encoder needs sides that are multiples of "
+        f"{STRIDE}; crop, or pad with the mean colour"
+      )
+    fine, middle, coarse = self.widths
+    x = conv(fine, stride=2, dtype=self.dtype, name="stem")(image.astype(self.dtype))
+    x = nn.relu(GroupNorm(dtype=self.dtype, name="stem_norm")(x))
+    maps = [ResidualBlock(fine, dtype=self.dtype, name="stage1_0")(x)]
+    for stage, features in ((2, middle), (3, coarse)):
+      x = maps[-1]
+      for i in range(self.depths[stage - 2]):
+        x = ResidualBlock(
+          features,
+          stride=2 if i == 0 else 1,
+          dilation=2**i if stage == 3 else 1,
+          dtype=self.dtype,
+          name=f"stage{stage}_{i}",
+        )(x)
+      maps.append(x)
+    maps[-1] = x + self._context(x)
+    return tuple(maps)
+
+  def _context(self, x: jax.Array) -> jax.Array:
+    """What the mean over all pixels says about every pixel, [B, 1, 1, D]; zero at the start."""
+    scene = jnp.mean(x, (1, 2), keepdims=True)
+    scene = nn.relu(nn.Dense(x.shape[-1], dtype=self.dtype, name="context1")(scene))
+    zeros = nn.initializers.zeros
+    return nn.Dense(x.shape[-1], kernel_init=zeros, dtype=self.dtype, name="context2")(scene)

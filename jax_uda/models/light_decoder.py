@@ -1,0 +1,53 @@
+"""A top-down decoder for networks that have to be cheap: one 3x3 convolution per level."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax_uda import resize
+from jax_uda.models.norm import GroupNorm
+
+
+class LightDecoder(nn.Module):
+  """Adds each finer map to the enlarged coarser one and smooths the sum (a feature pyramid).
+
+  Attributes:
+    num_classes: Channels of the logits.
+    width: Channels of every level, and of `fused`.
+    dtype: Compute dtype; parameters and logits are float32.
+  """
+
+  num_classes: int
+  width: int = 48
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Maps fine to coarse -> (logits [B,h,w,C], fused [B,h,w,width]) at the finest stride."""
+    del train, use_running_average  # no dropout, no BatchNorm
+    *finer, coarsest = features
+    x = self._lateral(len(finer), coarsest)
+    for level in reversed(range(len(finer))):
+      x = resize.bilinear(x, finer[level].shape[1:3]) + self._lateral(level, finer[level])
+      x = nn.Conv(
+        self.width,
+        (3, 3),
+        padding=((1, 1), (1, 1)),
+        use_bias=False,
+        kernel_init=nn.initializers.he_normal(),
+        dtype=self.dtype,
+        name=f"smooth{level}",
+      )(x)
+      x = nn.relu(GroupNorm(dtype=self.dtype, name=f"norm{level}")(x))
+    # Small, so that the first predictions are near uniform whatever the width.
+    init = nn.initializers.normal(0.01)
+    logits = nn.Dense(self.num_classes, kernel_init=init, name="classifier")(x)
+    return logits, x
+
+  def _lateral(self, level: int, feature: jax.Array) -> jax.Array:
+    return nn.Dense(self.width, dtype=self.dtype, name=f"lateral{level}")(feature)

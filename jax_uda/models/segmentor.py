@@ -1,0 +1,53 @@
+"""Encoder, decoder and named heads put together."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax_uda.outputs import Outputs
+
+
+class Segmentor(nn.Module):
+  """A segmentation network whose extra heads are addressed by name.
+
+  Every part is called with `train` (dropout and drop path, rng stream `dropout`) and
+  `use_running_average` (BatchNorm); they are independent, because the EMA teacher runs without
+  dropout on batch statistics.
+
+  Attributes:
+    encoder: `image [B,H,W,3] -> (features,)`, a tuple of maps [B, h_i, w_i, D_i], fine to coarse.
+      Its class states `image_mean` and `image_std`.
+    decoder: `features -> (logits [B,h,w,C], fused [B,h,w,D])`.
+    heads: By name, `(features, fused) -> array`; the results are `Outputs.heads`.
+  """
+
+  encoder: nn.Module
+  decoder: nn.Module
+  heads: Mapping[str, nn.Module] = dataclasses.field(default_factory=dict)
+
+  def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Outputs:
+    """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`."""
+    mode = {"train": train, "use_running_average": use_running_average}
+    features = self.encoder(image, **mode)
+    logits, fused = self.decoder(features, **mode)
+    heads = {name: head(features, fused, **mode) for name, head in self.heads.items()}
+    return Outputs(logits.astype(jnp.float32), features, fused, heads)
+
+  def encode(
+    self, image: jax.Array, *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, ...]:
+    """The encoder's maps alone: `model.apply(variables, image, ..., method="encode")`."""
+    return self.encoder(image, train=train, use_running_average=use_running_average)
+
+  @property
+  def image_mean(self) -> tuple[float, float, float]:
+    """Mean colour the encoder expects to be subtracted, RGB in 0–255."""
+    return self.encoder.image_mean
+
+  @property
+  def image_std(self) -> tuple[float, float, float]:
+    """Standard deviation the encoder expects to be divided by, RGB in 0–255."""
+    return self.encoder.image_std
