@@ -1,5 +1,6 @@
 """Networks by name. A new encoder or decoder is one file and one line of a table here."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,17 +8,21 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jax_uda import options
+from jax_uda.models import mit
 from jax_uda.models.compact import CompactEncoder
+from jax_uda.models.daformer_head import DAFormerHead
 from jax_uda.models.light_decoder import LightDecoder
 from jax_uda.models.segmentor import Segmentor
 
 # Called with the options and the compute dtype.
 ENCODERS = {
   "compact": CompactEncoder,
+  **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.VARIANTS.items()},
 }
 
 # Called with the number of classes, the options and the compute dtype.
 DECODERS = {
+  "daformer": DAFormerHead,
   "light": LightDecoder,
 }
 

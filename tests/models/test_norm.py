@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_uda.models import norm
 
@@ -50,6 +51,20 @@ def test_batch_norm_uses_batch_statistics_without_keeping_them_where_they_are_im
   np.testing.assert_array_equal(
     norm.BatchNorm().apply(variables, X, use_running_average=False), kept
   )
+
+
+def test_batch_statistics_over_eight_devices_are_those_of_the_whole_batch():
+  x = jnp.asarray(np.random.default_rng(1).normal(size=(8, 2, 2, 8)), jnp.float32)
+  variables = {"params": PARAMS, "batch_stats": STATS}
+  run = jax.jit(
+    lambda x: norm.BatchNorm().apply(
+      variables, x, use_running_average=False, mutable=["batch_stats"]
+    )
+  )
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  sharded = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+  for one, eight in zip(jax.tree.leaves(run(x)), jax.tree.leaves(run(sharded)), strict=True):
+    np.testing.assert_allclose(one, eight, rtol=1e-5, atol=1e-6)
 
 
 def test_batch_norm_with_running_statistics_is_an_affine_map():

@@ -1,0 +1,193 @@
+"""Mix Transformer (MiT), the hierarchical encoder of SegFormer (Xie et al., 2021).
+
+Four stages of overlapping patch embedding, blocks of spatially reduced attention and a
+feed-forward net with a depthwise convolution, and a closing norm. Module names follow the
+official checkpoints (`block1_0` here is `block1.0` there). Goldens: `base/mit_tiny`,
+`base/mit_tiny_eps`.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_uda.models import imagenet
+from jax_uda.models.depthwise import DepthwiseConv
+
+# PyTorch's `trunc_normal_` cuts at +-2, which is 100 standard deviations here: a plain normal.
+LINEAR_INIT = nn.initializers.normal(0.02)
+# Variance 2 / (k * k * out).
+CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+BLOCK_EPS = 1e-6  # block and stage norms
+CONV_EPS = 1e-5  # norms behind the patch-embedding and the reducing convolution
+
+
+def _norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
+  # The fast variance E[x^2] - E[x]^2 loses digits where the official eps matters.
+  return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
+
+
+def _linear(features: int, dtype: Any, name: str) -> nn.Dense:
+  return nn.Dense(features, kernel_init=LINEAR_INIT, dtype=dtype, name=name)
+
+
+class PatchEmbed(nn.Module):
+  """A strided convolution with overlapping windows, then a norm: [B, ceil(H/s), ceil(W/s), dim]."""
+
+  dim: int
+  kernel_size: int
+  stride: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Embeds x [B, H, W, D]."""
+    x = nn.Conv(
+      self.dim,
+      (self.kernel_size,) * 2,
+      strides=self.stride,
+      padding=((self.kernel_size // 2,) * 2,) * 2,
+      kernel_init=CONV_INIT,
+      dtype=self.dtype,
+      name="proj",
+    )(x)
+    return _norm(CONV_EPS, self.dtype, "norm")(x)
+
+
+class Attention(nn.Module):
+  """Multi-head attention whose keys and values come from a map reduced `sr_ratio` times."""
+
+  num_heads: int
+  sr_ratio: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Attends over the pixels of x [B, H, W, D]."""
+    batch, height, width, dim = x.shape
+    reduced = x
+    if self.sr_ratio > 1:
+      ratio = (self.sr_ratio,) * 2
+      # VALID: rows and columns that do not fill a window are dropped.
+      reduce = nn.Conv(
+        dim, ratio, ratio, padding="VALID", kernel_init=CONV_INIT, dtype=self.dtype, name="sr"
+      )
+      reduced = _norm(CONV_EPS, self.dtype, "norm")(reduce(x))
+    keys_and_values = _linear(2 * dim, self.dtype, "kv")(reduced)
+    split = lambda t: t.reshape(batch, -1, self.num_heads, dim // self.num_heads)
+    y = jax.nn.dot_product_attention(  # scaled by head_dim ** -0.5
+      split(_linear(dim, self.dtype, "q")(x)),
+      split(keys_and_values[..., :dim]),
+      split(keys_and_values[..., dim:]),
+    )
+    return _linear(dim, self.dtype, "proj")(y.reshape(batch, height, width, dim))
+
+
+class MixFFN(nn.Module):
+  """Linear, depthwise 3x3 convolution, GELU, linear."""
+
+  hidden: int
+  depthwise: str = "auto"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B, H, W, D] to the same shape."""
+    dim = x.shape[-1]
+    x = _linear(self.hidden, self.dtype, "fc1")(x)
+    x = DepthwiseConv(
+      method=self.depthwise,
+      kernel_init=nn.initializers.normal(math.sqrt(2 / 9)),  # groups divided out
+      dtype=self.dtype,
+      name="dwconv",
+    )(x)
+    return _linear(dim, self.dtype, "fc2")(nn.gelu(x, approximate=False))
+
+
+class Block(nn.Module):
+  """Attention and feed-forward net, each behind a norm and with its own drop-path draw."""
+
+  num_heads: int
+  sr_ratio: int
+  mlp_ratio: int
+  drop_path: float
+  depthwise: str = "auto"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    """[B, H, W, D] to the same shape."""
+    # One draw per sample: stochastic depth.
+    drop = lambda y: nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not train)(
+      y
+    )
+    attention = Attention(self.num_heads, self.sr_ratio, dtype=self.dtype, name="attn")
+    x = x + drop(attention(_norm(BLOCK_EPS, self.dtype, "norm1")(x)))
+    mlp = MixFFN(self.mlp_ratio * x.shape[-1], self.depthwise, dtype=self.dtype, name="mlp")
+    return x + drop(mlp(_norm(BLOCK_EPS, self.dtype, "norm2")(x)))
+
+
+class MixTransformer(nn.Module):
+  """The encoder; its four maps have strides 4, 8, 16 and 32 (sizes rounded up).
+
+  Attributes:
+    embed_dims: Channels of each stage.
+    num_heads: Attention heads of each stage.
+    depths: Blocks of each stage.
+    sr_ratios: Reduction of keys and values in each stage.
+    mlp_ratio: Hidden over outer channels in the feed-forward nets.
+    drop_path: Rate of the last block; it grows linearly from 0 at the first.
+    depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters are float32.
+  """
+
+  image_mean = imagenet.MEAN
+  image_std = imagenet.STD
+
+  embed_dims: tuple[int, int, int, int] = (32, 64, 160, 256)
+  num_heads: tuple[int, int, int, int] = (1, 2, 5, 8)
+  depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+  sr_ratios: tuple[int, int, int, int] = (8, 4, 2, 1)
+  mlp_ratio: int = 4
+  drop_path: float = 0.1
+  depthwise: str = "auto"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, image: jax.Array, *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, ...]:
+    """The maps of image [B,H,W,3], fine to coarse, each behind its stage norm."""
+    del use_running_average  # no BatchNorm
+    rates = iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
+    x, maps = image.astype(self.dtype), []
+    for i, dim in enumerate(self.embed_dims):
+      kernel_size, stride = (7, 4) if i == 0 else (3, 2)
+      x = PatchEmbed(dim, kernel_size, stride, dtype=self.dtype, name=f"patch_embed{i + 1}")(x)
+      for j in range(self.depths[i]):
+        x = Block(
+          num_heads=self.num_heads[i],
+          sr_ratio=self.sr_ratios[i],
+          mlp_ratio=self.mlp_ratio,
+          drop_path=next(rates),
+          depthwise=self.depthwise,
+          dtype=self.dtype,
+          name=f"block{i + 1}_{j}",
+        )(x, train=train)
+      x = _norm(BLOCK_EPS, self.dtype, f"norm{i + 1}")(x)
+      maps.append(x)
+    return tuple(maps)
+
+
+WIDE = (64, 128, 320, 512)
+VARIANTS = {
+  "mit_b0": {},
+  "mit_b1": {"embed_dims": WIDE},
+  "mit_b2": {"embed_dims": WIDE, "depths": (3, 4, 6, 3)},
+  "mit_b3": {"embed_dims": WIDE, "depths": (3, 4, 18, 3)},
+  "mit_b4": {"embed_dims": WIDE, "depths": (3, 8, 27, 3)},
+  "mit_b5": {"embed_dims": WIDE, "depths": (3, 6, 40, 3)},
+}

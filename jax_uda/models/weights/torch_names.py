@@ -1,0 +1,84 @@
+"""Our parameters under the names and in the layout of the released PyTorch checkpoints.
+
+Module names follow the reference closely enough that a name is a rewriting of our path:
+`params/encoder/block1_0/mlp/dwconv/kernel` is `backbone.block1.0.mlp.dwconv.dwconv.weight`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax
+import numpy as np
+
+LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+# Applied in this order to the dotted path without its collection.
+REWRITES = (
+  (r"^encoder\.", "backbone."),
+  (r"^decoder\.", "decode_head."),
+  (r"_(\d+)(?=\.)", r".\1"),  # members of a list
+  (r"(\bembed_layers\.\d+)", r"\1.proj"),
+  (r"\bmlp\.dwconv\b", "mlp.dwconv.dwconv"),
+)
+COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm; nothing here uses it
+
+
+def torch_name(path: Sequence[str]) -> str:
+  """The reference's name of the variable at `path` (collection, modules…, leaf)."""
+  _, *modules, leaf = path
+  name = ".".join([*modules, LEAVES.get(leaf, leaf)])
+  for pattern, replacement in REWRITES:
+    name = re.sub(pattern, replacement, name)
+  return name
+
+
+def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """All variables by reference name, in PyTorch's layout."""
+  flat = flax.traverse_util.flatten_dict(variables)
+  return {torch_name(path): _to_torch_layout(np.asarray(value)) for path, value in flat.items()}
+
+
+def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
+  """`variables` with every value taken from `tensors`, which are named and laid out as in PyTorch.
+
+  Args:
+    tensors: By reference name; BatchNorm's batch counters are ignored.
+    variables: Arrays or `jax.ShapeDtypeStruct`s of the structure to fill, e.g. from
+      `jax.eval_shape(model.init, …)`.
+
+  Returns:
+    A new tree of float32 arrays.
+
+  Raises:
+    ValueError: lists by name what is missing, unexpected or of the wrong shape.
+  """
+  flat = flax.traverse_util.flatten_dict(variables)
+  paths = {torch_name(path): path for path in flat}
+  tensors = {name: t for name, t in tensors.items() if not name.endswith(COUNTER)}
+  filled, misshapen = {}, []
+  for name in paths.keys() & tensors.keys():
+    value, path = _from_torch_layout(np.asarray(tensors[name], np.float32)), paths[name]
+    filled[path] = value
+    if value.shape != flat[path].shape:
+      expected = flat[path].shape
+      misshapen.append(f"{name} {value.shape} for {expected}")
+  problems = {
+    "missing": sorted(paths.keys() - tensors.keys()),
+    "unexpected": sorted(tensors.keys() - paths.keys()),
+    "of the wrong shape (in our layout)": sorted(misshapen),
+  }
+  if any(problems.values()):
+    lines = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
+    raise ValueError("the weights do not fit the network\n" + "\n".join(lines))
+  return flax.traverse_util.unflatten_dict(filled)
+
+
+def _from_torch_layout(value: np.ndarray) -> np.ndarray:
+  """Convolutions (O, I, kh, kw) to (kh, kw, I, O), linear maps (O, I) to (I, O)."""
+  axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(value.ndim)
+  return value if axes is None else value.transpose(axes)
+
+
+def _to_torch_layout(value: np.ndarray) -> np.ndarray:
+  axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim)
+  return value if axes is None else value.transpose(axes)
