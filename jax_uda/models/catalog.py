@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import flax
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -57,5 +58,5 @@ def build(
   return Segmentor(
     encoder=make_encoder(**(encoder_options or {}), dtype=dtype),
     decoder=make_decoder(num_classes=num_classes, **(decoder_options or {}), dtype=dtype),
-    heads=dict(heads or {}),
+    heads=flax.core.FrozenDict(heads or {}),
   )

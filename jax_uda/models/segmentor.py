@@ -1,8 +1,8 @@
 """Encoder, decoder and named heads put together."""
 
-import dataclasses
 from collections.abc import Mapping
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Segmentor(nn.Module):
 
   encoder: nn.Module
   decoder: nn.Module
-  heads: Mapping[str, nn.Module] = dataclasses.field(default_factory=dict)
+  heads: Mapping[str, nn.Module] = flax.core.FrozenDict()  # hashable, as modules are
 
   def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Outputs:
     """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`."""

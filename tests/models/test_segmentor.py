@@ -102,6 +102,13 @@ def test_the_compact_network_has_about_a_million_parameters():
   assert 0.8e6 < sum(leaf.size for leaf in jax.tree.leaves(variables)) < 1.1e6
 
 
+def test_equal_recipes_give_equal_networks_so_that_jit_can_key_on_them():
+  make = lambda: models.build(
+    encoder="compact", decoder="light", num_classes=5, heads={"projection": Projection()}
+  )
+  assert make() == make() and hash(make()) == hash(make())
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_one():
   with pytest.raises(ValueError, match="config.model.encoder.*Did you mean 'compact'"):
     models.build(encoder="compakt", decoder="light", num_classes=5)
