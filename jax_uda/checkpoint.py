@@ -16,10 +16,10 @@ class CheckpointError(ValueError):
   """A checkpoint that cannot be written or read; the message says what to do."""
 
 
-def _first_line(error: BaseException) -> str:
-  """The gist of a library's error, which may run over pages."""
-  text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-  return text if len(text) <= 300 else text[:300] + "…"
+def _gist(error: BaseException) -> str:
+  """The end of a library's error message, which may run over pages and nest many causes."""
+  line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+  return line if len(line) <= 200 else line.rsplit(": ", 1)[-1][:200]
 
 
 class Checkpoints:
@@ -52,7 +52,7 @@ class Checkpoints:
 
   def steps(self) -> list[int]:
     """The steps of the complete checkpoints, ascending."""
-    return sorted(self._manager.all_steps(read=True))
+    return sorted(ocp.utils.checkpoint_steps(self.folder))
 
   def latest_step(self) -> int | None:
     """The newest complete checkpoint, or None."""
@@ -88,7 +88,7 @@ class Checkpoints:
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
     kept = ", ".join(map(str, self.steps())) or "none"
     return CheckpointError(
-      f"could not write {what} to {self.folder}: {_first_line(error)} Complete checkpoints: {kept}. "
+      f"could not write {what} to {self.folder}: {_gist(error)}. Complete checkpoints: {kept}. "
       "Free some disk space and run the same command again; it continues from the newest one."
     )
 
@@ -119,5 +119,5 @@ class Checkpoints:
       )
       raise CheckpointError(
         f"the checkpoint of step {step} in {self.folder} cannot be read: it is damaged or belongs to "
-        f"another model ({_first_line(error)}). If damaged, {advice}."
+        f"another model ({_gist(error)}). If damaged, {advice}."
       ) from error

@@ -7,9 +7,9 @@ the pass is traced once, and BatchNorm statistics thread through the passes of a
 network in the order in which they are first asked for.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
-import zlib
 
 import flax
 import jax

@@ -8,8 +8,8 @@ for AdamW (decoupled decay); for SGD the decay is added to the gradient before
 the momentum, as PyTorch does. Everything is a chain of optax transformations.
 """
 
-from collections.abc import Sequence
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax

@@ -37,7 +37,9 @@ class TrainState:
 
 def encoder_variables(variables: dict[str, Any]) -> dict[str, Any]:
   """The encoder's part of a segmentor's variables."""
-  return {name: {"encoder": tree["encoder"]} for name, tree in variables.items() if "encoder" in tree}
+  return {
+    name: {"encoder": tree["encoder"]} for name, tree in variables.items() if "encoder" in tree
+  }
 
 
 def from_variables(

@@ -1,8 +1,8 @@
 import golden_cases
-from golden_cases import assert_close, golden
 import jax
 import jax.numpy as jnp
 import pytest
+from golden_cases import assert_close, golden
 
 from jax_uda import ema
 

@@ -1,10 +1,10 @@
 import golden_cases
-from golden_cases import assert_close, golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from golden_cases import assert_close, golden
 
 from jax_uda import optimizer
 

@@ -1,0 +1,77 @@
+"""The command line: flags, one-sentence errors, and which function a mode runs."""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "Recipe: a file of configs/, with its arguments after a colon, e.g. configs/demo.py:seed=1. "
+  "Single fields are set with --config.<field>=<value>, e.g. --config.num_steps=500.",
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run: checkpoints, logs, results, pictures. Made if missing."
+)
+_MODE = flags.DEFINE_enum(
+  "mode",
+  "train",
+  ["train", "eval"],
+  "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again.",
+)
+_CACHE = flags.DEFINE_string(
+  "compilation_cache",
+  "~/.cache/jax_uda/xla",
+  "Folder where compiled programs are kept between runs; empty: compile anew each time.",
+)
+
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
+
+
+def _set_up_jax() -> None:
+  import jax  # not before the flags are known to be right: a typo should not cost a second
+
+  if _CACHE.value:
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _require(name: str, value: object, example: str) -> None:
+  if not value:
+    raise app.UsageError(f"--{name} is missing, e.g. --{name}={example}")
+
+
+def _main(argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f"unknown argument {argv[1]!r}")
+  _require("config", _CONFIG.value, "configs/demo.py")
+  _require("workdir", _WORKDIR.value, "runs/demo")
+  logging.set_verbosity(logging.WARNING)  # our own progress lines go to stdout
+  _set_up_jax()
+  from jax_uda import recipe
+
+  run_mode = {"train": recipe.train, "eval": recipe.evaluate}[_MODE.value]
+  try:
+    run_mode(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+  except (ValueError, OSError, ImportError) as error:
+    if _TRACEBACK.value:
+      raise
+    raise SystemExit(f"error: {error}") from None
+  except KeyboardInterrupt:
+    raise SystemExit("interrupted; the same command continues from the last checkpoint") from None
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  try:
+    return app.parse_flags_with_usage(argv)
+  except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    # A recipe is Python: what it or one of its fields raises is not a flags.Error.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    raise SystemExit(f"error: {text}") from None
+
+
+def run() -> None:
+  """Runs the command line; a mistake of the user's ends in one sentence, not in a traceback."""
+  app.run(_main, flags_parser=_parse_flags)

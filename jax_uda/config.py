@@ -1,0 +1,175 @@
+"""The fields of a run, their defaults, and checks that need no data.
+
+A recipe (a file in `configs/`) starts from `default()` and says what differs.
+The groups `model`, `method`, `optimizer`, `schedule` and the entries of `data`
+become keyword arguments of one function each, so a misspelt key is an error.
+"""
+
+import inspect
+from typing import Any
+
+import ml_collections
+
+from jax_uda import options
+
+ConfigDict = ml_collections.ConfigDict
+
+
+def default() -> ConfigDict:
+  """DAFormer's training settings; data, model and method are left to the recipe."""
+  config = ConfigDict()
+  config.seed = 0
+  config.num_steps = 40_000  # length of the learning-rate schedule
+  config.stop_step = 0  # stop earlier than num_steps; 0 = do not
+  config.batch_size = 2  # images of the source and as many of the target, over all devices
+  config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and losses stay float32
+
+  # Start from another run: its folder, absolute or relative to the parent of the workdir.
+  # init_carry "weights": student and teacher start from its student, at step 0.
+  # init_carry "run": step, student, teacher and optimizer continue; only the objectives' state is new.
+  config.init_from = ""
+  config.init_carry = "weights"
+
+  config.data = ConfigDict()
+  config.data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept
+  config.data.source = ConfigDict()
+  config.data.target = ConfigDict()
+  config.data.crop_size = (512, 512)  # (height, width) in pixels
+  config.data.flip = True
+  config.data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
+  config.data.rare_class = ConfigDict()  # keyword arguments of RareClassSampling; empty = uniform
+  config.data.num_threads = 2
+  config.data.cache_mbytes = 1024  # decoded images kept in memory, for each data set
+
+  config.model = ConfigDict({"encoder": "mit_b5", "decoder": "daformer"})
+  config.method = ConfigDict({"name": "daformer"})
+  config.ema_decay = 0.999
+  config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 0.01})
+  # Of several groups that match a parameter's path the first counts.
+  config.optimizer.groups = (
+    {"pattern": "^(decoder|heads)", "learning_rate": 10.0},
+    {"pattern": "norm", "weight_decay": 0.0},
+  )
+  config.schedule = ConfigDict({"learning_rate": 6e-5, "warmup_steps": 1500, "power": 1.0})
+
+  config.log_every_steps = 50
+  config.checkpoint = ConfigDict({"every_steps": 4000, "keep": 2})
+  config.eval = ConfigDict()
+  config.eval.every_steps = 4000  # besides the end
+  config.eval.batch_size = 1
+  config.eval.window = ()  # (height, width) of the sliding window; empty = whole image
+  config.eval.stride = ()
+  config.panel_images = 4  # rows of panels.png
+
+  # A recipe of several runs: names in order; stage.<name> replaces fields of this config.
+  config.stages = ()
+  config.stage = ConfigDict()
+  config.compare = ()  # the stages whose results the final table shows side by side
+  return config
+
+
+# What may change between a run and its continuation, since it does not touch the parameters.
+FREE_FIELDS = (
+  "log_every_steps",
+  "checkpoint",
+  "eval",
+  "panel_images",
+  "stop_step",
+  "compare",
+  "data.dir",
+  "data.num_threads",
+  "data.cache_mbytes",
+)
+
+
+def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
+  """Reads the `key=value,flag` after a recipe's colon; `flag` alone means True.
+
+  Args:
+    arg: What follows the colon in `--config=file.py:arg`.
+    **defaults: The known names with their default values, whose types the given values take.
+
+  Raises:
+    ValueError: For an unknown name or a value of the wrong type.
+  """
+  parsed = dict(defaults)
+  for item in filter(None, (part.strip() for part in (arg or "").split(","))):
+    name, equals, text = item.partition("=")
+    kind = type(options.lookup(defaults, name, "<argument>"))
+    try:
+      if kind is bool:
+        parsed[name] = {"": True, "1": True, "true": True, "0": False, "false": False}[text.lower()]
+      else:
+        parsed[name] = kind(text)
+    except (KeyError, ValueError):
+      raise ValueError(
+        f"{name}={text!r} in the config's argument is not a {kind.__name__}."
+      ) from None
+    if not equals and kind is not bool:
+      raise ValueError(f"{name} in the config's argument needs a value: {name}=….")
+  return ConfigDict(parsed)
+
+
+def stage_config(config: ConfigDict, name: str) -> ConfigDict:
+  """The config of one stage of a recipe: `config.stage.<name>` replaces fields of `config`."""
+  overrides = options.lookup(config.stage, name, "stages")
+  result = config.copy_and_resolve_references()
+  result.unlock()
+  result.stages, result.stage, result.compare = (), ConfigDict(), ()
+  for field, value in overrides.items():
+    if field not in result:
+      raise ValueError(f"config.stage.{name}.{field} replaces no field of the config.")
+    result[field] = value
+  return result.lock()
+
+
+def call(function: Any, field: str, *args: Any, **kwargs: Any) -> Any:
+  """Calls `function` with a config group as keyword arguments.
+
+  Raises:
+    ValueError: A key of the group `config.<field>` is not an argument of the function.
+  """
+  known = {
+    name: None
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.kind == inspect.Parameter.KEYWORD_ONLY
+  }
+  takes_any = any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+  for key in kwargs:
+    if not takes_any:
+      options.lookup(known, key, f"{field}.<key>")
+  return function(*args, **kwargs)
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+  if not isinstance(value, dict):
+    return {prefix: value}
+  return {
+    name: leaf
+    for key, item in value.items()
+    for name, leaf in _flatten(item, f"{prefix}.{key}" if prefix else key).items()
+  }
+
+
+def to_plain(config: ConfigDict) -> dict[str, Any]:
+  """Nested dicts, lists and scalars, as JSON would give them back."""
+
+  def plain(value):
+    if isinstance(value, dict | ConfigDict):
+      return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+  return plain(config)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+  """`field: old there, new here` of every field that decides the parameters and differs."""
+  old, new = _flatten(old), _flatten(new)
+  fields = sorted(
+    field
+    for field in old.keys() | new.keys()
+    if old.get(field) != new.get(field)
+    and not any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
+  )
+  show = lambda values, field: repr(values[field]) if field in values else "nothing"
+  return [f"config.{field}: {show(old, field)} there, {show(new, field)} here" for field in fields]

@@ -1,0 +1,107 @@
+"""From a config to the objects of a run."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jax_uda import config as config_lib
+from jax_uda import evaluate, methods, models, optimizer, state, train_step
+from jax_uda import mesh as mesh_lib
+from jax_uda.data import datasets
+from jax_uda.methods.base import Method, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """The parts of one run, built once from its config."""
+
+  config: config_lib.ConfigDict
+  mesh: Mesh
+  domains: datasets.Domains
+  task: Task
+  model: models.Segmentor
+  method: Method
+  schedule: optax.Schedule
+  optimizer: optax.GradientTransformation
+
+  @functools.cached_property
+  def train_step(self):
+    """The jitted step; it donates the state."""
+    replicated = mesh_lib.replicated(self.mesh)
+    step = train_step.make_train_step(
+      self.model, self.method, self.optimizer, ema_decay=self.config.ema_decay
+    )
+    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
+
+  def initial_state(self) -> state.TrainState:
+    """The state before step 0, on the devices."""
+    create = lambda: state.create(
+      self.model,
+      self.method,
+      self.optimizer,
+      image_size=tuple(self.config.data.crop_size),
+      seed=self.config.seed,
+    )
+    initial = jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))()
+    optimizer.check_groups(initial.student["params"], _groups(self.config))
+    return initial
+
+  def predictor(self) -> evaluate.Predict:
+    """The function that evaluation and pictures use."""
+    return evaluate.make_predict(
+      self.model,
+      self.task,
+      self.mesh,
+      window=tuple(self.config.eval.window),
+      stride=tuple(self.config.eval.stride),
+    )
+
+
+def _groups(config: config_lib.ConfigDict) -> tuple[optimizer.Group, ...]:
+  return tuple(
+    config_lib.call(optimizer.Group, "optimizer.groups", **group)
+    for group in config.optimizer.groups
+  )
+
+
+def build(config: config_lib.ConfigDict) -> Experiment:
+  """Builds everything a run needs; prepares data sets that are not there yet.
+
+  Raises:
+    ValueError: A field of the config is unknown or does not fit the others; named in the message.
+  """
+  mesh = mesh_lib.data_mesh()
+  mesh_lib.check_batch_size(config.batch_size, mesh)
+  data_dir = pathlib.Path(config.data.dir).expanduser()
+  domains = datasets.load_domains(config.data, data_dir)
+  label_space = domains.label_space
+  model = models.build(
+    num_classes=label_space.num_classes,
+    dtype=jnp.dtype(config.compute_dtype),
+    **config.model,
+  )
+  task = Task(
+    num_classes=label_space.num_classes,
+    image_mean=model.image_mean,
+    image_std=model.image_std,
+    class_frequency=domains.class_frequency,
+  )
+  schedule = config_lib.call(
+    optimizer.warmup_poly, "schedule", num_steps=config.num_steps, **config.schedule
+  )
+  settings = config.optimizer.to_dict() | {"groups": _groups(config)}
+  return Experiment(
+    config=config,
+    mesh=mesh,
+    domains=domains,
+    task=task,
+    model=model,
+    method=methods.build(task, **config.method),
+    schedule=schedule,
+    optimizer=config_lib.call(optimizer.build, "optimizer", schedule, **settings),
+  )

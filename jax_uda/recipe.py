@@ -1,0 +1,45 @@
+"""A config as the command line gives it: one run, or several stages in order."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from jax_uda import config as config_lib
+from jax_uda import train as train_lib
+from jax_uda.report import table
+
+
+def _run(
+  config: config_lib.ConfigDict,
+  workdir: pathlib.Path,
+  function: Callable[[config_lib.ConfigDict, pathlib.Path], dict[str, Any]],
+) -> dict[str, dict[str, Any]]:
+  """Applies `function` to each stage in its own folder below `workdir`; results by stage."""
+  if not config.stages:
+    return {workdir.name: function(config, workdir)}
+  stages = {name: config_lib.stage_config(config, name) for name in config.stages}
+  found = {}
+  for number, (name, stage) in enumerate(stages.items(), 1):
+    print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
+    found[name] = function(stage, workdir / name)
+  return found
+
+
+def _compare(config: config_lib.ConfigDict, found: dict[str, dict[str, Any]]) -> None:
+  for domain in ("target", "source"):
+    columns = {
+      f"{name} {network}": found[name][domain][network]["iou"]
+      for name in (config.compare or list(found)[-1:])
+      for network in ("student", "teacher")
+    }
+    table.show(columns, title=f"IoU on {domain} validation images, %")
+
+
+def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Runs or continues the recipe and prints its results side by side."""
+  _compare(config, _run(config, workdir, train_lib.train))
+
+
+def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Evaluates the newest checkpoints of the recipe again and prints the results."""
+  _compare(config, _run(config, workdir, train_lib.evaluate))

@@ -1,0 +1,70 @@
+"""What a run writes about itself before it starts: config, versions, parameter table."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+from typing import Any
+
+import jax
+from clu import parameter_overview
+
+from jax_uda import config as config_lib
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
+
+
+def write_atomically(path: pathlib.Path, text: str) -> None:
+  """Writes a text file that is either complete or not there."""
+  temporary = path.with_name(path.name + ".tmp")
+  temporary.write_text(text)
+  os.replace(temporary, path)
+
+
+def versions() -> dict[str, Any]:
+  """Versions of Python and of the packages that decide numbers, and the devices."""
+
+  def version(package: str) -> str:
+    try:
+      return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      return "not installed"
+
+  return {
+    "python": sys.version.split()[0],
+    "platform": platform.platform(),
+    **{package: version(package) for package in PACKAGES},
+    "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+  }
+
+
+def check_and_write_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Writes the resolved config to `workdir`, or checks it against the one that is there.
+
+  Raises:
+    ValueError: The folder holds a run of another config; the differing fields are listed.
+  """
+  path = workdir / "config.json"
+  plain = json.loads(json.dumps(config_lib.to_plain(config)))
+  if path.exists():
+    different = config_lib.differences(json.loads(path.read_text()), plain)
+    if different:
+      raise ValueError(
+        f"{workdir} holds a run with another config: {'; '.join(different)}. "
+        "Use a new --workdir, or the config of that run to continue it."
+      )
+  write_atomically(path, json.dumps(plain, indent=2))
+
+
+def write(workdir: pathlib.Path, params: Any) -> None:
+  """Writes versions and the parameter table."""
+  write_atomically(workdir / "versions.json", json.dumps(versions(), indent=2))
+  table = parameter_overview.get_parameter_overview(params, include_stats="global")
+  write_atomically(workdir / "parameters.txt", table + "\n")
+
+
+def num_parameters(params: Any) -> int:
+  """Number of scalars in a parameter tree."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))

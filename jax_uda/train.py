@@ -1,0 +1,144 @@
+"""One run: start or continue, train, evaluate."""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from jax_uda import checkpoint, experiment, record, results
+from jax_uda import config as config_lib
+from jax_uda import mesh as mesh_lib
+from jax_uda.data import pipeline
+from jax_uda.report.writer import MetricWriter
+from jax_uda.state import TrainState
+from jax_uda.step_log import StepLog
+
+say = lambda text: print(text, flush=True)
+
+
+def last_step(config: config_lib.ConfigDict) -> int:
+  """The number of steps after which a run ends."""
+  return config.stop_step or config.num_steps
+
+
+def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
+  """The checkpoints of the run in `workdir`."""
+  return checkpoint.Checkpoints(workdir / "checkpoints", keep)
+
+
+def _start(
+  exp: experiment.Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
+) -> TrainState:
+  """This run's newest checkpoint, or the start that the config asks for."""
+  state = exp.initial_state()
+  if checkpoints.latest_step() is not None:
+    return checkpoints.restore(state)
+  if not exp.config.init_from:
+    return state
+  folder = workdir.parent / exp.config.init_from
+  if not (folder / "checkpoints").is_dir():
+    raise ValueError(
+      f"config.init_from = {exp.config.init_from!r}: no checkpoints in {folder}; run it first."
+    )
+  with open_checkpoints(folder) as others:
+    return exp.carry_over(state, others, exp.config.init_carry)
+
+
+def _compile(exp: experiment.Experiment, state: TrainState, batch: Any) -> Callable:
+  """Compiles the step ahead of time and says what it needs."""
+  start = time.perf_counter()
+  step = exp.train_step.lower(state, batch).compile()
+  seconds = time.perf_counter() - start
+  memory = step.memory_analysis()
+  mib = lambda size: f"{size / 2**20:.0f} MiB"
+  say(
+    f"step compiled in {seconds:.1f} s; each device needs {mib(memory.argument_size_in_bytes)} for "
+    f"state and batch and {mib(memory.temp_size_in_bytes)} for temporaries"
+  )
+  return step
+
+
+def _loop(
+  exp: experiment.Experiment,
+  state: TrainState,
+  batches: Iterator[Any],
+  log: StepLog,
+  checkpoints: checkpoint.Checkpoints,
+  evaluate: Callable[[TrainState], None],
+) -> TrainState:
+  """Trains to the last step, with logging, evaluation and checkpoints on the way."""
+  config, end = exp.config, last_step(exp.config)
+  wait = mesh_lib.must_wait(exp.mesh)
+  train_step = None
+  for step in range(int(state.step), end):
+    with log.waiting_for_data():
+      batch = mesh_lib.put_batch(exp.mesh, next(batches))
+    if train_step is None:
+      train_step = _compile(exp, state, batch)
+      log.start()
+    state, metrics = train_step(state, batch)
+    if wait:
+      jax.block_until_ready(metrics)
+    log.add(metrics)
+    done = step + 1
+    due = lambda every, done=done: every and (done % every == 0 or done == end)
+    if due(config.log_every_steps):
+      log.flush()
+    if due(config.checkpoint.every_steps):
+      log.flush()  # a state with a non-finite loss behind it is not saved
+      checkpoints.save(state)
+    if done < end and due(config.eval.every_steps):
+      with log.paused():
+        evaluate(state)
+  return state
+
+
+def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """Runs `config` in `workdir` from where it stands to its end, and evaluates it.
+
+  Args:
+    config: Of one stage.
+    workdir: Folder of the run; the same call again continues it.
+
+  Returns:
+    The results that are also in `results.json`.
+
+  Raises:
+    ValueError: The config does not fit itself, the data, or the run in `workdir`.
+    FloatingPointError: A loss is not finite.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  record.check_and_write_config(config, workdir)
+  exp = experiment.build(config)
+  say(exp.summary())
+  with (
+    open_checkpoints(workdir, config.checkpoint.keep) as checkpoints,
+    MetricWriter(workdir, resume_step=checkpoints.latest_step() or 0) as writer,
+  ):
+    state = _start(exp, checkpoints, workdir)
+    record.write(workdir, state.student["params"])
+    first, end = int(state.step), last_step(config)
+    if first < end:
+      say(f"training from step {first} to {end} in {workdir}")
+    log = StepLog(exp.schedule, writer, first, end, images_per_step=2 * config.batch_size)
+    evaluate = lambda state: results.quick(exp, state, writer)
+    batches = pipeline.iterate(exp.training_batches(), first, num_threads=config.data.num_threads)
+    try:
+      state = _loop(exp, state, batches, log, checkpoints, evaluate)
+    finally:
+      batches.close()
+    checkpoints.wait()
+    return results.write(exp, state, workdir)
+
+
+def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """Evaluates the newest checkpoint in `workdir` again; arguments and result as in `train`."""
+  if not (workdir / "checkpoints").is_dir():
+    raise ValueError(f"no checkpoints in {workdir}: train there first, or correct --workdir.")
+  record.check_and_write_config(config, workdir)
+  exp = experiment.build(config)
+  with open_checkpoints(workdir) as checkpoints:
+    state = checkpoints.restore(exp.initial_state())
+  return results.write(exp, state, workdir)
