@@ -1,0 +1,53 @@
+"""Pseudo-labels of the teacher and their confidence weight."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda import resize
+
+
+class PseudoLabel(NamedTuple):
+  """What the teacher says of a batch.
+
+  Attributes:
+    label: [B,H,W] int32, the most probable class; the lowest index on ties.
+    weight: [B,H,W] float32, `confident_fraction` everywhere but at margins and invalid pixels.
+    confident_fraction: Scalar in [0, 1], share of the *batch's* pixels whose largest probability
+      reaches the threshold.
+  """
+
+  label: jax.Array
+  weight: jax.Array
+  confident_fraction: jax.Array
+
+
+def pseudo_label(
+  logits: jax.Array,
+  size: tuple[int, int],
+  *,
+  threshold: float,
+  ignore_top: int = 0,
+  ignore_bottom: int = 0,
+  valid: jax.Array | None = None,
+) -> PseudoLabel:
+  """Labels and weights from the teacher's logits (DAFormer's code; its paper counts per image).
+
+  Args:
+    logits: [B,h,w,C], resized bilinearly to `size`.
+    size: (height, width) of the image.
+    threshold: A pixel is confident if its largest probability is at least this.
+    ignore_top: Rows at the top whose weight is 0; they count in `confident_fraction` all the same.
+    ignore_bottom: Rows at the bottom, likewise.
+    valid: [B,H,W], nonzero = use the pixel; or None.
+  """
+  logits = resize.bilinear(logits.astype(jnp.float32), size)
+  probability = 1 / jnp.sum(jnp.exp(logits - jnp.max(logits, -1, keepdims=True)), -1)  # of argmax
+  confident = jnp.mean(probability >= threshold, dtype=jnp.float32)
+  row = jnp.arange(size[0])[:, None]
+  used = (row >= ignore_top) & (row < size[0] - ignore_bottom)
+  weight = jnp.where(used, confident, 0.0) * jnp.ones(logits.shape[:-1], jnp.float32)
+  if valid is not None:
+    weight = jnp.where(valid != 0, weight, 0.0)
+  return PseudoLabel(jnp.argmax(logits, -1).astype(jnp.int32), weight, confident)

@@ -1,0 +1,63 @@
+"""The strong augmentation of mixed and masked images: colour jitter, then blur.
+
+Whether to jitter and whether to blur is drawn once a step for the whole batch (DAFormer's code; the
+paper says per image).
+"""
+
+from collections.abc import Sequence
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from jax_uda.augment import blur, color
+
+JITTER_GATE = 0.2
+BLUR_GATE = 0.5
+MIN_SIGMA = 0.15
+
+
+@flax.struct.dataclass
+class StrongDraws:
+  """Random numbers of one strong augmentation.
+
+  Attributes:
+    jitter_gate: Scalar in [0, 1); the batch is jittered if it exceeds `JITTER_GATE`.
+    blur_gate: Likewise for the blur and `BLUR_GATE`.
+    color: Factors and orders of the jitter.
+    sigma: [B] float32 standard deviations of the blur, in pixels.
+  """
+
+  jitter_gate: jax.Array
+  blur_gate: jax.Array
+  color: color.ColorDraws
+  sigma: jax.Array
+
+
+def draw(key: jax.Array, batch_size: int, *, strength: float = 0.2) -> StrongDraws:
+  """Draws for one batch; `strength` bounds the change of brightness, contrast, saturation and hue."""
+  jitter_key, blur_key, color_key, sigma_key = jax.random.split(key, 4)
+  return StrongDraws(
+    jitter_gate=jax.random.uniform(jitter_key),
+    blur_gate=jax.random.uniform(blur_key),
+    color=color.draw(color_key, batch_size, strength),
+    sigma=jax.random.uniform(sigma_key, (batch_size,), minval=MIN_SIGMA, maxval=blur.MAX_SIGMA),
+  )
+
+
+def augment(
+  image: jax.Array, draws: StrongDraws, *, mean: Sequence[float], std: Sequence[float]
+) -> jax.Array:
+  """Augments image [B,H,W,3] standardised with `mean` and `std` (RGB in 0..255)."""
+  mean, std = jnp.array(mean) / 255, jnp.array(std) / 255
+
+  def jitter(image):
+    return (color.jitter(image * std + mean, draws.color) - mean) / std
+
+  image = jax.lax.cond(draws.jitter_gate > JITTER_GATE, jitter, lambda image: image, image)
+  return jax.lax.cond(
+    draws.blur_gate > BLUR_GATE,
+    lambda image: blur.gaussian_blur(image, draws.sigma),
+    lambda image: image,
+    image,
+  )

@@ -1,0 +1,35 @@
+import golden_cases
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import golden
+
+from jax_uda.augment import pseudo_label
+
+
+@pytest.mark.parametrize("case", golden("base/pseudo_label"))
+def test_matches_reference(case: golden_cases.Case):
+  for part in case.parts():
+    found = pseudo_label.pseudo_label(
+      jnp.asarray(part.logits),
+      part.label.shape[1:],
+      threshold=float(part.threshold),
+      ignore_top=int(part.ignore_top),
+      ignore_bottom=int(part.ignore_bottom),
+      valid=part.valid_mask if "valid_mask" in part else None,
+    )
+    np.testing.assert_array_equal(found.label, part.label)
+    np.testing.assert_allclose(found.confident_fraction, part.q, atol=1e-6)
+    np.testing.assert_allclose(found.weight, part.weight, atol=1e-6)
+
+
+def test_a_tie_takes_the_lowest_class():
+  found = pseudo_label.pseudo_label(jnp.zeros((1, 2, 2, 4)), (2, 2), threshold=0.25)
+  assert (found.label == 0).all() and (found.weight == 1).all()
+
+
+def test_the_fraction_is_of_the_whole_batch_margins_included():
+  logits = jnp.zeros((2, 4, 4, 3)).at[0, :, :, 1].set(50.0)
+  found = pseudo_label.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, ignore_bottom=2)
+  assert found.confident_fraction == 0.5
+  assert (found.weight[:, 1] == 0.5).all() and found.weight.sum() == 0.5 * 2 * 4

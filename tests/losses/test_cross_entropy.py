@@ -1,0 +1,68 @@
+import golden_cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import assert_close, golden
+
+from jax_uda import losses, resize
+
+
+@pytest.mark.parametrize("case", golden("base/weighted_ce"))
+def test_matches_reference(case: golden_cases.Case):
+  for part in case.parts():
+    weight = jnp.asarray(part.weight) if "weight" in part else None
+
+    def loss(logits, label=jnp.asarray(part.label), weight=weight):
+      logits = resize.bilinear(logits, label.shape[1:])
+      return losses.weighted_cross_entropy(logits, label, weight)
+
+    value, grad = jax.jit(jax.value_and_grad(loss))(part.logits)
+    assert_close(value, part.loss, 1e-5)
+    assert_close(grad, part.grad, 1e-5)
+
+
+LOGITS = jax.random.normal(jax.random.key(0), (6, 4))
+LABELS = jnp.array([0, 3, 255, 1, 1, 2])
+WEIGHTS = jnp.array([1.0, 0.5, 2.0, 0.0, 1.0, 0.3])
+
+
+def test_without_valid_pixels_value_and_gradient_are_exactly_zero():
+  loss = lambda x: losses.weighted_cross_entropy(x, jnp.full(6, 255))
+  value, grad = jax.value_and_grad(loss)(LOGITS)
+  assert value == 0 and not grad.any()
+
+
+def test_ignored_pixels_count_in_the_denominator_only():
+  keep = jnp.array([0, 1, 3, 4, 5])
+  whole = losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS)
+  part = losses.weighted_cross_entropy(LOGITS[keep], LABELS[keep], WEIGHTS[keep])
+  np.testing.assert_allclose(whole * 6, part * 5, rtol=1e-6)
+  changed = losses.weighted_cross_entropy(LOGITS.at[2].set(1e4), LABELS, WEIGHTS)
+  assert changed == whole
+
+
+def test_class_weights_act_as_weights_by_label():
+  table = jnp.array([1.0, 2.0, 0.5, 3.0])
+  weights = jnp.where(LABELS < 4, table[jnp.minimum(LABELS, 3)], 7.0) * WEIGHTS
+  np.testing.assert_allclose(
+    losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS, class_weights=table),
+    losses.weighted_cross_entropy(LOGITS, LABELS, weights),
+    rtol=1e-6,
+  )
+
+
+def test_permuting_pixels_changes_nothing_and_bfloat16_gives_float32():
+  order = jnp.array([3, 0, 5, 1, 4, 2])
+  loss = losses.weighted_cross_entropy
+  np.testing.assert_allclose(
+    loss(LOGITS[order], LABELS[order], WEIGHTS[order]), loss(LOGITS, LABELS, WEIGHTS), rtol=1e-6
+  )
+  low = loss(LOGITS.astype(jnp.bfloat16), LABELS, WEIGHTS)
+  assert low.dtype == jnp.float32
+  np.testing.assert_allclose(low, loss(LOGITS, LABELS, WEIGHTS), rtol=2e-2)
+
+
+def test_a_wrong_shape_is_an_error_that_names_the_argument():
+  with pytest.raises(ValueError, match=r"weights has shape \(5,\)"):
+    losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS[:5])

@@ -1,0 +1,48 @@
+import golden_cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import assert_close, golden
+
+from jax_uda import losses
+
+
+@pytest.mark.parametrize("case", golden("base/feature_distance"))
+def test_matches_reference(case: golden_cases.Case):
+  for part in case.parts():
+    options = dict(num_classes=int(part.num_classes), min_ratio=float(part.min_ratio))
+    down = losses.downscale_label(jnp.asarray(part.label), int(part.scale_factor), **options)
+    np.testing.assert_array_equal(down, part.label_down)
+    np.testing.assert_array_equal(np.isin(down, part.thing_classes), part["mask"].astype(bool))
+
+    def loss(features, part=part, options=options):
+      distance = losses.feature_distance(
+        features, part.feat_imnet, part.label, thing_classes=part.thing_classes.tolist(), **options
+      )
+      return float(part["lambda"]) * distance
+
+    value, grad = jax.jit(jax.value_and_grad(loss))(part.feat)
+    assert_close(value, part.loss_expected, 1e-5)
+    assert_close(grad, part.grad, 1e-5)
+
+
+def test_equal_features_give_no_gradient_instead_of_nan():
+  features = jax.random.normal(jax.random.key(0), (1, 2, 2, 3))
+  loss = lambda x: losses.feature_distance(
+    x, features, jnp.zeros((1, 4, 4), jnp.int32), thing_classes=(0,), num_classes=2
+  )
+  value, grad = jax.value_and_grad(loss)(features)
+  assert value == 0 and not grad.any()
+
+
+def test_the_reference_is_a_constant():
+  features = jnp.ones((1, 2, 2, 3))
+  label = jnp.zeros((1, 4, 4), jnp.int32)
+  loss = lambda r: losses.feature_distance(features, r, label, thing_classes=(0,), num_classes=2)
+  assert not jax.grad(loss)(jnp.zeros_like(features)).any()
+
+
+def test_a_cell_that_does_not_tile_the_label_is_an_error():
+  with pytest.raises(ValueError, match="factor = 3 does not divide"):
+    losses.downscale_label(jnp.zeros((1, 8, 8), jnp.int32), 3, 2, 0.75)
