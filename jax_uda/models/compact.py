@@ -2,7 +2,7 @@
 
 Ordinary 3x3 convolutions only (depthwise ones are slow on a CPU) with GroupNorm, so that a
 batch mixed from two domains needs no common statistics. Strides 2, 4 and 8; the last stage is
-dilated (1, 2, 4), which lets every pixel see about 200 pixels around it, and a global-context
+dilated (1, 2, 4), which gives every pixel a field of view 255 pixels wide, and a global-context
 branch adds the scene as a whole. The last norm of each residual branch starts at zero: the
 network begins shallow and can take a large learning rate.
 """

@@ -12,8 +12,8 @@ METHODS = ("auto", "shift", "conv")
 class DepthwiseConv(nn.Module):
   """A k x k filter per channel, stride 1, padded to keep the size.
 
-  XLA's grouped convolution is about ten times slower on a CPU than the sum of k * k shifted
-  products, which is exact as well; on accelerators it is the other way round. The parameters are
+  XLA's grouped convolution is several times slower on a CPU than the sum of k * k shifted
+  products, which is exact as well; accelerators have kernels for it. The parameters are
   those of `nn.Conv(D, (k, k), feature_group_count=D)`.
 
   Attributes:

@@ -52,8 +52,8 @@ class GroupNorm(nn.Module):
   """Group normalisation of [B, H, W, D], written as one multiply-add per pixel.
 
   The sums over pixels are taken per channel and grouped afterwards, on [B, D]: XLA compiles that
-  to two vectorised passes, three to ten times faster on a CPU than `flax.linen.GroupNorm`, which
-  reduces over a reshaped [B, H, W, groups, D / groups].
+  to two vectorised passes, on a CPU two to nine times faster than `flax.linen.GroupNorm` (fewest
+  channels, largest gain), which reduces over a reshaped [B, H, W, groups, D / groups].
 
   Attributes:
     groups: Number of groups; divides D.

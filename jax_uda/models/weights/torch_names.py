@@ -54,6 +54,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   """
   flat = flax.traverse_util.flatten_dict(variables)
   paths = {torch_name(path): path for path in flat}
+  assert len(paths) == len(flat), "two variables share one reference name: see REWRITES"
   tensors = {name: t for name, t in tensors.items() if not name.endswith(COUNTER)}
   filled, misshapen = {}, []
   for name in paths.keys() & tensors.keys():
