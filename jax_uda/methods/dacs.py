@@ -1,0 +1,75 @@
+"""DACS: self-training on ClassMix images (Tranheden et al., WACV 2021), as DAFormer's code runs it.
+
+One step: cross-entropy on the source, and on source classes pasted onto target images whose labels
+and weights come from the teacher.
+"""
+
+import functools
+from collections.abc import Sequence
+
+from jax_uda import objectives
+from jax_uda.methods import self_training
+from jax_uda.methods.base import Method, Task, class_weights
+
+
+def dacs(
+  task: Task,
+  *,
+  pseudo_threshold: float = 0.968,
+  ignore_top: int = 0,
+  ignore_bottom: int = 0,
+  mix_per_image_classes: bool = False,
+  source_augmentation: bool = False,
+  jitter_strength: float = 0.2,
+  class_weight_power: float = 0.0,
+  feature_distance_weight: float = 0.0,
+  thing_classes: Sequence[int] = (),
+) -> Method:
+  """Self-training; with a feature distance it is DAFormer's.
+
+  Args:
+    task: The classes and the standardisation.
+    pseudo_threshold: A pseudo-label is confident if its probability is at least this.
+    ignore_top: Rows at the top of target crops whose pseudo-labels weigh 0 (Cityscapes: 15).
+    ignore_bottom: Rows at the bottom, likewise (Cityscapes: 120).
+    mix_per_image_classes: See `self_training.mixed_view`.
+    source_augmentation: Strong augmentation of the source images, too; the reference has none.
+    jitter_strength: Of the colour jitter.
+    class_weight_power: Weighs both losses by `source class frequency ** -power`; 0 = equally.
+    feature_distance_weight: Of the distance to the frozen initial encoder; 0 = none.
+    thing_classes: The classes it looks at.
+  """
+
+  def views(draws, batch, teacher):
+    source = self_training.source_view(batch, task)
+    target = self_training.target_view(
+      batch,
+      teacher,
+      task,
+      threshold=pseudo_threshold,
+      ignore_top=ignore_top,
+      ignore_bottom=ignore_bottom,
+    )
+    mixed = self_training.mixed_view(source, target, draws.classes, per_image=mix_per_image_classes)
+    if source_augmentation:
+      source = self_training.augmented(source, draws.source, task)
+    mixed = self_training.augmented(mixed, draws.mixed, task)
+    return {"source": source, "target": target, "mixed": mixed}
+
+  weights = class_weights(task, class_weight_power)
+  # The order of the terms is that of the passes through BatchNorm: source, then mixed.
+  terms = {"source": objectives.cross_entropy(view="source", class_weights=weights)}
+  if feature_distance_weight:
+    terms["feature_distance"] = objectives.feature_distance(
+      view="source",
+      num_classes=task.num_classes,
+      thing_classes=thing_classes,
+      weight=feature_distance_weight,
+    )
+  terms["mixed"] = objectives.cross_entropy(view="mixed", class_weights=weights)
+  return Method(
+    functools.partial(self_training.draw, strength=jitter_strength),
+    views,
+    objectives.chain(**terms),
+    uses_reference=bool(feature_distance_weight),
+  )

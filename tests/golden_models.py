@@ -1,0 +1,62 @@
+"""Networks of the `*_steps` golden files."""
+
+import json
+
+import golden_cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_uda import models
+from jax_uda.models import weights
+
+
+def tiny_daformer(case: golden_cases.Case, *, drop: float = 0.0) -> models.Segmentor:
+  """The small DAFormer network of the file."""
+  sizes = {name: tuple(case[name].tolist()) for name in ("embed_dims", "num_heads", "depths")}
+  width = int(case.head_embed)
+  return models.build(
+    encoder="mit_b0",
+    decoder="daformer",
+    num_classes=int(case.num_classes),
+    encoder_options={**sizes, "mlp_ratio": int(case.mlp_ratio), "drop_path": drop},
+    decoder_options={"embed_dim": width, "channels": width, "dropout": drop},
+  )
+
+
+def tensors(case: golden_cases.Case, flat: np.ndarray) -> dict[str, np.ndarray]:
+  """A flat vector of all parameters as PyTorch tensors by name."""
+  shapes = [tuple(json.loads(str(shape))) for shape in case.param_shapes]
+  parts = np.split(flat, np.cumsum([np.prod(shape, dtype=int) for shape in shapes])[:-1])
+  return {
+    str(name): part.reshape(shape)
+    for name, part, shape in zip(case.param_names, parts, shapes, strict=True)
+  }
+
+
+def initial_variables(case: golden_cases.Case, model: models.Segmentor) -> dict:
+  """The file's initial parameters, with BatchNorm statistics of mean 0 and variance 1."""
+  init = lambda key: model.init(
+    key, jnp.zeros((1, 64, 64, 3)), train=False, use_running_average=True
+  )
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  statistics = {
+    name: np.ones(value.shape) if name.endswith("_var") else np.zeros(value.shape)
+    for name, value in weights.to_torch(
+      {"batch_stats": jax.tree.map(lambda s: np.empty(s.shape), shapes["batch_stats"])}
+    ).items()
+  }
+  loaded = weights.from_torch(tensors(case, case.student_w0_flat) | statistics, shapes)
+  return jax.tree.map(jnp.asarray, loaded)
+
+
+def flat_params(case: golden_cases.Case, variables: dict) -> np.ndarray:
+  """All parameters in the file's order and layout."""
+  by_name = weights.to_torch({"params": variables["params"]})
+  return np.concatenate([by_name[str(name)].ravel() for name in case.param_names])
+
+
+def flat_statistics(case: golden_cases.Case, variables: dict) -> np.ndarray:
+  """All BatchNorm statistics in the file's order."""
+  by_name = weights.to_torch({"batch_stats": variables["batch_stats"]})
+  return np.concatenate([by_name[str(name)].ravel() for name in case.bn_stat_names])

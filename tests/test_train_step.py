@@ -1,0 +1,177 @@
+"""The one train step against three recorded steps of the reference implementation."""
+
+import functools
+
+import golden_cases
+import golden_models
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden_cases import golden
+
+from jax_uda import methods, optimizer, state, train_step
+from jax_uda.augment import classmix, color, strong
+from jax_uda.methods.base import Task
+from jax_uda.methods.self_training import Draws
+from jax_uda.models import weights
+
+JITTER = ("brightness", "contrast", "saturation", "hue")
+
+
+def recorded_draws(part: golden_cases.Case) -> Draws:
+  """What the reference drew in a step; factors are recorded only if their gate was open."""
+  batch = len(part.src_label)
+  factors = [part[f"draw_mix_{n}_factor"] for n in JITTER if f"draw_mix_{n}_factor" in part]
+  mixed = strong.StrongDraws(
+    jitter_gate=jnp.float32(part.draw_color_jitter_gate),
+    blur_gate=jnp.float32(part.draw_blur_gate),
+    color=color.ColorDraws(
+      jnp.asarray(np.stack(factors, -1) if factors else np.ones((batch, 4)), jnp.float32),
+      jnp.asarray(part["draw_mix_order"] if factors else np.tile(np.arange(4), (batch, 1))),
+    ),
+    sigma=jnp.asarray(part["draw_mix_sigma"] if "draw_mix_sigma" in part else np.ones(batch)),
+  )
+  priority = np.ones((batch, classmix.NUM_IDS), np.float32)
+  classes = np.unique(part.src_label)
+  for image, index in enumerate(part.draw_class_choice_index):
+    priority[image, classes[index]] = 0
+  return Draws(source=mixed, mixed=mixed, classes=jnp.asarray(priority))
+
+
+def build(case: golden_cases.Case):
+  """Model, method with recorded draws, optimizer and schedule of the file's recipe."""
+  task = Task(int(case.num_classes), tuple(case.mean), tuple(case.std), ())
+  method = methods.build(
+    task,
+    name="daformer",
+    pseudo_threshold=float(case.pseudo_threshold),
+    ignore_top=int(case.ignore_top),
+    ignore_bottom=int(case.ignore_bottom),
+    feature_distance_weight=float(case.fd_lambda),
+    thing_classes=tuple(case.thing_classes.tolist()),
+  )
+  method = method._replace(draw=lambda key, batch: batch["draws"])
+  schedule = optimizer.warmup_poly(
+    learning_rate=float(case.sgd_lr),
+    num_steps=int(case.max_iters),
+    warmup_steps=int(case.warmup_iters),
+    warmup_ratio=float(case.warmup_ratio),
+  )
+  groups = (
+    optimizer.Group("^(decoder|heads)", learning_rate=float(case.head_lr_mult)),
+    optimizer.Group("norm", weight_decay=float(case.norm_decay_mult)),
+  )
+  tx = optimizer.build(
+    schedule,
+    name="sgd",
+    momentum=float(case.sgd_momentum),
+    weight_decay=float(case.sgd_weight_decay),
+    groups=groups,
+  )
+  return golden_models.tiny_daformer(case), method, tx, schedule
+
+
+@functools.cache
+def run(case_name: str):
+  """The states before and after each step, and its metrics."""
+  case = golden_cases.load(golden_cases.ROOT / f"{case_name}.npz")
+  model, method, tx, schedule = build(case)
+  variables = golden_models.initial_variables(case, model)
+  first = state.from_variables(variables, method, tx, jax.random.key(0))
+  # On purpose wrong: step 0 must overwrite the teacher.
+  first = first.replace(
+    teacher={**first.teacher, "params": jax.tree.map(lambda p: p + 1, first.teacher["params"])}
+  )
+  step = jax.jit(train_step.make_train_step(model, method, tx, ema_decay=float(case.alpha)))
+  states, metrics = [first], []
+  for part in case.parts("s"):
+    batch = {
+      "source": {"image": part.src_img_u8, "label": part.src_label},
+      "target": {"image": part.tgt_img_u8},
+      "draws": recorded_draws(part),
+    }
+    after, found = step(states[-1], batch)
+    states.append(after)
+    metrics.append(found)
+  return case, method, model, schedule, states, metrics
+
+
+@pytest.mark.parametrize("case", golden("base/dacs_steps"))
+def test_losses_and_learning_rates_match_reference(case: golden_cases.Case):
+  case, _, _, schedule, _, metrics = run(case.name)
+  for step, (part, found) in enumerate(zip(case.parts("s"), metrics, strict=True)):
+    expected = {
+      "loss/source": part["log/decode.loss_seg"],
+      "loss/mixed": part["log/mix.decode.loss_seg"],
+      "loss/feature_distance": np.nan_to_num(part["log/src.loss_imnet_feat_dist"]),
+    }
+    for name, value in expected.items():
+      np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(schedule(step), part.lr_backbone_head[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", golden("base/dacs_steps"))
+def test_parameters_teacher_and_statistics_match_reference(case: golden_cases.Case):
+  case, _, _, _, states, _ = run(case.name)
+  last = states[-1]
+  for network, variables in (("student", last.student), ("teacher", last.teacher)):
+    np.testing.assert_allclose(
+      golden_models.flat_params(case, variables), case[f"{network}_wN_flat"], atol=2e-4
+    )
+    np.testing.assert_allclose(
+      golden_models.flat_statistics(case, variables),
+      case[f"{network}_bn_statsN_flat"],
+      rtol=1e-3,
+      atol=2e-4,
+    )
+  for after, norms in zip(states[1:], case.student_param_norms_after_step, strict=True):
+    by_name = weights.to_torch({"params": after.student["params"]})
+    found = [np.linalg.norm(by_name[str(name)]) for name in case.param_names]
+    np.testing.assert_allclose(found, norms, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("case", golden("base/dacs_steps"))
+def test_views_match_reference(case: golden_cases.Case):
+  case, method, model, _, states, _ = run(case.name)
+  views_of = jax.jit(
+    lambda variables, draws, batch: method.views(
+      draws,
+      batch,
+      train_step.Passes(train_step._teacher_pass(model), variables),
+    )
+  )
+  for step, part in enumerate(case.parts("s")):
+    # The teacher of this step is in the next state; its statistics before the pass do not matter.
+    batch = {
+      "source": {"image": part.src_img_u8, "label": part.src_label},
+      "target": {"image": part.tgt_img_u8},
+    }
+    views = views_of(states[step + 1].teacher, recorded_draws(part), batch)
+    agree = np.mean(views["target"].label == part.pseudo_label)
+    assert agree >= 0.999
+    pixels = part.pseudo_label.size
+    q = np.max(views["target"].weight)
+    assert abs(q - part.q) * pixels <= 3.01
+    same = views["mixed"].label == part.mixed_label
+    assert np.mean(same) >= 0.999
+    np.testing.assert_allclose(views["mixed"].weight, part.mixed_weight, atol=3.01 / pixels)
+    np.testing.assert_allclose(views["mixed"].image[:, ::4, ::4], part.mixed_img_sub4, atol=1e-3)
+
+
+@pytest.mark.parametrize("case", golden("base/dacs_steps"))
+def test_first_gradient_matches_reference(case: golden_cases.Case):
+  case, *_, states, _ = run(case.name)
+  part = case.parts("s")[0]
+  grads = part.group("grad/")
+  before = weights.to_torch({"params": states[0].student["params"]})
+  after = weights.to_torch({"params": states[1].student["params"]})
+  backbone, head = part.lr_backbone_head
+  for name, grad in grads.items():
+    # One SGD step from zero momentum: the change is -lr * (gradient + decay * parameter).
+    rate = head if "head" in name else backbone
+    decay = 0.0 if "norm" in name and "head" not in name else float(case.sgd_weight_decay)
+    found = (before[name] - after[name]) / rate - decay * before[name]
+    scale = np.abs(grad).max()
+    rounding = np.abs(before[name]).max() * 1e-7 / rate  # of the difference of two parameters
+    np.testing.assert_allclose(found, grad, atol=2e-3 * scale + rounding, err_msg=name)
