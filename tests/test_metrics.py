@@ -1,0 +1,46 @@
+import golden_cases
+import numpy as np
+import pytest
+from golden_cases import golden
+
+from jax_uda import metrics
+
+
+@pytest.mark.parametrize("case", golden("base/miou"))
+def test_matches_reference(case: golden_cases.Case):
+  for part in case.parts():
+    classes = int(part.num_classes)
+    counts = sum(
+      metrics.confusion(part[f"gt{i}"], part[f"pred{i}"], classes)
+      for i in range(int(part.n_images))
+    )
+    np.testing.assert_array_equal(counts, part.confusion_gt_pred)
+    np.testing.assert_allclose(metrics.iou(counts), part.iou, rtol=1e-9)
+    np.testing.assert_allclose(metrics.accuracy(counts), part.acc, rtol=1e-9)
+    np.testing.assert_allclose(metrics.pixel_accuracy(counts), part.aAcc, rtol=1e-9)
+    np.testing.assert_allclose(metrics.mean_iou(counts), part.mIoU_nanmean, rtol=1e-9)
+    if "subset" in part:
+      np.testing.assert_allclose(
+        metrics.mean_iou(counts, part.subset), part.mIoU_subset, rtol=1e-9
+      )
+
+
+def test_a_hand_computed_example():
+  label = np.array([[0, 0, 1], [1, 255, 2]], np.uint8)
+  prediction = np.array([[0, 1, 1], [1, 2, 0]], np.uint8)
+  counts = metrics.confusion(label, prediction, 4)
+  assert counts.tolist() == [[1, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+  np.testing.assert_allclose(metrics.iou(counts), [1 / 3, 2 / 3, 0, np.nan])
+  assert metrics.mean_iou(counts) == pytest.approx(1 / 3)
+  assert metrics.pixel_accuracy(counts) == pytest.approx(3 / 5)
+
+
+def test_scores_of_nothing_are_nan_without_a_warning(recwarn):
+  counts = metrics.confusion(np.full((2, 2), 255), np.zeros((2, 2), int), 3)
+  assert np.isnan(metrics.mean_iou(counts)) and np.isnan(metrics.pixel_accuracy(counts))
+  assert not recwarn.list
+
+
+def test_a_prediction_outside_the_classes_is_an_error():
+  with pytest.raises(ValueError, match=r"0\.\.4, not in 0\.\.3"):
+    metrics.confusion(np.zeros(2, int), np.array([0, 4]), 4)
