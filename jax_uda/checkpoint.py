@@ -96,28 +96,58 @@ class Checkpoints:
     """Reads the checkpoint of `step` (default: newest) into the structure of `template`.
 
     Args:
-      template: A state, or `jax.ShapeDtypeStruct`s with shardings, of what is expected.
+      template: A state on its devices, of the structure that is expected.
       step: Which checkpoint.
 
     Raises:
       CheckpointError: There is none, it is damaged, or it holds another structure.
     """
+    step = self._existing(step)
+    try:
+      return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(template)))
+    except Exception as error:  # storage, decompression and structure errors have many types
+      raise self._read_error(step, error) from error
+
+  def restore_part(self, template: dict[str, Any]) -> dict[str, Any]:
+    """Reads only some fields of the newest checkpoint.
+
+    Args:
+      template: Field name of the saved state -> expected value on its devices.
+
+    Raises:
+      CheckpointError: As `restore`.
+    """
+    step = self._existing(None)
+    abstract = _abstract(template)
+    arguments = ocp.args.PyTreeRestore(
+      item=abstract,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+      partial_restore=True,
+    )
+    try:
+      with ocp.PyTreeCheckpointer() as reader:
+        return reader.restore(self.folder / str(step) / "default", args=arguments)
+    except Exception as error:
+      raise self._read_error(step, error) from error
+
+  def _existing(self, step: int | None) -> int:
     step = self.latest_step() if step is None else step
     if step is None:
       raise CheckpointError(f"no checkpoint in {self.folder}.")
-    abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
+    return step
+
+  def _read_error(self, step: int, error: Exception) -> CheckpointError:
+    others = [other for other in self.steps() if other != step]
+    advice = (
+      f"delete the folder {self.folder / str(step)} to continue from step {others[-1]}"
+      if others
+      else "start again with a new --workdir"
     )
-    try:
-      return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-    except Exception as error:
-      others = [other for other in self.steps() if other != step]
-      advice = (
-        f"delete the folder {self.folder / str(step)} to continue from step {others[-1]}"
-        if others
-        else "start again with a new --workdir"
-      )
-      raise CheckpointError(
-        f"the checkpoint of step {step} in {self.folder} cannot be read: it is damaged or belongs to "
-        f"another model ({_gist(error)}). If damaged, {advice}."
-      ) from error
+    return CheckpointError(
+      f"the checkpoint of step {step} in {self.folder} cannot be read: it is damaged or belongs to "
+      f"another model ({_gist(error)}). If damaged, {advice}."
+    )
+
+
+def _abstract(tree: Any) -> Any:
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

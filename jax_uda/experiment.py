@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 from jax_uda import config as config_lib
 from jax_uda import evaluate, methods, models, optimizer, state, train_step
 from jax_uda import mesh as mesh_lib
-from jax_uda.data import datasets
+from jax_uda.data import datasets, pipeline
+from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Task
 
 
@@ -51,14 +52,43 @@ class Experiment:
     optimizer.check_groups(initial.student["params"], _groups(self.config))
     return initial
 
-  def predictor(self) -> evaluate.Predict:
-    """The function that evaluation and pictures use."""
+  @functools.cached_property
+  def predict(self) -> evaluate.Predict:
+    """The jitted prediction that scores and pictures use."""
     return evaluate.make_predict(
       self.model,
       self.task,
       self.mesh,
       window=tuple(self.config.eval.window),
       stride=tuple(self.config.eval.stride),
+    )
+
+  def training_batches(self):
+    """This process's batches by step."""
+    data = self.config.data
+    rare_class = dict(data.rare_class)
+    return pipeline.training_batches(
+      self.domains,
+      batch_size=self.config.batch_size,
+      crop_size=tuple(data.crop_size),
+      seed=self.config.seed,
+      cat_max_ratio=data.cat_max_ratio,
+      rare_class=(
+        config_lib.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
+      ),
+      flip=data.flip,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+
+  def summary(self) -> str:
+    """One line on what is about to run."""
+    domains, model = self.domains, self.config.model
+    return (
+      f"{self.config.method.name}: {model.encoder} + {model.decoder}, {self.task.num_classes} classes, "
+      f"{len(domains.source_train)} labelled source and {len(domains.target_train)} unlabelled target "
+      f"images, batch {self.config.batch_size} + {self.config.batch_size} on {self.mesh.size} "
+      f"{jax.devices()[0].platform} device{'s' if self.mesh.size > 1 else ''}"
     )
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from jax_uda import checkpoint, experiment, record, results
+from jax_uda import checkpoint, experiment, options, record, results
 from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
@@ -43,7 +44,17 @@ def _start(
       f"config.init_from = {exp.config.init_from!r}: no checkpoints in {folder}; run it first."
     )
   with open_checkpoints(folder) as others:
-    return exp.carry_over(state, others, exp.config.init_carry)
+    return _carry_over(state, others, exp.config.init_carry)
+
+
+def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -> TrainState:
+  """`state` with what `config.init_carry` takes from another run's newest checkpoint."""
+  fields = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
+  wanted = options.lookup(fields, carry, "init_carry")
+  found = others.restore_part({name: getattr(state, name) for name in wanted})
+  if carry == "weights":
+    found["teacher"] = jax.tree.map(jnp.copy, found["student"])
+  return state.replace(**found)
 
 
 def _compile(exp: experiment.Experiment, state: TrainState, batch: Any) -> Callable:
@@ -123,7 +134,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     if first < end:
       say(f"training from step {first} to {end} in {workdir}")
     log = StepLog(exp.schedule, writer, first, end, images_per_step=2 * config.batch_size)
-    evaluate = lambda state: results.quick(exp, state, writer)
+    evaluate = lambda state: results.report_midway(exp, state, writer)
     batches = pipeline.iterate(exp.training_batches(), first, num_threads=config.data.num_threads)
     try:
       state = _loop(exp, state, batches, log, checkpoints, evaluate)

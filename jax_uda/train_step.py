@@ -20,7 +20,7 @@ from jax_uda.state import TrainState
 Metrics = dict[str, jax.Array]
 
 
-def _student_pass(model: Segmentor, key: jax.Array) -> Callable:
+def student_pass(model: Segmentor, key: jax.Array) -> Callable:
   """A pass in training mode; each view has dropout masks of its own."""
 
   def apply(variables, image, name):
@@ -37,7 +37,7 @@ def _student_pass(model: Segmentor, key: jax.Array) -> Callable:
   return apply
 
 
-def _teacher_pass(model: Segmentor) -> Callable:
+def teacher_pass(model: Segmentor) -> Callable:
   """A pass without dropout whose BatchNorm uses the statistics of the batch (DACS)."""
 
   def apply(variables, image, name):
@@ -73,7 +73,7 @@ def make_train_step(
     key = jax.random.fold_in(state.key, state.step)
     params = state.student["params"]
     teacher_params = ema.update(state.teacher["params"], params, state.step, ema_decay)
-    teacher = Passes(_teacher_pass(model), {**state.teacher, "params": teacher_params})
+    teacher = Passes(teacher_pass(model), {**state.teacher, "params": teacher_params})
     draws = method.draw(named_key(key, "draws"), batch)
     views = jax.lax.stop_gradient(method.views(draws, batch, teacher))
     reference = lambda image: model.apply(
@@ -81,7 +81,7 @@ def make_train_step(
     )
 
     def loss_fn(params):
-      student = Passes(_student_pass(model, key), {**state.student, "params": params})
+      student = Passes(student_pass(model, key), {**state.student, "params": params})
       ctx = Context(
         views=views,
         step=state.step,

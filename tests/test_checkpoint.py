@@ -62,9 +62,16 @@ def test_a_truncated_checkpoint_is_named_and_the_one_before_still_reads(folder):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_checkpoint_of_another_shape_is_refused(folder):
+  error = pytest.raises(checkpoint.CheckpointError, match="step 8 .* cannot be read")
+  with checkpoint.Checkpoints(folder) as checkpoints, error:
+    checkpoints.restore(toy_state(0, size=5))
+
+
+def test_a_part_of_a_state_can_be_read_alone(folder):
   with checkpoint.Checkpoints(folder) as checkpoints:
-    with pytest.raises(checkpoint.CheckpointError, match="step 8 .* cannot be read"):
-      checkpoints.restore(toy_state(0, size=5))
+    part = checkpoints.restore_part({"step": toy_state(0).step, "weights": toy_state(0).weights})
+  assert part["step"] == 8
+  np.testing.assert_array_equal(part["weights"], toy_state(8).weights)
 
 
 def test_an_unfinished_write_is_not_a_checkpoint(folder):

@@ -20,9 +20,7 @@ def test_matches_reference(case: golden_cases.Case):
     np.testing.assert_allclose(metrics.pixel_accuracy(counts), part.aAcc, rtol=1e-9)
     np.testing.assert_allclose(metrics.mean_iou(counts), part.mIoU_nanmean, rtol=1e-9)
     if "subset" in part:
-      np.testing.assert_allclose(
-        metrics.mean_iou(counts, part.subset), part.mIoU_subset, rtol=1e-9
-      )
+      np.testing.assert_allclose(metrics.mean_iou(counts, part.subset), part.mIoU_subset, rtol=1e-9)
 
 
 def test_a_hand_computed_example():

@@ -25,7 +25,9 @@ def test_matches_reference(case: golden_cases.Case):
     assert sliding.boxes(part.x.shape[1:3], window, stride) == [
       tuple(box) for box in part.boxes_y1y2x1x2.tolist()
     ]
-    run = jax.jit(functools.partial(sliding.sliding_logits, logits_of, window=window, stride=stride))
+    run = jax.jit(
+      functools.partial(sliding.sliding_logits, logits_of, window=window, stride=stride)
+    )
     averaged = run(part.x)
     assert_close(averaged, part.logits_window_avg, 1e-5)
     original = resize.bilinear(averaged, tuple(part.ori_size.tolist()))

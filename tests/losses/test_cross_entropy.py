@@ -11,9 +11,10 @@ from jax_uda import losses, resize
 @pytest.mark.parametrize("case", golden("base/weighted_ce"))
 def test_matches_reference(case: golden_cases.Case):
   for part in case.parts():
+    label = jnp.asarray(part.label)
     weight = jnp.asarray(part.weight) if "weight" in part else None
 
-    def loss(logits, label=jnp.asarray(part.label), weight=weight):
+    def loss(logits, label=label, weight=weight):
       logits = resize.bilinear(logits, label.shape[1:])
       return losses.weighted_cross_entropy(logits, label, weight)
 
