@@ -1,0 +1,96 @@
+"""Rare class sampling: source images with rare classes are drawn more often (DAFormer, section 3.2).
+
+With pixel counts N_c over the source, f_c = N_c / sum N and P(c) = softmax_c((1 - f_c) / T). A class is
+drawn from P, then an image uniformly among those with enough pixels of it, then crops of it until one
+holds enough pixels of it. Golden `rcs_*`.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RareClassSampling:
+  """Settings; pixel numbers are those of prepared images.
+
+  Attributes:
+    temperature: T above; smaller means rarer classes more often.
+    min_pixels: An image is drawn for a class if it has more pixels of it than this.
+    crop_min_pixels: A crop is accepted if it has more pixels of the class than this.
+    max_tries: Crops drawn for an image; the last is used unchecked.
+  """
+
+  temperature: float = 0.01
+  min_pixels: int = 3000
+  crop_min_pixels: int = 1500
+  max_tries: int = 11
+
+  def __post_init__(self):
+    if self.temperature <= 0 or self.max_tries < 1:
+      raise ValueError(f"{self}: temperature must be > 0 and max_tries >= 1.")
+
+
+class Table(NamedTuple):
+  """What is drawn from: classes, their probabilities, and the images of each class.
+
+  Attributes:
+    classes: [K] train ids, rarest first.
+    prob: [K] float64, sums to 1.
+    images: K arrays of image indices.
+  """
+
+  classes: np.ndarray
+  prob: np.ndarray
+  images: tuple[np.ndarray, ...]
+
+  def draw(self, rng: np.random.Generator) -> tuple[int, int]:
+    """A class and the index of an image with that class."""
+    k = int(rng.choice(len(self.classes), p=self.prob))
+    return int(self.classes[k]), int(rng.choice(self.images[k]))
+
+
+def class_probabilities(
+  class_pixels: np.ndarray, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Classes that occur, rarest first, and their probabilities.
+
+  Args:
+    class_pixels: [F,C] pixels of each class in each image, or [C] totals.
+    temperature: T.
+
+  Returns:
+    Train ids [K] and float64 [K].
+  """
+  total = np.asarray(class_pixels, np.int64).reshape(-1, np.shape(class_pixels)[-1]).sum(0)
+  classes = np.argsort(total, kind="stable")
+  classes = classes[total[classes] > 0]
+  logits = (1 - total[classes] / total.sum()) / temperature
+  prob = np.exp(logits - logits.max(initial=-np.inf))
+  return classes, prob / prob.sum()
+
+
+def images_with_class(class_pixels: np.ndarray, class_index: int, min_pixels: int) -> np.ndarray:
+  """Indices of the images with more than `min_pixels` pixels of a class."""
+  return np.flatnonzero(class_pixels[:, class_index] > min_pixels)
+
+
+def make_table(class_pixels: np.ndarray, *, temperature: float, min_pixels: int) -> Table:
+  """Prepares the draws from the pixel counts [F,C] of all images.
+
+  A class without an image that has enough of it is never drawn; the others share its probability.
+
+  Raises:
+    ValueError: No image has enough pixels of any class.
+  """
+  classes, prob = class_probabilities(class_pixels, temperature)
+  images = [images_with_class(class_pixels, c, min_pixels) for c in classes]
+  kept = [k for k, members in enumerate(images) if len(members)]
+  if not kept:
+    raise ValueError(
+      f"config.data.rare_class.min_pixels = {min_pixels}: no source image has more pixels than that "
+      f"of any class (the most is {np.max(class_pixels, initial=0)}); lower it."
+    )
+  prob = np.maximum(prob[kept], np.finfo(np.float64).tiny)  # of a single, very common class
+  return Table(classes[kept], prob / prob.sum(), tuple(images[k] for k in kept))

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from golden_cases import golden
+
+from jax_uda.data import crop
+
+
+@pytest.mark.parametrize("case", golden("base/crop_accept"))
+def test_acceptance_matches_the_reference(case):
+  accepted = [crop.is_varied(label, float(case.cat_max_ratio)) for label in case.labels]
+  assert accepted == case.accepted.tolist()
+  assert case.max_tries == crop.MAX_REDRAWS
+
+
+@pytest.mark.parametrize("case", golden("base/crop_accept"))
+def test_the_sequence_of_boxes_matches_the_reference(case):
+  boxes = [crop.Box(y1, x1, y2 - y1, x2 - x1) for y1, y2, x1, x2 in case.seq_boxes_y1y2x1x2]
+  draws = iter(boxes)
+  box = crop.choose_box(case.seq_label, draws.__next__, float(case.cat_max_ratio))
+  assert next(draws, None) is None
+  np.testing.assert_array_equal(box.of(case.seq_label), case.seq_result)
+
+
+def test_the_tenth_redraw_is_used_unchecked():
+  boxes = [crop.Box(0, i, 4, 4) for i in range(20)]
+  draws = iter(boxes)
+  assert crop.choose_box(np.zeros((4, 30), np.uint8), draws.__next__) == boxes[10]
+  assert next(draws) == boxes[11]
+
+
+def test_a_ratio_of_one_accepts_the_first_box():
+  draws = iter([crop.Box(0, 0, 2, 2)])
+  crop.choose_box(np.zeros((4, 4), np.uint8), draws.__next__, 1.0)
+
+
+@pytest.mark.parametrize("label", ([255, 255], [3, 255], [3, 3]))
+def test_fewer_than_two_classes_are_not_varied(label):
+  assert not crop.is_varied(np.array([label], np.uint8), 0.75)
+
+
+def test_boxes_reach_every_offset_and_stay_inside():
+  rng = np.random.default_rng(0)
+  boxes = {crop.draw_box((5, 7), (4, 4), rng) for _ in range(200)}
+  assert boxes == {crop.Box(top, left, 4, 4) for top in range(2) for left in range(4)}
+
+
+def test_an_image_smaller_than_the_crop_is_padded_at_the_bottom_and_right():
+  box = crop.draw_box((3, 9), (4, 5), np.random.default_rng(0))
+  assert (box.height, box.width) == (3, 5)
+  image = crop.pad_image(np.ones((3, 5, 3), np.uint8), (4, 6))
+  label = crop.pad_label(np.ones((3, 5), np.uint8), (4, 6))
+  assert image.shape == (4, 6, 3) and label.shape == (4, 6)
+  assert (image[:3, :5] == 1).all() and (label[:3, :5] == 1).all()
+  assert (image[3] == crop.PAD_COLOR).all() and (image[:, 5] == crop.PAD_COLOR).all()
+  assert (label[3] == 255).all() and (label[:, 5] == 255).all()
+
+
+def test_flipping_twice_changes_nothing():
+  array = np.arange(24).reshape(2, 4, 3)
+  np.testing.assert_array_equal(crop.flip(crop.flip(array)), array)
+  np.testing.assert_array_equal(crop.flip(array)[:, 0], array[:, 3])
