@@ -6,7 +6,8 @@ import optax
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import optimizer
+from jax_uda import config, models, optimizer
+from jax_uda.models import weights
 
 
 @pytest.mark.parametrize("case", golden("base/adamw"))
@@ -95,3 +96,19 @@ def test_a_group_that_matches_nothing_is_an_error_that_names_it():
 def test_an_unknown_optimizer_is_an_error_with_a_suggestion():
   with pytest.raises(ValueError, match="Did you mean 'adamw'"):
     optimizer.build(lambda _: 0.1, name="adam")
+
+
+@pytest.mark.parametrize("case", golden("base/param_groups"))
+def test_default_groups_of_daformer_match_reference(case: dict):
+  model = models.build(encoder="mit_b0", decoder="daformer", num_classes=19)
+  init = lambda key: model.init(
+    key, jnp.zeros((1, 64, 64, 3)), train=False, use_running_average=True
+  )
+  params = jax.eval_shape(init, jax.random.key(0))["params"]
+  groups = [optimizer.Group(**group) for group in config.default().optimizer.groups]
+  found = {}
+  for path, _ in jax.tree.leaves_with_path(params):
+    group = optimizer.group_of(optimizer.path_name(path), groups)
+    name = weights.torch_name(("params", *(key.key for key in path)))
+    found["model." + name] = (group.learning_rate, group.weight_decay)
+  assert found == {name: (lr, decay) for name, lr, decay in case["rows"]}

@@ -1,4 +1,4 @@
-"""Scalars and pictures of a run: JSON lines always, TensorBoard files if tensorboardX is there."""
+"""Scalars of a run: JSON lines always, TensorBoard files if tensorboardX is there."""
 
 import json
 import pathlib
@@ -57,8 +57,3 @@ class MetricWriter:
     if self._events:
       for name, value in scalars.items():
         self._events.add_scalar(name, value, step)
-
-  def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-    """Adds a picture, uint8 [H,W,3]; to TensorBoard only."""
-    if self._events:
-      self._events.add_image(name, image, step, dataformats="HWC")

@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from jax_uda.report import progress, table, writer
+
+COLUMNS = {
+  "source_only student": {"road": 0.9, "sky": float("nan"), "car": 0.5},
+  "dacs teacher": {"road": 0.95, "sky": None, "car": 0.25},
+}
+
+
+def test_the_table_has_a_row_per_class_and_a_mean_over_the_defined():
+  assert table.rows(COLUMNS) == [
+    ["class", "source_only student", "dacs teacher"],
+    ["road", "90.0", "95.0"],
+    ["sky", "–", "–"],
+    ["car", "50.0", "25.0"],
+    ["mIoU", "70.0", "60.0"],
+  ]
+  assert table.markdown(COLUMNS).splitlines()[2] == "| road | 90.0 | 95.0 |"
+
+
+def test_the_printed_table_fits_80_columns(capsys):
+  table.show({f"self_training {n}": COLUMNS["dacs teacher"] for n in ("student", "teacher")}, "IoU")
+  out = capsys.readouterr().out
+  assert "60.0" in out and max(map(len, out.splitlines())) <= 80
+
+
+def test_the_progress_line_names_step_losses_speed_wait_and_eta():
+  means = {"loss": 1.25, "loss/source": 1.0, "loss/mixed": 0.25, "grad_norm": 3.0}
+  speed = {"images_per_second": 87.4, "data_wait_fraction": 0.014}
+  assert progress.line(50, 1500, means, speed, 3725) == (
+    "step   50/1500  loss 1.250 (source 1.000  mixed 0.250)  87 images/s  data wait 1 %  ETA 1h02m"
+  )
+  assert [progress.duration(s) for s in (4.2, 61, 3600)] == ["4s", "1m01s", "1h00m"]
+
+
+def read(folder):
+  return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_continued_run_drops_rows_after_its_checkpoint_and_a_torn_last_line(tmp_path):
+  with writer.MetricWriter(tmp_path) as metrics:
+    for step in (10, 20, 30):
+      metrics.write_scalars(step, {"loss": step / 10})
+  with (tmp_path / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 40, "lo')
+  with writer.MetricWriter(tmp_path, resume_step=20) as metrics:
+    metrics.write_scalars(30, {"loss": float("nan")})
+  assert read(tmp_path) == [
+    {"step": 10, "loss": 1.0},
+    {"step": 20, "loss": 2.0},
+    {"step": 30, "loss": None},
+  ]
+
+
+def test_tensorboard_files_are_written_where_the_package_is(tmp_path):
+  pytest.importorskip("tensorboardX")
+  with writer.MetricWriter(tmp_path) as metrics:
+    metrics.write_scalars(1, {"loss": 1.0})
+  assert list((tmp_path / "tensorboard").glob("events.*"))
