@@ -5,7 +5,9 @@ The groups `model`, `method`, `optimizer`, `schedule` and the entries of `data`
 become keyword arguments of one function each, so a misspelt key is an error.
 """
 
+import difflib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
@@ -123,22 +125,18 @@ def stage_config(config: ConfigDict, name: str) -> ConfigDict:
   return result.lock()
 
 
-def call(function: Any, field: str, *args: Any, **kwargs: Any) -> Any:
-  """Calls `function` with a config group as keyword arguments.
+def call(function: Callable, field: str, *args: Any, **settings: Any) -> Any:
+  """Calls `function` with a config group as its keyword arguments.
 
   Raises:
-    ValueError: A key of the group `config.<field>` is not an argument of the function.
+    ValueError: A key of the group `config.<field>` is no argument of the function.
   """
-  known = {
-    name: None
-    for name, parameter in inspect.signature(function).parameters.items()
-    if parameter.kind == inspect.Parameter.KEYWORD_ONLY
-  }
-  takes_any = any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
-  for key in kwargs:
-    if not takes_any:
-      options.lookup(known, key, f"{field}.<key>")
-  return function(*args, **kwargs)
+  known = inspect.signature(function).parameters
+  for key in settings.keys() - known.keys():
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"config.{field} has no field {key!r}.{hint} Known: {', '.join(known)}.")
+  return function(*args, **settings)
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

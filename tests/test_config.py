@@ -1,0 +1,78 @@
+import importlib.util
+import pathlib
+
+import pytest
+
+from jax_uda import config as config_lib
+
+RECIPES = sorted((pathlib.Path(__file__).parents[1] / "configs").rglob("*.py"))
+
+
+def load_recipe(path: pathlib.Path, arg: str = ""):
+  spec = importlib.util.spec_from_file_location("recipe", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(arg)
+
+
+@pytest.mark.parametrize("arg", ["", "smoke"])
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_with_all_its_stages(path, arg):
+  config = load_recipe(path, arg)
+  assert set(config.compare) <= set(config.stages)
+  for name in config.stages:
+    stage = config_lib.stage_config(config, name)
+    assert stage.num_steps > 0 and not stage.stages
+    if stage.init_from:
+      assert stage.init_from in config.stages
+
+
+def test_a_stage_replaces_fields_and_nothing_else():
+  config = config_lib.default()
+  config.stages = ("first",)
+  config.stage.first = dict(stop_step=7, method=dict(name="dacs"))
+  stage = config_lib.stage_config(config, "first")
+  assert stage.stop_step == 7 and dict(stage.method) == {"name": "dacs"}
+  assert stage.batch_size == config.batch_size
+  config.stage.first.batchsize = 3
+  with pytest.raises(ValueError, match="config.stage.first.batchsize"):
+    config_lib.stage_config(config, "first")
+
+
+def test_arguments_take_the_type_of_their_default():
+  arg = config_lib.parse_arg("seed=3,smoke", seed=0, smoke=False, target="dusk")
+  assert dict(arg) == {"seed": 3, "smoke": True, "target": "dusk"}
+
+
+@pytest.mark.parametrize(
+  "text, message",
+  [("sead=3", "Did you mean 'seed'"), ("seed=x", "not a int"), ("target", "needs a value")],
+)
+def test_a_wrong_argument_is_an_error_that_helps(text, message):
+  with pytest.raises(ValueError, match=message):
+    config_lib.parse_arg(text, seed=0, target="dusk")
+
+
+def test_differences_name_the_fields_that_decide_the_parameters():
+  old, new = config_lib.default(), config_lib.default()
+  new.schedule.learning_rate = 1.0
+  new.log_every_steps = 7
+  new.eval.every_steps = 1
+  new.method = {"name": "dacs", "pseudo_threshold": 0.5}
+  found = config_lib.differences(config_lib.to_plain(old), config_lib.to_plain(new))
+  assert found == [
+    "config.method.name: 'daformer' there, 'dacs' here",
+    "config.method.pseudo_threshold: nothing there, 0.5 here",
+    "config.schedule.learning_rate: 6e-05 there, 1.0 here",
+  ]
+
+
+def test_a_misspelt_key_of_a_group_is_an_error_with_a_suggestion():
+  def function(task, *, pseudo_threshold=0.9):
+    return task, pseudo_threshold
+
+  assert config_lib.call(function, "method", 1, pseudo_threshold=0.5) == (1, 0.5)
+  with pytest.raises(
+    ValueError, match=r"config\.method has no field 'pseudo_treshold'.*_threshold'"
+  ):
+    config_lib.call(function, "method", 1, pseudo_treshold=0.5)
