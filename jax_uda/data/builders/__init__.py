@@ -1,1 +1,1 @@
-"""Preparation of data sets: images and train-id labels as PNG in ArrayRecord files."""
+"""TFDS builders: each turns one data set into ArrayRecord files of PNG images and labels."""

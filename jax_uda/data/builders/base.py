@@ -1,78 +1,70 @@
-"""What all builders share: the features, the class counts, and preparing once.
-
-Nothing here needs TensorFlow. A data set is written to a temporary folder that gets its name when it is
-complete, so a half-written one is never read.
-"""
+"""What the builders share: the form of an example, and preparation without TensorFlow or chatter."""
 
 import contextlib
+import io
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
 
-import numpy as np
-import rich.progress
 import tensorflow_datasets as tfds
+from tqdm import tqdm
 
-from jax_uda.data.builders.example import Example
 from jax_uda.data.label_spaces import LabelSpace
 
+# File name, PNG bytes of the RGB image, PNG bytes of the train ids.
+Example = tuple[str, bytes, bytes]
 
-class SegmentationBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Splits `train` and `val` of images and labels; subclasses yield their examples in order."""
 
-  label_space: LabelSpace
+class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """A data set of images and labels; the name of its config stands for all its parameters.
 
-  def num_examples(self, split: str) -> int:
-    """How many examples `examples` will yield."""
-    raise NotImplementedError
+  A subclass says which examples its splits `train` and `val` hold. TFDS writes them to a temporary
+  folder that it renames at the end, so a folder with the final name is complete.
+  """
 
-  def examples(self, split: str) -> Iterator[Example]:
-    """The encoded images of a split."""
-    raise NotImplementedError
+  VERSION: ClassVar = tfds.core.Version("1.0.0")
+  label_space: ClassVar[LabelSpace]
 
   def _info(self) -> tfds.core.DatasetInfo:
-    features = {
-      "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-      "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
-    }
     return tfds.core.DatasetInfo(
       builder=self,
       disable_shuffling=True,
-      features=tfds.features.FeaturesDict(features),
-      metadata=tfds.core.MetadataDict(),
+      features=tfds.features.FeaturesDict(
+        {
+          "name": tfds.features.Text(),
+          "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+          "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+        }
+      ),
     )
 
-  def _split_generators(self, dl_manager):
-    del dl_manager  # nothing is downloaded
-    return {split: self._generate_examples(split) for split in ("train", "val")}
+  def numbered(
+    self, split: str, examples: Iterable[Example], total: int
+  ) -> Iterator[tuple[int, Any]]:
+    """What `_split_generators` returns for a split of `total` examples; shows progress."""
+    description = f"preparing {self.name}/{self.builder_config.name}: {split}"
+    bar = tqdm(examples, description, total, unit=" images", mininterval=0.5)
+    for index, (name, image, label) in enumerate(bar):
+      yield index, {"name": name, "image": image, "label": label}
 
-  def _generate_examples(self, split):
-    examples = rich.progress.track(
-      self.examples(split),
-      description=f"preparing {self.info.full_name}, {split}",
-      total=self.num_examples(split),
-    )
-    class_pixels = self.info.metadata[f"{split}_class_pixels"] = []
-    for key, example in enumerate(examples):
-      class_pixels.append(example.class_pixels)
-      yield key, {"image": example.image, "label": example.label}
-
-  def prepare(self) -> None:
-    """Writes the data set unless it is there."""
-    if pathlib.Path(self.data_dir).exists():
-      return
-    with _without_tfds_progress():
-      self.download_and_prepare(file_format="array_record")
-
-  def class_pixels(self, split: str) -> np.ndarray:
-    """[N,C] int64 pixels of each class in each image of a prepared split."""
-    return np.array(self.info.metadata[f"{split}_class_pixels"], np.int64)
+  def _generate_examples(self, *args, **kwargs):
+    raise NotImplementedError("the splits are generators already")  # abstract in the base class
 
 
-@contextlib.contextmanager
-def _without_tfds_progress():
-  """TFDS's four nested bars would say the same as ours."""
-  tfds.disable_progress_bar()
+def prepare(builder: Builder) -> pathlib.Path:
+  """Writes the data set unless it is there, and returns its folder."""
+  folder = pathlib.Path(builder.data_path)
+  if folder.exists():
+    return folder
+  settings = tfds.download.DownloadConfig(try_download_gcs=False)
   try:
-    yield
+    # TFDS prints sizes it does not know, and bars without an end; `numbered` has one.
+    tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare(file_format="array_record", download_config=settings)
+  except OSError:
+    if not folder.exists():  # else another process has prepared it in the meantime
+      raise
   finally:
     tfds.enable_progress_bar()
+  return folder

@@ -1,59 +1,91 @@
-"""Drawn street scenes: generated once, on all CPUs. See `jax_uda.data.streets` for the drawing."""
+"""The drawn streets as a data set."""
 
+import dataclasses
+import pathlib
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
 from jax_uda import options
-from jax_uda.data import label_spaces, streets
-from jax_uda.data.builders import base, workers
-from jax_uda.data.builders.example import Example
+from jax_uda.data import streets
+from jax_uda.data.builders import base, drawing
+from jax_uda.data.label_spaces import CAMVID11
 
-# Scene indices of `val` start here, so that they do not move when `num_train` changes.
-FIRST_VAL = 1_000_000
+FIRST_VAL_INDEX = (
+  1_000_000  # so that num_train changes neither the validation scenes nor meets them
+)
 
 
-class Streets(base.SegmentationBuilder):
-  """Scenes of one domain.
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(tfds.core.BuilderConfig):
+  """Which scenes are drawn; see `builder`."""
 
-  The folder's name holds all arguments and the version of the drawing, so different scenes never share a
-  folder.
+  domain: str
+  seed: int
+  size: tuple[int, int]
+  num_train: int
+  num_val: int
+
+
+class Streets(base.Builder, skip_registration=True):
+  """Drawn once, read afterwards."""
+
+  label_space = CAMVID11
+
+  def _split_generators(self, dl_manager):
+    config = self.builder_config
+    splits = {"train": range(config.num_train)}
+    splits["val"] = range(FIRST_VAL_INDEX, FIRST_VAL_INDEX + config.num_val)
+    return {
+      split: self.numbered(split, self._draw(indices), len(indices))
+      for split, indices in splits.items()
+    }
+
+  def _draw(self, indices: range) -> Iterator[base.Example]:
+    config = self.builder_config
+    scenes = drawing.draw(config.domain, config.seed, indices, config.size)
+    for index, (image, label) in zip(indices, scenes, strict=True):
+      yield str(index), image, label
+
+
+def builder(
+  data_dir: pathlib.Path,
+  field: str,
+  *,
+  domain: str,
+  seed: int = 0,
+  size: tuple[int, int] = (96, 128),
+  num_train: int = 800,
+  num_val: int = 200,
+) -> Streets:
+  """The data set with these parameters below `data_dir`, prepared or not.
+
+  Args:
+    data_dir: Where prepared data sets are kept.
+    field: Of the config that asks for it; for messages.
+    domain: One of `streets.DOMAINS`.
+    seed: Scene i depends on (domain, seed, i) alone.
+    size: (height, width) in pixels.
+    num_train: Number of training scenes; they are scenes 0, 1, ...
+    num_val: Number of validation scenes; they are scenes 1,000,000, ...
+
+  Raises:
+    ValueError: The domain is unknown or a number is out of range.
   """
-
-  VERSION = tfds.core.Version(streets.VERSION)
-  label_space = label_spaces.CAMVID11
-
-  def __init__(
-    self,
-    *,
-    data_dir: str,
-    domain: str,
-    seed: int = 0,
-    size: tuple[int, int] = (96, 128),
-    num_train: int = 800,
-    num_val: int = 200,
-  ):
-    options.lookup(dict.fromkeys(streets.DOMAINS), domain, "data.<domain>.domain")
-    self._counts = {"train": num_train, "val": num_val}
-    if not 0 < num_train <= FIRST_VAL or num_val < 1:
-      raise ValueError(
-        f"streets: num_train = {num_train} must be in 1..{FIRST_VAL} and num_val = {num_val} at least 1."
-      )
-    self._scene = dict(domain=domain, seed=int(seed), size=(int(size[0]), int(size[1])))
-    height, width = self._scene["size"]
-    name = f"{domain}-seed{seed}-{height}x{width}-train{num_train}-val{num_val}"
-    config = tfds.core.BuilderConfig(name=name, version=self.VERSION)
-    super().__init__(data_dir=data_dir, config=config)
-
-  def num_examples(self, split: str) -> int:
-    """As the arguments say."""
-    return self._counts[split]
-
-  def examples(self, split: str) -> Iterator[Example]:
-    """Draws the scenes; `train` and `val` have different indices."""
-    return workers.call_all(
-      "jax_uda.data.builders.draw_streets:draw",
-      self._counts[split],
-      first=FIRST_VAL if split == "val" else 0,
-      **self._scene,
+  options.lookup(dict.fromkeys(streets.DOMAINS), domain, f"{field}.domain")
+  if not (0 < num_train <= FIRST_VAL_INDEX and 0 < num_val <= FIRST_VAL_INDEX):
+    raise ValueError(
+      f"config.{field}: num_train = {num_train} and num_val = {num_val} must be between 1 and "
+      f"{FIRST_VAL_INDEX}."
     )
+  height, width = size
+  name = f"{domain}-{height}x{width}-seed{seed}-train{num_train}-val{num_val}-v{streets.VERSION}"
+  config = Config(
+    name=name,
+    domain=domain,
+    seed=seed,
+    size=(height, width),
+    num_train=num_train,
+    num_val=num_val,
+  )
+  return Streets(data_dir=data_dir, config=config)

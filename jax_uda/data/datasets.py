@@ -1,0 +1,121 @@
+"""Data sets by name, and the two domains of a run.
+
+One dict describes a domain with its splits `train` and `val`; all but `name` are arguments of the data
+set's `builder` function:
+
+  dict(name="streets", domain="day", seed=0, size=(96, 128), num_train=800, num_val=200)
+  dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
+  dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
+"""
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jax_uda import config as config_lib
+from jax_uda import options
+from jax_uda.data.builders import base, camvid, streets
+from jax_uda.data.examples import Examples
+from jax_uda.data.label_spaces import LabelSpace
+
+BUILDERS: dict[str, Callable[..., base.Builder]] = {
+  "camvid": camvid.builder,
+  "streets": streets.builder,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Domains:
+  """The data of a run.
+
+  Attributes:
+    label_space: The classes of both domains.
+    class_frequency: C shares in [0, 1], of each class in the labelled pixels of `source_train`.
+    source_class_counts: [N,C] int64 pixels of each class in each image of `source_train`.
+    source_train: `image` and `label`.
+    target_train: `image` alone; labels of the target do not reach training.
+    source_val: `image` and `label`.
+    target_val: `image` and `label`, for evaluation.
+  """
+
+  label_space: LabelSpace
+  class_frequency: tuple[float, ...]
+  source_class_counts: np.ndarray
+  source_train: Examples
+  target_train: Examples
+  source_val: Examples
+  target_val: Examples
+
+
+def find_builder(spec: Mapping[str, Any], data_dir: pathlib.Path, field: str) -> base.Builder:
+  """The builder of the data set that `spec` describes.
+
+  Args:
+    spec: `name` and the arguments of that data set.
+    data_dir: Folder of all prepared data sets.
+    field: Where `spec` stands in the config, for messages.
+
+  Raises:
+    ValueError: The name or an argument is unknown or missing, or files are not as they must be.
+  """
+  arguments = dict(spec)
+  make = options.lookup(BUILDERS, arguments.pop("name", ""), f"{field}.name")
+  try:
+    return config_lib.call(make, field, data_dir, field, **arguments)
+  except TypeError as error:
+    raise ValueError(f"config.{field} does not fit its data set: {error}.") from None
+
+
+def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarray:
+  """[N,C] int64 pixels of each class in each label of a prepared data set; computed once."""
+  path = folder / f"class_counts_{split}.npy"
+  if path.exists():
+    return np.load(path)
+  labels = Examples(folder, split, fields=("label",))
+  count = lambda label: np.bincount(label.ravel(), minlength=256)[:num_classes]
+  counts = np.stack([count(example["label"]) for example in labels]).astype(np.int64)
+  with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy.tmp", delete=False) as file:
+    np.save(file, counts)
+  os.replace(file.name, path)
+  return counts
+
+
+def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
+  """The domains that the config group `data` describes; prepares what is not there yet.
+
+  Args:
+    data: `source` and `target` (see above), and `cache_mbytes`: the memory for decoded training images
+      of each domain.
+    data_dir: Folder of all prepared data sets.
+
+  Raises:
+    ValueError: As in `find_builder`, or the domains have different classes.
+  """
+  builders = {
+    domain: find_builder(data[domain], data_dir, f"data.{domain}")
+    for domain in ("source", "target")
+  }
+  space, other = (builder.label_space for builder in builders.values())
+  if space is not other:
+    raise ValueError(
+      f"config.data.source has the classes of {space.name}, config.data.target those of {other.name}; "
+      "choose data sets with the same classes."
+    )
+  source, target = (base.prepare(builder) for builder in builders.values())
+  counts = class_counts(source, "train", space.num_classes)
+  shares = counts.sum(0) / max(counts.sum(), 1)
+  both, cache_bytes = ("image", "label"), data["cache_mbytes"] * 2**20
+  return Domains(
+    label_space=space,
+    class_frequency=tuple(shares.tolist()),
+    source_class_counts=counts,
+    source_train=Examples(source, "train", fields=both, cache_bytes=cache_bytes),
+    target_train=Examples(target, "train", fields=("image",), cache_bytes=cache_bytes),
+    source_val=Examples(source, "val", fields=both),
+    target_val=Examples(target, "val", fields=both),
+  )

@@ -1,0 +1,58 @@
+"""Random access to a prepared data set."""
+
+import pathlib
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+Example = dict[str, np.ndarray]
+
+
+class Examples(Sequence[Example]):
+  """One split; `examples[i]` is a dict of the asked-for fields, in the order of the files.
+
+  `image` is uint8 [H,W,3] RGB and `label` uint8 [H,W] train ids, 255 = ignore. Arrays are read-only.
+  Other fields are not even parsed. Decoded examples stay in memory until `cache_bytes` are used; later
+  ones are decoded each time. Threads may share an object.
+  """
+
+  def __init__(
+    self, folder: pathlib.Path, split: str, *, fields: tuple[str, ...], cache_bytes: int = 0
+  ):
+    builder = tfds.builder_from_directory(folder)
+    raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
+    wanted = tfds.decode.PartialDecoding(dict.fromkeys(fields, True))
+    self.fields = fields
+    self._records = builder.as_data_source(split, deserialize_method=raw_bytes)
+    self._decode = wanted.extract_features(builder.info.features).deserialize_example_np
+    self._cache: dict[int, Example] = {}
+    self._bytes_left = cache_bytes
+    self._lock = threading.Lock()
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, index: int) -> Example:
+    index = int(index)
+    if not 0 <= index < len(self):
+      raise IndexError(f"example {index} of {len(self)}")
+    example = self._cache.get(index)
+    return self._remember(index, self._read(index)) if example is None else example
+
+  def _read(self, index: int) -> Example:
+    example = self._decode(self._records[index])
+    if "label" in example:
+      example["label"] = example["label"][..., 0]
+    for array in example.values():
+      array.setflags(write=False)  # other readers may share it
+    return example
+
+  def _remember(self, index: int, example: Example) -> Example:
+    size = sum(array.nbytes for array in example.values())
+    with self._lock:
+      if size <= self._bytes_left and index not in self._cache:
+        self._cache[index] = example
+        self._bytes_left -= size
+    return example
