@@ -36,8 +36,7 @@ class Domains:
   Attributes:
     label_space: The classes of both domains.
     class_frequency: C shares in [0, 1], of each class in the labelled pixels of `source_train`.
-    source_class_counts: [N,C] int64 pixels of each class in each image of `source_train`.
-    source_train: `image` and `label`.
+    source_train: `image` and `label`, with `class_counts`.
     target_train: `image` alone; labels of the target do not reach training.
     source_val: `image` and `label`.
     target_val: `image` and `label`, for evaluation.
@@ -45,7 +44,6 @@ class Domains:
 
   label_space: LabelSpace
   class_frequency: tuple[float, ...]
-  source_class_counts: np.ndarray
   source_train: Examples
   target_train: Examples
   source_val: Examples
@@ -109,13 +107,12 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
   source, target = (base.prepare(builder) for builder in builders.values())
   counts = class_counts(source, "train", space.num_classes)
   shares = counts.sum(0) / max(counts.sum(), 1)
-  both, cache_bytes = ("image", "label"), data["cache_mbytes"] * 2**20
+  both, cache = ("image", "label"), {"cache_bytes": data["cache_mbytes"] * 2**20}
   return Domains(
     label_space=space,
     class_frequency=tuple(shares.tolist()),
-    source_class_counts=counts,
-    source_train=Examples(source, "train", fields=both, cache_bytes=cache_bytes),
-    target_train=Examples(target, "train", fields=("image",), cache_bytes=cache_bytes),
+    source_train=Examples(source, "train", fields=both, class_counts=counts, **cache),
+    target_train=Examples(target, "train", fields=("image",), **cache),
     source_val=Examples(source, "val", fields=both),
     target_val=Examples(target, "val", fields=both),
   )

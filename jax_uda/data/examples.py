@@ -16,17 +16,28 @@ class Examples(Sequence[Example]):
   `image` is uint8 [H,W,3] RGB and `label` uint8 [H,W] train ids, 255 = ignore. Arrays are read-only.
   Other fields are not even parsed. Decoded examples stay in memory until `cache_bytes` are used; later
   ones are decoded each time. Threads may share an object.
+
+  Attributes:
+    fields: `image`, `label` or both.
+    class_counts: [N,C] int64 pixels of each class in each label, if given; rare class sampling needs it.
   """
 
   def __init__(
-    self, folder: pathlib.Path, split: str, *, fields: tuple[str, ...], cache_bytes: int = 0
+    self,
+    folder: pathlib.Path,
+    split: str,
+    *,
+    fields: tuple[str, ...],
+    class_counts: np.ndarray | None = None,
+    cache_bytes: int = 0,
   ):
     builder = tfds.builder_from_directory(folder)
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
-    wanted = tfds.decode.PartialDecoding(dict.fromkeys(fields, True))
+    wanted = tfds.features.FeaturesDict({name: builder.info.features[name] for name in fields})
     self.fields = fields
+    self.class_counts = class_counts
     self._records = builder.as_data_source(split, deserialize_method=raw_bytes)
-    self._decode = wanted.extract_features(builder.info.features).deserialize_example_np
+    self._decode = wanted.deserialize_example_np
     self._cache: dict[int, Example] = {}
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()

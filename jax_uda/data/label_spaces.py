@@ -35,12 +35,6 @@ class LabelSpace:
     """The number of classes C."""
     return len(self.names)
 
-  def colors(self, label: np.ndarray) -> np.ndarray:
-    """Label [...] uint8 -> RGB [..., 3] uint8; what is no class is black."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: self.num_classes] = self.palette
-    return table[label]
-
 
 def table(raw_ids: Iterable[int]) -> np.ndarray:
   """Raw ids in the order of their train ids -> uint8 [256], 255 for all other raw ids."""
@@ -85,7 +79,7 @@ CITYSCAPES19 = _label_space(
   },
 )
 
-# The 11 classes of CamVid in SegNet's form, in the words of Cityscapes; the drawn streets have the same.
+# CamVid in SegNet's form: its colours, in the words of Cityscapes.
 CAMVID11 = _label_space(
   "CamVid (11 classes)",
   (

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+MAX_TRIES = 11  # crops drawn of an image; the last is used unchecked
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RareClassSampling:
@@ -19,17 +21,15 @@ class RareClassSampling:
     temperature: T above; smaller means rarer classes more often.
     min_pixels: An image is drawn for a class if it has more pixels of it than this.
     crop_min_pixels: A crop is accepted if it has more pixels of the class than this.
-    max_tries: Crops drawn for an image; the last is used unchecked.
   """
 
   temperature: float = 0.01
   min_pixels: int = 3000
   crop_min_pixels: int = 1500
-  max_tries: int = 11
 
   def __post_init__(self):
-    if self.temperature <= 0 or self.max_tries < 1:
-      raise ValueError(f"{self}: temperature must be > 0 and max_tries >= 1.")
+    if self.temperature <= 0:
+      raise ValueError(f"config.data.rare_class.temperature = {self.temperature} must be > 0.")
 
 
 class Table(NamedTuple):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import pathlib
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -24,6 +25,14 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   VERSION: ClassVar = tfds.core.Version("1.0.0")
   label_space: ClassVar[LabelSpace]
+
+  def __init__(self, data_dir: pathlib.Path, config: tfds.core.BuilderConfig):
+    self._config = config
+    super().__init__(data_dir=data_dir)
+
+  def get_default_builder_config(self) -> tfds.core.BuilderConfig:
+    """The config given; TFDS would warn of one that is no default."""
+    return self._config
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
@@ -60,8 +69,10 @@ def prepare(builder: Builder) -> pathlib.Path:
   try:
     # TFDS prints sizes it does not know, and bars without an end; `numbered` has one.
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare(file_format="array_record", download_config=settings)
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
+      builder.download_and_prepare(
+        file_format="array_record", download_dir=unused, download_config=settings
+      )
   except OSError:
     if not folder.exists():  # else another process has prepared it in the meantime
       raise

@@ -5,19 +5,22 @@ The folder holds `train/`, `trainannot/`, and likewise `val` and `test`: images 
 are its sequence: 0001TP was filmed at dusk, 0006R0, 0016E5 and Seq05VD in daylight.
 """
 
+import dataclasses
 import hashlib
+import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
 
-from jax_uda.data import label_spaces, rescale
-from jax_uda.data.builders import base, example
+from jax_uda.data import label_spaces, png, rescale
+from jax_uda.data.builders import base
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+VOID = 11
 
 
 class Pair(NamedTuple):
@@ -27,18 +30,19 @@ class Pair(NamedTuple):
   label: pathlib.Path
 
 
-def find(root: pathlib.Path, selection: str) -> list[Pair]:
+def find(root: pathlib.Path, selection: str, field: str) -> list[Pair]:
   """The files of a selection `folder` or `folder/prefix`, e.g. `train/0016E5`, in order of name.
 
   Raises:
     ValueError: The folder, its labels or the label of an image is missing, or nothing matches.
   """
   folder, _, prefix = selection.partition("/")
-  for needed in (root / folder, root / f"{folder}annot"):
-    if not needed.is_dir():
+  for needed in (folder, f"{folder}annot"):
+    if not folder or not (root / needed).is_dir():
       raise ValueError(
-        f"config.data.<domain>.path = {str(root)!r}: no folder {needed.name!r} there; expected CamVid "
-        f"in SegNet's layout, {folder}/ with images and {folder}annot/ with labels."
+        f"config.{field}.path = {str(root)!r} has no folder {needed!r} for the selection {selection!r}; "
+        "expected CamVid in SegNet's form: train/, val/, test/ with images and trainannot/, valannot/, "
+        "testannot/ with labels."
       )
   images = sorted(
     file
@@ -46,7 +50,7 @@ def find(root: pathlib.Path, selection: str) -> list[Pair]:
     if file.suffix.lower() in IMAGE_ENDINGS and file.name.startswith(prefix)
   )
   if not images:
-    raise ValueError(f"camvid: no .png or .jpg image {prefix}* in {root / folder}.")
+    raise ValueError(f"config.{field}: no .png or .jpg image {prefix}* in {root / folder}.")
   pairs = [Pair(image, root / f"{folder}annot" / f"{image.stem}.png") for image in images]
   for pair in pairs:
     if not pair.label.is_file():
@@ -57,73 +61,104 @@ def find(root: pathlib.Path, selection: str) -> list[Pair]:
 def _open(file: pathlib.Path, *modes: str) -> np.ndarray:
   try:
     with PIL.Image.open(file) as image:
-      # In these modes the array holds what the file says, colour or palette index.
+      # In these modes the array holds what the file says: colours, or label ids even if it has a palette.
       return np.array(image if image.mode in modes else image.convert(modes[0]))
-  except OSError as error:
+  except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
     raise ValueError(f"{file} cannot be read as an image: {error}.") from None
 
 
 def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-  """Image [H,W,3] and label [H,W] of train ids, both uint8.
+  """Image [H,W,3] RGB and label [H,W] of train ids, both uint8.
 
   Raises:
-    ValueError: A file is no image, the label has another size than the image or unknown ids.
+    ValueError: A file is no image, or the label has another size than the image or unknown ids.
   """
   image, raw = _open(pair.image, "RGB"), _open(pair.label, "L", "P")
   if raw.shape != image.shape[:2]:
     raise ValueError(f"{pair.label} has size {raw.shape}, its image {image.shape[:2]}.")
-  if raw.max() > 11:
-    unknown = np.unique(raw[raw > 11]).tolist()
+  if raw.max() > VOID:
+    unknown = np.unique(raw[raw > VOID]).tolist()
     raise ValueError(f"{pair.label} holds the ids {unknown}; known are 0..10 and 11 = void.")
   return image, label_spaces.CAMVID_IDS[raw]
 
 
-class Camvid(base.SegmentationBuilder):
-  """Selected sequences of CamVid, optionally resized.
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(tfds.core.BuilderConfig):
+  """The files of each split and the bound of their size, if any."""
 
-  The prepared folder's name holds a hash of the selected files' names and lengths.
-  """
+  pairs: Mapping[str, list[Pair]]
+  size: tuple[int, ...]
 
-  VERSION = tfds.core.Version("1.0.0")
+
+class Camvid(base.Builder, skip_registration=True):
+  """Selected sequences of CamVid, reduced to a working size."""
+
   label_space = label_spaces.CAMVID11
 
-  def __init__(
-    self,
-    *,
-    data_dir: str,
-    path: str,
-    train: Sequence[str],
-    val: Sequence[str],
-    size: tuple[int, int] | None = None,
-  ):
-    root = pathlib.Path(path).expanduser()
-    self._size = size and (int(size[0]), int(size[1]))
-    self._pairs = {
-      split: [pair for selection in selections for pair in find(root, selection)]
-      for split, selections in (("train", train), ("val", val))
+  def _split_generators(self, dl_manager):
+    pairs = self.builder_config.pairs
+    return {
+      split: self.numbered(split, self._read(pairs[split]), len(pairs[split])) for split in pairs
     }
-    size_name = "x".join(map(str, self._size)) if self._size else "full"
-    config = tfds.core.BuilderConfig(name=f"{size_name}-{self._digest(root)}", version=self.VERSION)
-    super().__init__(data_dir=data_dir, config=config)
 
-  def _digest(self, root: pathlib.Path) -> str:
-    listing = [
-      f"{split} {file.relative_to(root).as_posix()} {file.stat().st_size}"
-      for split, pairs in self._pairs.items()
-      for pair in pairs
-      for file in pair
-    ]
-    return hashlib.sha256("\n".join(listing).encode()).hexdigest()[:12]
-
-  def num_examples(self, split: str) -> int:
-    """The number of selected images."""
-    return len(self._pairs[split])
-
-  def examples(self, split: str) -> Iterator[example.Example]:
-    """Reads, checks and resizes the files."""
-    for pair in self._pairs[split]:
+  def _read(self, pairs: list[Pair]) -> Iterator[base.Example]:
+    for pair in pairs:
       image, label = read(pair)
-      if self._size:
-        image = rescale.resize_image(image, self._size)
-        label = rescale.resize_label(label, self._size)
-      yield example.encode(image, label, self.label_space.num_classes)
+      if self.builder_config.size:
+        size = rescale.keep_ratio_size(label.shape, self.builder_config.size)
+        image, label = rescale.resize_image(image, size), rescale.resize_label(label, size)
+      yield pair.image.name, png.encode(image), png.encode(label)
+
+
+def _digest(root: pathlib.Path, pairs: Mapping[str, list[Pair]]) -> str:
+  """Stands for the path and for the names, lengths and times of all files."""
+  listing = [str(root)]
+  for split in pairs:
+    for file in itertools.chain.from_iterable(pairs[split]):
+      status = file.stat()
+      listing.append(f"{split} {file.relative_to(root)} {status.st_size} {status.st_mtime_ns}")
+  return hashlib.sha256("\n".join(listing).encode()).hexdigest()[:12]
+
+
+def builder(
+  data_dir: pathlib.Path,
+  field: str,
+  *,
+  path: str,
+  train: Sequence[str],
+  val: Sequence[str],
+  size: Sequence[int] = (),
+) -> Camvid:
+  """The data set with these parameters below `data_dir`, prepared or not.
+
+  Args:
+    data_dir: Where prepared data sets are kept.
+    field: Of the config that asks for it; for messages.
+    path: Folder of CamVid.
+    train: Selections for training, each `folder` or `folder/prefix` of the file names, e.g.
+      `("train/0006R0", "train/0016E5")`.
+    val: Selections for evaluation, e.g. `("test/0001TP",)`.
+    size: (height, width) in pixels into which images are fitted, keeping their ratio; empty: as they
+      are.
+
+  Raises:
+    ValueError: Files are missing; named in the message.
+  """
+  for name, selections in (("train", train), ("val", val)):
+    if isinstance(selections, str) or not selections:
+      raise ValueError(
+        f"config.{field}.{name} = {selections!r} must be a tuple such as ('train/0006R0',)."
+      )
+  root = pathlib.Path(path).expanduser().resolve()
+  if not root.is_dir():
+    raise ValueError(
+      f"config.{field}.path = {str(path)!r} is no folder; expected CamVid in SegNet's form, with folders "
+      "train/, trainannot/ and so on."
+    )
+  pairs = {
+    split: [pair for selection in selections for pair in find(root, selection, field)]
+    for split, selections in (("train", train), ("val", val))
+  }
+  form = "{}x{}".format(*size) if size else "full"
+  config = Config(name=f"{form}-{_digest(root, pairs)}", pairs=pairs, size=tuple(size))
+  return Camvid(data_dir, config)

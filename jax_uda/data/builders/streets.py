@@ -88,4 +88,4 @@ def builder(
     num_train=num_train,
     num_val=num_val,
   )
-  return Streets(data_dir=data_dir, config=config)
+  return Streets(data_dir, config)

@@ -1,0 +1,173 @@
+"""Batches: batch t is a pure function of (seed, t), so a run can continue at any step.
+
+Row r of the global batch t depends on (seed, t, r) alone. So the rows of several processes together are
+those of one process, and the number of threads changes nothing. Images stay uint8; standardising
+and strong augmentation happen on the device.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import grain
+import numpy as np
+
+from jax_uda.data import crop
+from jax_uda.data import rare_class as rare_class_lib
+from jax_uda.data.examples import Example, Examples
+from jax_uda.data.rare_class import RareClassSampling
+
+SOURCE, TARGET = 0, 1  # streams of random numbers
+NUM_STEPS = 2**40  # no run is longer
+
+Augment = Callable[[Example, np.random.Generator], Example]
+# (number of the draw, random numbers) -> one row of a batch
+DrawRow = Callable[[int, np.random.Generator], Example]
+
+
+def _augment(
+  example: Example,
+  rng: np.random.Generator,
+  *,
+  crop_size: tuple[int, int],
+  cat_max_ratio: float,
+  flip: bool,
+) -> Example:
+  """A random crop, mirrored half of the time, padded to `crop_size`."""
+  image, label = example["image"], example.get("label")
+  draw = lambda: crop.draw_box(image.shape[:2], crop_size, rng)
+  box = draw() if label is None else crop.choose_box(label, draw, cat_max_ratio)
+  is_mirrored = flip and rng.random() < 0.5
+  window = lambda array: crop.flip(box.of(array)) if is_mirrored else box.of(array)
+  row = {"image": crop.pad_image(window(image), crop_size)}
+  if label is not None:
+    row["label"] = crop.pad_label(window(label), crop_size)
+  return row
+
+
+def _in_epochs(examples: Sequence[Example], seed: int, stream: int, augment: Augment) -> DrawRow:
+  """Every example once an epoch, each epoch in another order."""
+  if not len(examples):
+    raise ValueError("A domain has no training images; see config.data.")
+  order_seed = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
+  order = grain.MapDataset.range(len(examples)).seed(order_seed).shuffle().repeat()
+  return lambda number, rng: augment(examples[order[number]], rng)
+
+
+def _by_rare_class(examples: Examples, sampling: RareClassSampling, augment: Augment) -> DrawRow:
+  """A crop of an image of a drawn class, repeated until it holds enough pixels of the class."""
+  table = rare_class_lib.make_table(
+    examples.class_counts, temperature=sampling.temperature, min_pixels=sampling.min_pixels
+  )
+
+  def draw_row(number: int, rng: np.random.Generator) -> Example:
+    del number  # drawn with replacement
+    class_index, image_index = table.draw(rng)
+    example = examples[image_index]
+    for _ in range(rare_class_lib.MAX_TRIES):
+      row = augment(example, rng)
+      if np.count_nonzero(row["label"] == class_index) > sampling.crop_min_pixels:
+        break
+    return row
+
+  return draw_row
+
+
+def _stack(rows: list[Example]) -> Example:
+  return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+def training_batches(
+  source: Examples,
+  target: Examples,
+  *,
+  batch_size: int,
+  crop_size: tuple[int, int],
+  seed: int,
+  cat_max_ratio: float = 0.75,
+  rare_class: RareClassSampling | None = None,
+  flip: bool = True,
+  process_index: int = 0,
+  process_count: int = 1,
+) -> grain.MapDataset:
+  """Endless training batches with random access.
+
+  Source and target are drawn, cropped and mirrored independently of each other. An image smaller than
+  the crop is padded.
+
+  Args:
+    source: With labels, and with `class_counts` if `rare_class` is given.
+    target: Without labels.
+    batch_size: Images of each domain over all processes.
+    crop_size: (height, width) in pixels.
+    seed: Non-negative.
+    cat_max_ratio: Largest share of one class in an accepted source crop.
+    rare_class: How source images are drawn; None: each once an epoch, as those of the target.
+    flip: Whether to mirror half of the images.
+    process_index: Which rows to make: those of this process.
+    process_count: Number of processes that share a batch.
+
+  Returns:
+    `batches[t]` = `{"source": {"image": uint8 [b,h,w,3], "label": uint8 [b,h,w]}, "target":
+    {"image": uint8 [b,h,w,3]}}` with b = batch_size / process_count.
+
+  Raises:
+    ValueError: The batch cannot be split, a domain is empty, or rare classes cannot be drawn.
+  """
+  if batch_size % process_count:
+    raise ValueError(
+      f"config.batch_size = {batch_size} cannot be split over {process_count} processes; "
+      f"use a multiple of {process_count}."
+    )
+  augment = functools.partial(
+    _augment, crop_size=tuple(crop_size), cat_max_ratio=cat_max_ratio, flip=flip
+  )
+  draw_row = {
+    SOURCE: _by_rare_class(source, rare_class, augment)
+    if rare_class
+    else _in_epochs(source, seed, SOURCE, augment),
+    TARGET: _in_epochs(target, seed, TARGET, augment),
+  }
+  share = batch_size // process_count
+  rows = range(process_index * share, (process_index + 1) * share)
+
+  def draw(stream: int, step: int) -> Example:
+    return _stack(
+      [
+        draw_row[stream](step * batch_size + row, np.random.default_rng((seed, stream, step, row)))
+        for row in rows
+      ]
+    )
+
+  return grain.MapDataset.range(NUM_STEPS).map(
+    lambda step: {"source": draw(SOURCE, step), "target": draw(TARGET, step)}
+  )
+
+
+def iterate(
+  batches: grain.MapDataset, start_step: int = 0, *, num_threads: int = 2, buffer_size: int = 4
+) -> grain.DatasetIterator:
+  """Iterates from `start_step` on; threads make `buffer_size` batches ahead. `close()` it at the end.
+
+  Without threads batches are made when they are asked for.
+  """
+  ahead = max(buffer_size, num_threads) if num_threads else 0
+  iterator = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads, ahead)))
+  iterator.set_state({"next_index": start_step})
+  return iterator
+
+
+def evaluation_batches(examples: Sequence[Example], batch_size: int) -> Iterator[Example]:
+  """All examples once, in order; each batch `{"image": [B,H,W,3], "label": [B,H,W]}`, both uint8.
+
+  A batch holds neighbours of the same size; it is smaller than `batch_size` at the end and where the
+  size changes.
+  """
+  rows: list[Example] = []
+  for index in range(len(examples)):
+    example = examples[index]
+    if rows and (len(rows) == batch_size or rows[0]["image"].shape != example["image"].shape):
+      yield _stack(rows)
+      rows = []
+    rows.append(example)
+  if rows:
+    yield _stack(rows)
