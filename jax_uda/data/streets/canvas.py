@@ -1,0 +1,127 @@
+"""Painting faces, so that image, label and depth agree by construction.
+
+The canvas has four channels: red, green, blue and the number of the surface. One fill writes all four;
+class and depth of a pixel are looked up afterwards from the number of its surface.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from jax_uda.data.streets import camera as cameras
+from jax_uda.data.streets import shapes
+
+_SHIFT = 4  # OpenCV polygons have 4 binary digits after the point
+_OPAQUE = 0.25  # a textured pixel belongs to its face from this opacity on
+
+
+class Canvas:
+  """A picture in the making: `pixels` [H, W, 4] float32 on top of a painted background."""
+
+  def __init__(self, camera: cameras.Camera, background: np.ndarray, label, depth):
+    """Starts from an image [H, W, 3] with the label [H, W] and the depth [H, W] of sky and ground."""
+    self.camera = camera
+    self.pixels = np.dstack([background, np.zeros_like(depth)]).astype(np.float32)
+    self._background = label, depth
+    self._labels = [0]
+    self._planes = [np.zeros(3)]  # inverse depth = plane . ray
+
+  def paint(self, faces: Sequence[shapes.Face], light) -> None:
+    """Paints faces in the order given; `light` shades them by their direction."""
+    if not faces:
+      return
+    counts = np.array([len(face.points) for face in faces])
+    starts = np.cumsum(counts) - counts
+    points = self.camera.view(np.concatenate([face.points for face in faces]))
+    normals, planes = _planes(points, starts, counts)
+    nearest = np.minimum.reduceat(points[:, 2], starts)
+    farthest = np.maximum.reduceat(points[:, 2], starts)
+    seen = (np.einsum("ij,ij->i", normals, points[starts]) < 0) & (farthest > cameras.NEAR)
+    pixels = self.camera.project(np.maximum(points, (-np.inf, -np.inf, cameras.NEAR)))
+    low, high = (f.reduceat(pixels, starts) for f in (np.minimum, np.maximum))
+    cut = nearest < cameras.NEAR
+    size = (self.camera.width, self.camera.height)
+    seen &= cut | ((high > 0) & (low < size)).all(1)
+    shades = light.shade(normals @ self.camera.rotation())
+    colours = np.array([face.colour for face in faces])
+    colours = np.minimum(colours, 1) * shades[:, None] + light.lamps * np.maximum(colours - 1, 0)
+    for i in np.flatnonzero(seen):
+      part = slice(starts[i], starts[i] + counts[i])
+      polygon = pixels[part]
+      if cut[i]:
+        polygon = self.camera.project(cameras.clip_near(points[part]))
+      number = self._surface(faces[i].label, planes[i])
+      if faces[i].texture is None:
+        cv2.fillPoly(self.pixels, [_fixed(polygon)], (*colours[i].tolist(), number), shift=_SHIFT)
+      else:
+        self._paste(polygon, points[part], faces[i].texture, shades[i], number, light)
+
+  def label(self) -> np.ndarray:
+    """The class [H, W] uint8 of each pixel."""
+    number = self.numbers()
+    return np.where(number > 0, np.array(self._labels, np.uint8)[number], self._background[0])
+
+  def depth(self) -> np.ndarray:
+    """The depth [H, W] float32 of each pixel in metres; the sky has `camera.FAR`."""
+    number = self.numbers()
+    planes = np.array(self._planes, np.float32)[number]
+    inverse = np.einsum("hwc,hwc->hw", planes, self.camera.rays())
+    drawn = 1 / np.clip(inverse, 2 / cameras.FAR, 1 / cameras.NEAR)
+    return np.where(number > 0, drawn, self._background[1]).astype(np.float32)
+
+  def numbers(self) -> np.ndarray:
+    """The number of the surface [H, W] int32 of each pixel; 0 is sky and ground."""
+    return self.pixels[..., 3].astype(np.int32)
+
+  def _surface(self, label: int, plane: np.ndarray) -> int:
+    self._labels.append(label)
+    self._planes.append(plane)
+    return len(self._labels) - 1
+
+  def _paste(self, polygon, corners, texture, shade, number, light) -> None:
+    """Warps a texture onto the parallelogram whose camera points are `corners` [4, 3]."""
+    size = np.array([self.camera.width, self.camera.height])
+    low = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)
+    high = np.clip(np.ceil(polygon.max(0)), 0, size).astype(int)
+    if (high <= low).any():
+      return
+    scale = self.camera.focal / max(corners[:, 2].mean(), 2.5)  # pixels per metre
+    sides = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1)
+    columns, rows = np.clip(np.ceil(sides * scale), 2, 2 * size.max()).astype(int)
+    source = texture((rows, columns), light)
+    # Texture coordinates (s, t) -> camera point -> pixel is one 3x3 matrix, exact on both sides of the lens.
+    frame = np.column_stack(
+      [(corners[1] - corners[0]) / columns, (corners[0] - corners[3]) / rows, corners[3]]
+    )
+    c = self.camera
+    lens = np.array(
+      [[c.focal, 0, c.width / 2 - low[0]], [0, -c.focal, c.horizon - low[1]], [0, 0, 1]]
+    )
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel centres
+    warp = np.linalg.inv(half) @ lens @ frame @ half
+    shape = tuple((high - low).tolist())
+    patch = cv2.warpPerspective(source, warp, shape, borderMode=cv2.BORDER_REPLICATE)
+    mask = np.zeros(shape[::-1], np.uint8)
+    cv2.fillPoly(mask, [_fixed(polygon - low)], 1, shift=_SHIFT)
+    rgb = np.minimum(patch[..., :3], 1) * shade + np.maximum(patch[..., :3] - 1, 0)
+    opacity = (patch[..., 3] * mask)[..., None]
+    target = self.pixels[low[1] : high[1], low[0] : high[0]]
+    target[..., :3] += opacity * (rgb - target[..., :3])
+    target[..., 3][opacity[..., 0] >= _OPAQUE] = number
+
+
+def _planes(points, starts, counts) -> tuple[np.ndarray, np.ndarray]:
+  """Unit normals [F, 3] (outward) of polygons and their planes [F, 3], so that plane . ray = 1 / depth."""
+  following = np.arange(1, len(points) + 1)
+  following[starts + counts - 1] = starts
+  origin = np.repeat(points[starts], counts, axis=0)
+  area = -np.add.reduceat(np.cross(points - origin, points[following] - origin), starts)
+  normals = area / np.maximum(np.linalg.norm(area, axis=1, keepdims=True), 1e-12)
+  offset = np.einsum("ij,ij->i", normals, points[starts])
+  return normals, normals / np.where(np.abs(offset) < 1e-6, 1e-6, offset)[:, None]
+
+
+def _fixed(polygon: np.ndarray) -> np.ndarray:
+  """Pixels [N, 2] as OpenCV's fixed-point numbers, in which whole numbers are pixel centres."""
+  return np.round((polygon - 0.5) * (1 << _SHIFT)).astype(np.int32)

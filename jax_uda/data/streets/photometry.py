@@ -1,0 +1,109 @@
+"""From surfaces to a photograph: texture, wet road, fog, lens and sensor. Labels are only read."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from jax_uda.data.streets import camera as cameras
+from jax_uda.data.streets import light as lights
+from jax_uda.data.streets import noise
+from jax_uda.data.streets.classes import ROAD, SKY
+from jax_uda.data.streets.domains import Photometry
+
+
+class Air(NamedTuple):
+  """What lies between scene and lens."""
+
+  fog: float  # extinction per metre
+  wet: float  # strength of the road's mirror
+
+
+class Sensor(NamedTuple):
+  """Lens, sensor and compression."""
+
+  blur: float  # deviation as a share of the width
+  gain: np.ndarray  # RGB [3]
+  gamma: float
+  saturation: float
+  vignette: float
+  noise: float  # in units of full scale
+  jpeg: int
+
+
+def draw(rng: np.random.Generator, ranges: Photometry) -> tuple[lights.Light, Air, Sensor]:
+  """Draws light, air and sensor."""
+
+  def pick(choices):
+    return np.array(choices[rng.integers(len(choices))])
+
+  up, round_ = np.deg2rad(rng.uniform(*ranges.elevation)), rng.uniform(0, 2 * np.pi)
+  light = lights.Light(
+    sun=np.array([np.cos(up) * np.cos(round_), np.sin(up), np.cos(up) * np.sin(round_)]),
+    direct=rng.uniform(*ranges.direct),
+    ambient=pick(ranges.tints) * rng.uniform(*ranges.ambient),
+    zenith=pick(ranges.zeniths),
+    horizon=pick(ranges.horizons),
+    clouds=rng.uniform(*ranges.clouds),
+    windows=rng.uniform(*ranges.windows),
+    beam=rng.uniform(*ranges.beam),
+    lamps=rng.uniform(*ranges.lamps),
+  )
+  air = Air(
+    fog=rng.uniform(*ranges.fog), wet=rng.uniform(0.3, 0.7) * (rng.random() < ranges.wet)
+  )
+  sensor = Sensor(
+    blur=rng.uniform(*ranges.blur) / 128,
+    gain=rng.uniform(*ranges.gain) * (1 + rng.uniform(*ranges.white) * rng.normal(size=3)),
+    gamma=rng.uniform(*ranges.gamma),
+    saturation=rng.uniform(*ranges.saturation),
+    vignette=rng.uniform(*ranges.vignette),
+    noise=rng.uniform(*ranges.noise) / 255,
+    jpeg=int(rng.uniform(*ranges.jpeg)),
+  )
+  return light, air, sensor
+
+
+def roughen(image: np.ndarray, numbers: np.ndarray, contrast: float, grain: np.ndarray) -> np.ndarray:
+  """Multiplies the surfaces of an image [H, W, 3] by noise, its pattern shifted from surface to surface."""
+  rows, columns = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
+  scale = 400 / image.shape[1]
+  texture = noise.sample(grain, columns * scale + 37.7 * numbers, rows * scale + 91.3 * numbers)
+  factor = np.where(numbers > 0, 1 + contrast * texture, 1)[..., None]
+  return np.minimum(image, 1) * np.clip(factor, 0.4, 1.6) + np.maximum(image - 1, 0)
+
+
+def mirror(image, label, depth, wet: float, grain, ground) -> np.ndarray:
+  """Lets the road mirror what stands beyond it, column by column, the more the flatter the view."""
+  height, width = label.shape
+  rows = np.arange(height)[:, None]
+  foot = np.maximum.accumulate(np.where(label == ROAD, -1, rows), axis=0)
+  source = np.clip(2 * foot - rows, 0, height - 1)
+  seen = image[source, np.arange(width)[None]]
+  seen = cv2.blur(seen, (max(width // 128, 1), max(height // 16, 1)))
+  puddles = np.clip(0.55 + 0.5 * noise.sample(grain, ground[0] * 5, ground[1] * 2.5), 0, 1)
+  share = wet * puddles * np.clip(depth / 25, 0.12, 1) * ((label == ROAD) & (foot >= 0))
+  return image * (1 - 0.25 * wet * (label == ROAD)[..., None]) * (1 - share[..., None]) + seen * share[..., None]
+
+
+def fog(image, label, depth, extinction: float, colour: np.ndarray) -> np.ndarray:
+  """Fades what is far towards the colour of the horizon; the sky is drawn hazy already."""
+  clear = np.where(label == SKY, 1, np.exp(-extinction * depth))[..., None]
+  return image * clear + colour * (1 - clear)
+
+
+def expose(rng: np.random.Generator, image: np.ndarray, sensor: Sensor) -> np.ndarray:
+  """What the sensor makes of an image [H, W, 3]: uint8 after blur, colour, vignette, noise and JPEG."""
+  height, width = image.shape[:2]
+  deviation = sensor.blur * width
+  if deviation > 0.15:
+    image = cv2.GaussianBlur(image, (0, 0), deviation)
+  grey = image.mean(axis=-1, keepdims=True)
+  image = (grey + sensor.saturation * (image - grey)) * sensor.gain
+  y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+  image = image * (1 - sensor.vignette * (x * x + y * y) / 2)[..., None]
+  image = np.clip(image, 0, 1) ** sensor.gamma
+  image = image + sensor.noise * rng.normal(size=image.shape)
+  image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+  _, code = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg))
+  return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])

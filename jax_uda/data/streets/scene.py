@@ -1,0 +1,53 @@
+"""One scene from start to end: lay out, paint, light, photograph."""
+
+import zlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from jax_uda.data.streets import canvas as canvases
+from jax_uda.data.streets import ground, layout, noise, photometry
+from jax_uda.data.streets import light as lights
+from jax_uda.data.streets.classes import SKY
+from jax_uda.data.streets.domains import Domain
+
+_OVERSAMPLING = 2
+
+
+class Scene(NamedTuple):
+  """A drawn street."""
+
+  image: np.ndarray  # [H, W, 3] uint8 RGB
+  label: np.ndarray  # [H, W] uint8, an index into CLASSES
+  depth: np.ndarray  # [H, W] float32, metres; the sky has `camera.FAR`
+
+
+def render(domain: Domain, seed: int, index: int, size: tuple[int, int]) -> Scene:
+  """Draws scene `index` of `seed`; label and depth depend on `domain.name` and `domain.geometry` only."""
+  streams = (seed, index, zlib.crc32(domain.name.encode()))
+  geometry, photo, grain = (np.random.default_rng((*streams, part)) for part in range(3))
+  tile = noise.field(grain)
+  light, air, sensor = photometry.draw(photo, domain.photometry)
+  plan = layout.street(geometry, domain.geometry)
+  camera = layout.camera(geometry, domain.geometry, plan, [_OVERSAMPLING * n for n in size])
+  contrast = geometry.uniform(*domain.geometry.texture)
+  things = layout.things(geometry, domain.geometry, plan)
+
+  colours, label, depth = ground.paint(plan, camera, tile)
+  shadows = [shadow for thing in things for shadow in thing.shadows]
+  colours = colours * lights.cast(light, camera, shadows)
+  sky = (label == SKY)[..., None]
+  canvas = canvases.Canvas(camera, np.where(sky, lights.sky(light, camera, tile), colours), label, depth)
+  canvas.paint([face for thing in things for face in thing.faces], light)
+
+  label, depth, image = canvas.label(), canvas.depth(), canvas.pixels[..., :3]
+  image = photometry.roughen(image, canvas.numbers(), contrast, tile)
+  lamps = [thing.lamp for thing in things if thing.lamp]
+  image = lights.night(light, camera, image, label, depth, lamps)
+  if air.wet:
+    image = photometry.mirror(image, label, depth, air.wet, tile, camera.ground())
+  image = photometry.fog(image, label, depth, air.fog, light.horizon)
+  image = cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+  point = np.s_[::_OVERSAMPLING, ::_OVERSAMPLING]
+  return Scene(photometry.expose(photo, image, sensor), label[point].copy(), depth[point].copy())

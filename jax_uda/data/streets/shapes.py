@@ -1,0 +1,95 @@
+"""Flat faces in street coordinates, and the few bodies that things are built of."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Colour = Sequence[float]  # RGB in 0..1; what lies above 1 shines by itself
+# A texture draws itself for a size and a light: ((rows, columns), light) -> [rows, columns, 4] RGB and
+# opacity. Its top left corner lies at the face's last point, its bottom edge runs from the first to the second.
+Texture = Callable[[tuple[int, int], Any], np.ndarray]
+
+
+class Face(NamedTuple):
+  """A flat polygon, counter-clockwise as seen from its visible side; with a texture a parallelogram."""
+
+  points: np.ndarray  # [N, 3] metres
+  colour: Colour
+  label: int
+  texture: Texture | None = None
+
+
+class Shadow(NamedTuple):
+  """What stands in the sun's way: a footprint [N, 2] of (x, z), from height `low` to `high` metres."""
+
+  footprint: np.ndarray
+  low: float
+  high: float
+
+
+class Thing(NamedTuple):
+  """Something in the street. Things are painted by falling `distance`, faces in the order given."""
+
+  distance: float
+  faces: list[Face]
+  shadows: list[Shadow] = []
+  lamp: tuple[float, float, float] | None = None  # where a street lamp hangs
+
+
+def outline(points: Iterable[tuple[float, float]], z: float, colour: Colour, label: int) -> Face:
+  """The polygon of (x, y) `points` in the plane z, facing the viewer whatever their order."""
+  xy = np.array(list(points), float)
+  following = np.roll(xy, -1, axis=0)
+  if np.sum(xy[:, 0] * following[:, 1] - xy[:, 1] * following[:, 0]) < 0:
+    xy = xy[::-1]
+  return Face(np.column_stack([xy, np.full(len(xy), z)]), colour, label)
+
+
+def upright(x0, x1, y0, y1, z, colour: Colour, label: int, texture: Texture | None = None) -> Face:
+  """A rectangle in the plane z, facing the viewer."""
+  points = np.array([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], float)
+  return Face(points, colour, label, texture)
+
+
+def disc(x, y, radius, z, colour: Colour, label: int, corners: int = 10) -> Face:
+  """A regular polygon in the plane z, facing the viewer."""
+  angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
+  return outline(
+    zip(x + radius * np.cos(angle), y + radius * np.sin(angle), strict=True), z, colour, label
+  )
+
+
+def prism(profile: Iterable[tuple[float, float]], x0, x1, colour: Colour, label: int) -> list[Face]:
+  """The solid between x0 and x1 whose section is `profile`: (z, y) going up the side that faces z = -oo."""
+  zy = np.asarray(profile, float)
+  n = len(zy)
+  left = np.column_stack([np.full(n, x0), zy[:, 1], zy[:, 0]])
+  right = left + (x1 - x0, 0, 0)
+  after = np.roll(np.arange(n), -1)
+  strips = [np.array([left[i], right[i], right[j], left[j]]) for i, j in enumerate(after)]
+  return [Face(p, colour, label) for p in (*strips, left, right[::-1])]
+
+
+def box(x0, x1, y0, y1, z0, z1, colour: Colour, label: int) -> list[Face]:
+  """A cuboid without its underside."""
+  faces = prism([(z0, y0), (z0, y1), (z1, y1), (z1, y0)], x0, x1, colour, label)
+  return [face for i, face in enumerate(faces) if i != 3]
+
+
+def place(faces: Iterable[Face], x: float, z: float, turn: float = 0.0) -> list[Face]:
+  """Faces built around the origin, turned to the left by `turn` radians and moved to (x, z)."""
+  cos, sin = np.cos(turn), np.sin(turn)
+  matrix = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+  return [face._replace(points=face.points @ matrix + (x, 0, z)) for face in faces]
+
+
+def rectangle(x0, x1, z0, z1) -> np.ndarray:
+  """A footprint [4, 2]."""
+  return np.array([(x0, z0), (x1, z0), (x1, z1), (x0, z1)], float)
+
+
+def ring(x, z, radius, corners: int = 10) -> np.ndarray:
+  """A round footprint [corners, 2]."""
+  angle = 2 * np.pi * np.arange(corners) / corners
+  return np.column_stack([x + radius * np.cos(angle), z + radius * np.sin(angle)])
