@@ -21,7 +21,7 @@ def boxes(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int
   starts = []
   for length, side, step in zip(size, window, stride, strict=True):
     if not 1 <= step <= side:
-      raise ValueError(f"config.eval.stride = {stride} must lie between 1 and the window {window}")
+      raise ValueError(f"stride = {stride} must lie between 1 and the window {window} on each axis")
     count = max(-(-(length - side) // step), 0) + 1
     starts.append([max(min(i * step, length - side), 0) for i in range(count)])
   rows, columns = starts
@@ -43,6 +43,9 @@ def sliding_logits(
     image: [B,H,W,3].
     window: (height, width) in pixels.
     stride: (height, width) between windows.
+
+  Raises:
+    ValueError: A stride does not fit its window, or `logits_of` changes the size.
   """
   height, width = image.shape[1:3]
   found = boxes((height, width), window, stride)
@@ -55,7 +58,12 @@ def sliding_logits(
   crop = lambda start: jax.lax.dynamic_slice(
     image, (0, *start, 0), (image.shape[0], *side, image.shape[3])
   )
-  num_classes = jax.eval_shape(lambda: logits_of(crop(starts[0]))).shape[-1]
+  shape = jax.eval_shape(lambda: logits_of(crop(starts[0]))).shape
+  if shape[:-1] != (image.shape[0], *side):
+    raise ValueError(
+      f"logits_of returns {shape} for windows of {side}: resize its logits to the window"
+    )
+  num_classes = shape[-1]
 
   def add(total, start):
     zero = jnp.zeros((), start.dtype)

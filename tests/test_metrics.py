@@ -42,3 +42,13 @@ def test_scores_of_nothing_are_nan_without_a_warning(recwarn):
 def test_a_prediction_outside_the_classes_is_an_error():
   with pytest.raises(ValueError, match=r"0\.\.4, not in 0\.\.3"):
     metrics.confusion(np.zeros(2, int), np.array([0, 4]), 4)
+
+
+def test_counts_of_two_sets_add_up_but_their_scores_do_not():
+  rng = np.random.default_rng(0)
+  label, prediction = rng.integers(0, 3, (2, 2, 50)).astype(np.uint8)
+  parts = [metrics.confusion(label[i], prediction[i], 3) for i in range(2)]
+  whole = metrics.confusion(label, prediction, 3)
+  assert whole.dtype == np.int64
+  np.testing.assert_array_equal(parts[0] + parts[1], whole)
+  assert metrics.mean_iou(whole) != np.mean([metrics.mean_iou(part) for part in parts])

@@ -51,3 +51,21 @@ def test_a_network_that_looks_at_single_pixels_gives_the_same_as_the_whole_image
 def test_a_stride_that_leaves_gaps_is_refused():
   with pytest.raises(ValueError, match="stride"):
     sliding.boxes((9, 9), (4, 4), (5, 4))
+
+
+def test_a_network_that_changes_the_size_is_refused():
+  with pytest.raises(ValueError, match=r"logits_of returns \(1, 1, 1, 3\) for windows of \(4, 4\)"):
+    sliding.sliding_logits(lambda crop: crop[:, ::4, ::4], jnp.ones((1, 8, 8, 3)), (4, 4), (2, 2))
+
+
+def test_every_pixel_is_covered_and_no_window_leaves_the_image():
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    size, window = rng.integers(1, 40, 2), rng.integers(1, 20, 2)
+    stride = [int(rng.integers(1, side + 1)) for side in window]
+    covered = np.zeros(size, int)
+    for y1, y2, x1, x2 in sliding.boxes(tuple(size), tuple(window), tuple(stride)):
+      assert (y2 - y1, x2 - x1) == tuple(np.minimum(size, window))
+      assert y1 >= 0 and x1 >= 0 and y2 <= size[0] and x2 <= size[1]
+      covered[y1:y2, x1:x2] += 1
+    assert covered.all()

@@ -33,6 +33,11 @@ def draw(key: jax.Array, batch_size: int, strength: float) -> ColorDraws:
   return ColorDraws(change + jnp.array([1.0, 1.0, 1.0, 0.0]), order)
 
 
+def _modulo(x: jax.Array, period: float) -> jax.Array:
+  """x mod period; on the CPU `%` calls a slow library function for each element."""
+  return x - period * jnp.floor(x / period)
+
+
 def rgb_to_hsv(image: jax.Array) -> jax.Array:
   """[..., 3] RGB in [0, 1] to hue in [0, 2 pi), saturation and value; a tie takes the first channel."""
   red, green, blue = jnp.moveaxis(image, -1, 0)
@@ -44,7 +49,7 @@ def rgb_to_hsv(image: jax.Array) -> jax.Array:
     (green - blue) / safe,
     jnp.where(green == value, 2 + (blue - red) / safe, 4 + (red - green) / safe),
   )
-  return jnp.stack([(sixth / 6 % 1) * _TAU, spread / (value + 1e-6), value], -1)
+  return jnp.stack([_modulo(sixth / 6, 1) * _TAU, spread / (value + 1e-6), value], -1)
 
 
 def hsv_to_rgb(image: jax.Array) -> jax.Array:
@@ -53,7 +58,7 @@ def hsv_to_rgb(image: jax.Array) -> jax.Array:
   sixth = hue / _TAU * 6
 
   def channel(offset: int) -> jax.Array:
-    distance = (sixth + offset) % 6
+    distance = _modulo(sixth + offset, 6)
     return value - value * saturation * jnp.clip(jnp.minimum(distance, 4 - distance), 0, 1)
 
   return jnp.stack([channel(5), channel(3), channel(1)], -1)

@@ -41,8 +41,13 @@ def pseudo_label(
     ignore_top: Rows at the top whose weight is 0; they count in `confident_fraction` all the same.
     ignore_bottom: Rows at the bottom, likewise.
     valid: [B,H,W], nonzero = use the pixel; or None.
+
+  Raises:
+    ValueError: `valid` is not of the labels' shape.
   """
   logits = resize.bilinear(logits.astype(jnp.float32), size)
+  if valid is not None and valid.shape != logits.shape[:-1]:
+    raise ValueError(f"valid has shape {valid.shape}, the labels have {logits.shape[:-1]}")
   probability = 1 / jnp.sum(jnp.exp(logits - jnp.max(logits, -1, keepdims=True)), -1)  # of argmax
   confident = jnp.mean(probability >= threshold, dtype=jnp.float32)
   row = jnp.arange(size[0])[:, None]

@@ -64,9 +64,13 @@ def feature_distance(
   """
   if features.shape != reference.shape:
     raise ValueError(f"reference has shape {reference.shape}, features has {features.shape}")
-  cells = downscale_label(labels, labels.shape[1] // features.shape[1], num_classes, min_ratio)
-  if cells.shape != features.shape[:-1]:
-    raise ValueError(f"labels {labels.shape} do not tile features {features.shape}")
+  batch, height, width, _ = features.shape
+  factor = labels.shape[1] // height
+  if labels.shape != (batch, factor * height, factor * width) or factor < 1:
+    raise ValueError(
+      f"labels have shape {labels.shape}, not a whole multiple of features {features.shape}"
+    )
+  cells = downscale_label(labels, factor, num_classes, min_ratio)
   mask = jnp.isin(cells, jnp.array(tuple(thing_classes)))
   difference = features.astype(jnp.float32) - jax.lax.stop_gradient(reference.astype(jnp.float32))
   squared = jnp.sum(difference**2, -1)

@@ -49,3 +49,12 @@ def test_classes_are_counted_per_image_on_request():
   present = classmix.present_classes(label, per_image=True)
   assert [np.flatnonzero(row).tolist() for row in present] == [[1], [2, 3]]
   assert classmix.choose(present, classmix.draw(jax.random.key(0), 2)).sum(-1).tolist() == [1, 1]
+
+
+def test_priorities_of_absent_classes_do_not_matter():
+  label = jnp.array([[[0, 4, 9, 255]], [[4, 4, 9, 9]]])
+  present = classmix.present_classes(label)
+  priority = classmix.draw(jax.random.key(2), 2)
+  chosen = jax.jit(classmix.choose)(present, priority)
+  np.testing.assert_array_equal(chosen, classmix.choose(present, jnp.where(present, priority, 0.0)))
+  assert not (chosen & ~present).any()

@@ -90,3 +90,29 @@ def test_blur_keeps_a_constant_image_and_the_mean_inside():
   blurred = blur.gaussian_blur(spot, jnp.array([1.0]))
   assert blurred.sum() == pytest.approx(1, rel=1e-6)
   assert blurred[0, 80, 80, 0] == pytest.approx(1 / (2 * np.pi), rel=1e-3)
+
+
+def test_about_four_steps_of_five_jitter_and_every_second_blurs():
+  draws = jax.vmap(lambda key: strong.draw(key, 1))(jax.random.split(jax.random.key(0), 2000))
+  assert (draws.jitter_gate > strong.JITTER_GATE).mean() == pytest.approx(0.8, abs=0.03)
+  assert (draws.blur_gate > strong.BLUR_GATE).mean() == pytest.approx(0.5, abs=0.04)
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+def test_jitter_of_grey_stays_grey_and_inside_the_range(grey):
+  draws = color.draw(jax.random.key(0), 24, 0.2)
+  jittered = color.jitter(jnp.full((24, 2, 3, 3), grey), draws)
+  assert (jittered >= 0).all() and (jittered <= 1).all()  # also false for NaN
+  np.testing.assert_allclose(jittered, jittered[..., :1] * jnp.ones(3), atol=1e-6)
+
+
+def test_fifteen_taps_blur_like_the_reference_kernel_at_the_largest_sigma():
+  size, sigma = 300, blur.MAX_SIGMA  # the kernel of 300 pixels has 29 taps
+  image = np.random.default_rng(0).random((1, size, 1, 1), np.float32)
+  radius = blur.kernel_size(size) // 2
+  assert radius > blur.MAX_RADIUS
+  taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+  padded = np.pad(image[0, :, 0, 0].astype(np.float64), radius, mode="reflect")
+  expected = np.convolve(padded, taps / taps.sum(), mode="valid")
+  blurred = blur.gaussian_blur(jnp.asarray(image), jnp.array([sigma]))
+  np.testing.assert_allclose(blurred[0, :, 0, 0], expected, atol=1e-6)

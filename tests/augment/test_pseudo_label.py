@@ -33,3 +33,16 @@ def test_the_fraction_is_of_the_whole_batch_margins_included():
   found = pseudo_label.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, ignore_bottom=2)
   assert found.confident_fraction == 0.5
   assert (found.weight[:, 1] == 0.5).all() and found.weight.sum() == 0.5 * 2 * 4
+
+
+def test_invalid_pixels_weigh_nothing_and_still_count_in_the_fraction():
+  logits = jnp.zeros((1, 2, 2, 3)).at[0, 0, :, 2].set(50.0)
+  valid = jnp.array([[[1, 0], [1, 1]]])
+  found = pseudo_label.pseudo_label(logits, (2, 2), threshold=0.9, valid=valid)
+  assert found.confident_fraction == 0.5
+  np.testing.assert_array_equal(found.weight, 0.5 * valid)
+
+
+def test_a_valid_mask_of_another_shape_is_an_error():
+  with pytest.raises(ValueError, match=r"valid has shape \(2,\)"):
+    pseudo_label.pseudo_label(jnp.zeros((1, 2, 2, 3)), (2, 2), threshold=0.9, valid=jnp.ones(2))

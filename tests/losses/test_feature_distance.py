@@ -46,3 +46,35 @@ def test_the_reference_is_a_constant():
 def test_a_cell_that_does_not_tile_the_label_is_an_error():
   with pytest.raises(ValueError, match="factor = 3 does not divide"):
     losses.downscale_label(jnp.zeros((1, 8, 8), jnp.int32), 3, 2, 0.75)
+
+
+def test_labels_that_are_no_multiple_of_the_features_are_an_error():
+  features = jnp.ones((1, 4, 4, 3))
+  for shape in ((1, 2, 2), (1, 8, 4), (2, 8, 8), (1, 9, 8)):
+    with pytest.raises(ValueError, match="labels have shape"):
+      losses.feature_distance(
+        features, features, jnp.zeros(shape, jnp.int32), thing_classes=(0,), num_classes=2
+      )
+
+
+def test_without_thing_cells_value_and_gradient_are_exactly_zero():
+  features, reference = jax.random.normal(jax.random.key(0), (2, 1, 2, 2, 3))
+  label = jnp.array([[[1, 1, 0, 0], [1, 1, 1, 0], [255] * 4, [255] * 4]])  # a road and void only
+  loss = lambda x: losses.feature_distance(
+    x, reference, label, thing_classes=(0,), num_classes=2, min_ratio=0.8
+  )
+  value, grad = jax.value_and_grad(loss)(features)
+  assert value == 0 and not grad.any()
+
+
+def test_the_mean_is_over_the_cells_of_the_whole_batch():
+  features, reference = jax.random.normal(jax.random.key(1), (2, 3, 1, 2, 4))
+  cells = jnp.array([[[0, 0]], [[0, 1]], [[1, 1]]])
+  label = jnp.repeat(jnp.repeat(cells, 2, 1), 2, 2)
+  loss = lambda order: losses.feature_distance(
+    features[order], reference[order], label[order], thing_classes=(0,), num_classes=2
+  )
+  distance = jnp.linalg.norm(features - reference, axis=-1)
+  expected = distance[jnp.array([0, 0, 1]), 0, jnp.array([0, 1, 0])].mean()
+  np.testing.assert_allclose(loss(jnp.array([0, 1, 2])), expected, rtol=1e-6)
+  np.testing.assert_allclose(loss(jnp.array([2, 0, 1])), expected, rtol=1e-6)
