@@ -68,7 +68,8 @@ class Experiment:
     data = self.config.data
     rare_class = dict(data.rare_class)
     return pipeline.training_batches(
-      self.domains,
+      self.domains.source_train,
+      self.domains.target_train,
       batch_size=self.config.batch_size,
       crop_size=tuple(data.crop_size),
       seed=self.config.seed,
@@ -110,7 +111,9 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   data_dir = pathlib.Path(config.data.dir).expanduser()
   domains = datasets.load_domains(config.data, data_dir)
   label_space = domains.label_space
-  model = models.build(
+  model = config_lib.call(
+    models.build,
+    "model",
     num_classes=label_space.num_classes,
     dtype=jnp.dtype(config.compute_dtype),
     **config.model,
