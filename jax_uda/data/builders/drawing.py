@@ -1,13 +1,15 @@
 """Drawing many scenes on all cores.
 
 The worker processes import this module and, with it, NumPy and OpenCV only: nothing here may import
-JAX or TFDS.
+JAX or TFDS. They also import the main module, as always with `multiprocessing`, so a script that trains
+needs the guard `if __name__ == "__main__"`.
 """
 
 import concurrent.futures
 import functools
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -22,6 +24,17 @@ def _draw(index: int, domain: str, seed: int, size: tuple[int, int]) -> tuple[by
   return png.encode(scene.image), png.encode(scene.label)
 
 
+def _end_with_parent() -> None:
+  multiprocessing.parent_process().join()
+  os._exit(1)
+
+
+def _start_worker() -> None:
+  cv2.setNumThreads(1)  # the processes already share the cores
+  # A pool whose owner was killed would wait for work for ever.
+  threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def draw(
   domain: str, seed: int, indices: Sequence[int], size: tuple[int, int]
 ) -> Iterator[tuple[bytes, bytes]]:
@@ -33,6 +46,6 @@ def draw(
     return
   # Spawned: a fork of a process with JAX's threads may hang.
   with concurrent.futures.ProcessPoolExecutor(
-    workers, multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    workers, multiprocessing.get_context("spawn"), initializer=_start_worker
   ) as pool:
     yield from pool.map(draw_one, indices, chunksize=4)

@@ -1,0 +1,143 @@
+import os
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from jax_uda.data.builders import base, camvid
+from jax_uda.data.examples import Examples
+
+BOTH = ("image", "label")
+DEFAULTS = dict(train=("train/0006R0", "train/0016E5"), val=("val",))
+
+
+def make(tmp_path, root, **kwargs):
+  return camvid.builder(tmp_path / "prepared", "data.source", path=root, **DEFAULTS | kwargs)
+
+
+def test_prepared_examples_are_the_selected_files_in_order(tmp_path, small_camvid):
+  folder = base.prepare(make(tmp_path, small_camvid))
+  train, val = (Examples(folder, split, fields=BOTH) for split in ("train", "val"))
+  assert (len(train), len(val)) == (2, 2)
+  for example, stem in zip(train, ("0006R0_1", "0016E5_1"), strict=True):
+    file = cv2.imread(str(small_camvid / "train" / f"{stem}.png"))[..., ::-1]
+    np.testing.assert_array_equal(example["image"], file)
+    expected = [*range(11), 255, 0, 1, 2, 3]
+    assert example["label"].shape == (12, 16) and example["label"][5].tolist() == expected
+
+
+def test_images_are_fitted_into_the_working_size(tmp_path, small_camvid):
+  folder = base.prepare(make(tmp_path, small_camvid, size=(6, 100)))
+  example = Examples(folder, "train", fields=BOTH)[0]
+  assert example["image"].shape == (6, 8, 3) and example["label"].shape == (6, 8)
+
+
+def test_jpeg_images_are_found(tmp_path, small_camvid):
+  png = small_camvid / "train" / "0006R0_1.png"
+  PIL.Image.open(png).save(png.with_suffix(".jpg"))
+  png.unlink()
+  assert len(Examples(base.prepare(make(tmp_path, small_camvid)), "train", fields=BOTH)) == 2
+
+
+def test_a_label_with_a_palette_is_read_as_ids(small_camvid):
+  pair = camvid.find(small_camvid, "train/0006R0", "data.source")[0]
+  expected = camvid.read(pair)[1]
+  with PIL.Image.open(pair.label) as file:
+    ids = np.array(file)
+  paletted = PIL.Image.frombytes("P", ids.shape[::-1], ids.tobytes())
+  paletted.putpalette([255 - i % 256 for i in range(768)])
+  paletted.save(pair.label)
+  np.testing.assert_array_equal(camvid.read(pair)[1], expected)
+
+
+def break_image(root):
+  (root / "train" / "0006R0_1.png").write_bytes(b"no image")
+
+
+def cut_image(root):
+  file = root / "train" / "0006R0_1.png"
+  file.write_bytes(file.read_bytes()[:200])
+
+
+def shrink_label(root):
+  cv2.imwrite(str(root / "trainannot" / "0006R0_1.png"), np.zeros((12, 15), np.uint8))
+
+
+def unknown_ids(root):
+  cv2.imwrite(str(root / "trainannot" / "0006R0_1.png"), np.full((12, 16), 33, np.uint8))
+
+
+@pytest.mark.parametrize(
+  "damage, message",
+  (
+    (break_image, r"train/0006R0_1\.png cannot be read"),
+    (cut_image, r"train/0006R0_1\.png cannot be read"),
+    (shrink_label, r"trainannot/0006R0_1\.png has size \(12, 15\), its image \(12, 16\)"),
+    (unknown_ids, r"trainannot/0006R0_1\.png holds the ids \[33\]"),
+  ),
+)
+def test_a_bad_file_is_named_and_leaves_no_half_written_data(
+  tmp_path, small_camvid, damage, message
+):
+  damage(small_camvid)
+  builder = make(tmp_path, small_camvid)
+  with pytest.raises(ValueError, match=message):
+    base.prepare(builder)
+  assert not [file for file in (tmp_path / "prepared").rglob("*") if file.is_file()]
+
+
+def test_data_left_half_written_is_not_used(tmp_path, small_camvid):
+  builder = make(tmp_path, small_camvid)
+  half = builder.data_path.parent / f"incomplete.X_{builder.data_path.name}"
+  half.mkdir(parents=True)
+  (half / "camvid-train.array_record-00000-of-00001").write_bytes(b"half")
+  assert len(Examples(base.prepare(builder), "train", fields=BOTH)) == 2
+
+
+def test_missing_files_are_explained(tmp_path, small_camvid):
+  with pytest.raises(ValueError, match=r"config\.data\.source\.path = .*is no folder.*SegNet"):
+    make(tmp_path, tmp_path / "nowhere")
+  with pytest.raises(ValueError, match=r"config\.data\.source\.path.*no folder 'test'.*SegNet"):
+    make(tmp_path, small_camvid, val=("test/0001TP",))
+  with pytest.raises(ValueError, match=r"no .*image Seq05VD\* in"):
+    make(tmp_path, small_camvid, val=("val/Seq05VD",))
+  with pytest.raises(ValueError, match=r"config\.data\.source\.train = 'train' must be a tuple"):
+    make(tmp_path, small_camvid, train="train")
+  (small_camvid / "trainannot" / "0006R0_1.png").unlink()
+  with pytest.raises(
+    ValueError, match=r"No label for image .*0006R0_1\.png: expected .*trainannot"
+  ):
+    make(tmp_path, small_camvid)
+
+
+def test_the_folder_depends_on_all_that_decides_the_data(tmp_path, small_camvid):
+  path = lambda **kwargs: str(make(tmp_path, small_camvid, **kwargs).data_path)
+  names = [path()]
+  assert path() == names[0]
+  names += [path(size=(6, 8)), path(train=("train",)), path(val=("val/0016E5_2",))]
+  file = small_camvid / "train" / "0006R0_1.png"
+  os.utime(file, (1, 1))
+  names.append(path())
+  file.write_bytes(file.read_bytes() + b" ")
+  names.append(path())
+  (small_camvid / "trainannot" / "0006R0_1.png").touch()
+  names.append(path())
+  small_camvid.rename(tmp_path / "elsewhere")
+  names.append(str(make(tmp_path, tmp_path / "elsewhere").data_path))
+  assert len(set(names)) == len(names)
+
+
+def test_the_photographs_have_the_known_numbers(tmp_path, camvid_dir):
+  counts = {
+    selection: len(camvid.find(camvid_dir, selection, "data.source"))
+    for selection in ("train/0001TP", "train/0006R0", "train/0016E5", "val/0016E5", "val")
+  }
+  assert list(counts.values()) == [62, 101, 204, 101, 101]
+  dusk = dict(train=("train/0001TP",), val=("train/0001TP",), size=(60, 80))
+  examples = Examples(base.prepare(make(tmp_path, camvid_dir, **dusk)), "val", fields=BOTH)
+  assert len(examples) == 62 and examples[0]["image"].shape == (60, 80, 3)
+  labels = np.stack([example["label"] for example in examples])
+  assert np.unique(labels).tolist() == [*range(11), 255]
+  mean = np.mean([example["image"].mean() for example in examples])
+  assert 55 < mean < 67  # dusk: 61
