@@ -9,6 +9,7 @@ set's `builder` function:
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import tempfile
@@ -64,7 +65,7 @@ def find_builder(spec: Mapping[str, Any], data_dir: pathlib.Path, field: str) ->
   arguments = dict(spec)
   make = options.lookup(BUILDERS, arguments.pop("name", ""), f"{field}.name")
   try:
-    return config_lib.call(make, field, data_dir, field, **arguments)
+    return config_lib.call(functools.partial(make, data_dir, field), field, **arguments)
   except TypeError as error:
     raise ValueError(f"config.{field} does not fit its data set: {error}.") from None
 
