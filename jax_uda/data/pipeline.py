@@ -121,11 +121,13 @@ def training_batches(
   augment = functools.partial(
     _augment, crop_size=tuple(crop_size), cat_max_ratio=cat_max_ratio, flip=flip
   )
+  # Even a target that brings labels is cropped without them.
+  augment_target = lambda example, rng: augment({"image": example["image"]}, rng)
   draw_row = {
     SOURCE: _by_rare_class(source, rare_class, augment)
     if rare_class
     else _in_epochs(source, seed, SOURCE, augment),
-    TARGET: _in_epochs(target, seed, TARGET, augment),
+    TARGET: _in_epochs(target, seed, TARGET, augment_target),
   }
   share = batch_size // process_count
   rows = range(process_index * share, (process_index + 1) * share)

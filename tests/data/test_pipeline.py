@@ -1,0 +1,187 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from jax_uda.data import pipeline
+from jax_uda.data.rare_class import RareClassSampling
+
+SIZE = (8, 12)
+SAMPLING = RareClassSampling(temperature=0.05, min_pixels=1, crop_min_pixels=2)
+
+
+class Fake(list):
+  """A list of examples with `class_counts`."""
+
+  @property
+  def class_counts(self):
+    return np.stack([np.bincount(e["label"].ravel(), minlength=5)[:5] for e in self])
+
+
+def examples(number, size=SIZE, seed=0):
+  """Channel 0 repeats the label, channels 1 and 2 say which image and which column it is."""
+  rng = np.random.default_rng(seed)
+  made = Fake()
+  for i in range(number):
+    label = rng.integers(0, 3, size).astype(np.uint8)
+    label[0, 0] = 255
+    columns = np.broadcast_to(np.arange(size[1]), size)
+    image = np.stack([label, np.full(size, i), columns], -1).astype(np.uint8)
+    made.append({"image": image, "label": label})
+  return made
+
+
+def images(number, seed=1):
+  return [{"image": example["image"]} for example in examples(number, seed=seed)]
+
+
+def batches(source=None, target=None, **kwargs):
+  settings = dict(batch_size=4, crop_size=(6, 8), seed=3) | kwargs
+  return pipeline.training_batches(source or examples(6), target or images(5), **settings)
+
+
+def assert_equal(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_batch_has_the_stated_form():
+  batch = batches()[7]
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), batch) == {
+    "source": {"image": ((4, 6, 8, 3), np.uint8), "label": ((4, 6, 8), np.uint8)},
+    "target": {"image": ((4, 6, 8, 3), np.uint8)},
+  }
+
+
+@pytest.mark.parametrize("rare_class", (None, SAMPLING))
+@pytest.mark.parametrize("num_threads", (0, 2))
+def test_a_batch_depends_on_its_step_alone(rare_class, num_threads):
+  wanted = [batches(rare_class=rare_class)[step] for step in range(5, 9)]
+  iterator = pipeline.iterate(batches(rare_class=rare_class), 5, num_threads=num_threads)
+  for expected, batch in zip(wanted, iterator, strict=False):
+    assert_equal(batch, expected)
+  iterator.close()
+
+
+def test_steps_and_seeds_differ():
+  found = [batches()[0], batches()[1], batches(seed=4)[0]]
+  for a, b in itertools.combinations(found, 2):
+    assert (a["source"]["image"] != b["source"]["image"]).any()
+    assert (a["target"]["image"] != b["target"]["image"]).any()
+
+
+@pytest.mark.parametrize("rare_class", (None, SAMPLING))
+def test_the_rows_of_two_processes_are_those_of_one(rare_class):
+  make = lambda **kwargs: batches(rare_class=rare_class, **kwargs)[3]
+  halves = [make(process_index=i, process_count=2) for i in range(2)]
+  assert_equal(jax.tree.map(lambda *rows: np.concatenate(rows), *halves), make())
+
+
+def test_a_batch_that_cannot_be_split_is_an_error():
+  with pytest.raises(
+    ValueError, match=r"config\.batch_size = 4 .*3 processes; use a multiple of 3"
+  ):
+    batches(process_count=3)
+
+
+def test_an_empty_domain_is_an_error():
+  with pytest.raises(ValueError, match="no training images"):
+    pipeline.training_batches(examples(3), [], batch_size=1, crop_size=(2, 2), seed=0)
+
+
+@pytest.mark.parametrize(
+  "change", ({"rare_class": SAMPLING}, {"cat_max_ratio": 0.4}, {"source": examples(3, seed=9)})
+)
+def test_the_target_does_not_depend_on_the_source(change):
+  for step in range(3):
+    assert_equal(batches(**change)[step]["target"], batches()[step]["target"])
+
+
+def test_source_and_target_are_drawn_and_cropped_independently():
+  same = examples(6)
+  found = batches(same, same)
+  rows = [found[step] for step in range(20)]
+  of = lambda domain: np.concatenate([row[domain]["image"][:, 0, 0, 1:] for row in rows])
+  source, target = of("source"), of("target")
+  assert 0.05 < (source[:, 0] == target[:, 0]).mean() < 0.4  # image; 1/6 by chance
+  assert (source[:, 1] == target[:, 1]).mean() < 0.4  # first column
+
+
+def test_labels_of_the_target_change_nothing():
+  with_labels = batches(target=examples(5, seed=1))
+  for step in range(3):
+    assert_equal(with_labels[step]["target"], batches()[step]["target"])
+
+
+@pytest.mark.parametrize("domain", ("source", "target"))
+def test_each_image_is_drawn_once_an_epoch_in_changing_order(domain):
+  found = batches(target=images(6), batch_size=3)
+  drawn = np.concatenate([found[step][domain]["image"][:, 0, 0, 1] for step in range(8)])
+  epochs = drawn.reshape(4, 6)
+  np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(6), (4, 1)))
+  assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_the_label_follows_the_image_through_crop_and_flip():
+  found, mirrored = batches(), []
+  for step in range(10):
+    source = found[step]["source"]
+    np.testing.assert_array_equal(source["image"][..., 0], source["label"])
+    steps = np.diff(source["image"][..., 2].astype(int), axis=-1)  # of the column
+    assert (abs(steps) == 1).all()
+    mirrored.extend(steps[:, 0, 0] < 0)
+  assert 0.2 < np.mean(mirrored) < 0.8
+
+
+def test_without_flip_nothing_is_mirrored():
+  image = batches(flip=False)[0]["target"]["image"]
+  assert (np.diff(image[..., 2].astype(int), axis=-1) == 1).all()
+
+
+def test_a_small_image_is_padded_after_the_flip():
+  batch = batches(examples(6, size=(4, 5)), crop_size=(6, 8))[0]["source"]
+  assert (batch["label"][:, 4:] == 255).all() and (batch["label"][:, :, 5:] == 255).all()
+  assert (batch["image"][:, :, 5:] == (124, 116, 104)).all()
+
+
+def with_a_rare_class(number=20):
+  """Class 4 has four pixels in a corner of image 11."""
+  made = examples(number)
+  made[11]["label"][6:, 10:] = 4
+  made[11]["image"][..., 0] = made[11]["label"]
+  return made
+
+
+def test_rare_classes_are_favoured_and_kept_in_the_crop():
+  source = with_a_rare_class()
+  share = {}
+  for name, rare_class in (("uniform", None), ("rare", SAMPLING)):
+    found = batches(source, rare_class=rare_class)
+    labels = np.concatenate([found[step]["source"]["label"] for step in range(25)])
+    share[name] = (labels == 4).any((1, 2)).mean()
+  # A crop holds the corner with probability 1/15, of eleven at least one does with more than 1/2.
+  assert share["uniform"] < 0.05 and share["rare"] > 0.4
+
+
+def test_the_last_crop_is_kept_when_none_holds_enough():
+  never = RareClassSampling(temperature=0.05, min_pixels=1, crop_min_pixels=1000)
+  assert batches(rare_class=never)[0]["source"]["label"].shape == (4, 6, 8)
+
+
+def test_evaluation_batches_hold_every_example_once_in_order():
+  made = [*examples(5), *examples(2, size=(4, 4)), *examples(1)]
+  found = list(pipeline.evaluation_batches(made, 2))
+  assert [len(batch["image"]) for batch in found] == [2, 2, 1, 2, 1]
+  for name in ("image", "label"):
+    rows = [row for batch in found for row in batch[name]]
+    for row, example in zip(rows, made, strict=True):
+      np.testing.assert_array_equal(row, example[name])
+
+
+def test_a_closed_iterator_is_finished():
+  iterator = pipeline.iterate(batches(), 0)
+  next(iterator)
+  iterator.close()
+  with pytest.raises(ValueError):
+    next(iterator)
