@@ -42,7 +42,9 @@ def batch_of(step: int):
   rng = np.random.default_rng(step)
   cells = rng.integers(0, CLASSES, (8, 4, 4))
   label = np.kron(cells, np.ones((1, 8, 8), int)).astype(np.uint8)
-  image = lambda labels: (labels[..., None] * 40 + rng.integers(0, 60, (8, *SIZE, 3))).astype(np.uint8)
+  image = lambda labels: (labels[..., None] * 40 + rng.integers(0, 60, (8, *SIZE, 3))).astype(
+    np.uint8
+  )
   return {
     "source": {"image": image(label), "label": label},
     "target": {"image": image(label[:, ::-1])},

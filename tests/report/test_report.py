@@ -1,5 +1,7 @@
 import json
+import sys
 
+import numpy as np
 import pytest
 
 from jax_uda.report import progress, table, writer
@@ -55,8 +57,54 @@ def test_a_continued_run_drops_rows_after_its_checkpoint_and_a_torn_last_line(tm
   ]
 
 
-def test_tensorboard_files_are_written_where_the_package_is(tmp_path):
+def test_a_kill_while_the_old_rows_are_rewritten_loses_none(tmp_path, monkeypatch):
+  with writer.MetricWriter(tmp_path) as metrics:
+    metrics.write_scalars(10, {"loss": 1.0})
+
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr("os.replace", killed)
+  with pytest.raises(KeyboardInterrupt):
+    writer.MetricWriter(tmp_path, resume_step=10)
+  assert read(tmp_path) == [{"step": 10, "loss": 1.0}]
+
+
+def events(folder):
+  """(step, tag, kind of value) of all TensorBoard events below `folder`."""
+  from tensorboardX.proto import event_pb2
+
+  found = []
+  for path in sorted(folder.glob("events.*")):
+    data = path.read_bytes()
+    while data:  # a record: uint64 length, its checksum, the event, its checksum
+      length = int.from_bytes(data[:8], "little")
+      event = event_pb2.Event.FromString(data[12 : 12 + length])
+      data = data[16 + length :]
+      found += [(event.step, v.tag, v.WhichOneof("value")) for v in event.summary.value]
+  return found
+
+
+def test_scalars_pictures_and_texts_reach_tensorboard(tmp_path):
   pytest.importorskip("tensorboardX")
   with writer.MetricWriter(tmp_path) as metrics:
     metrics.write_scalars(1, {"loss": 1.0})
-  assert list((tmp_path / "tensorboard").glob("events.*"))
+    metrics.write_image(2, "panels", np.zeros((4, 6, 3), np.uint8))
+    metrics.write_text(3, "table", table.markdown(COLUMNS))
+    metrics.flush()
+    assert len(events(tmp_path / "tensorboard")) == 3  # before the files are closed
+  assert events(tmp_path / "tensorboard") == [
+    (1, "loss", "simple_value"),
+    (2, "panels", "image"),
+    (3, "table/text_summary", "tensor"),
+  ]
+
+
+def test_without_tensorboardx_the_json_lines_are_written_all_the_same(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "tensorboardX", None)
+  with writer.MetricWriter(tmp_path) as metrics:
+    metrics.write_scalars(1, {"loss": 1.0})
+    metrics.write_image(1, "panels", np.zeros((4, 6, 3), np.uint8))
+    metrics.write_text(1, "table", "")
+    metrics.flush()
+  assert read(tmp_path) == [{"step": 1, "loss": 1.0}]

@@ -1,0 +1,173 @@
+"""Whole runs on tiny drawn streets."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import tiny_recipe
+
+from jax_uda import config as config_lib
+from jax_uda import experiment, recipe, train
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory) -> pathlib.Path:
+  return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def make_config(data_dir):
+  return lambda **changes: tiny_recipe.get_config(
+    ",".join([f"data_dir={data_dir}", *(f"{key}={value}" for key, value in changes.items())])
+  )
+
+
+@pytest.fixture(scope="session")
+def finished(make_config, tmp_path_factory) -> pathlib.Path:
+  """The folder of an uninterrupted run."""
+  workdir = tmp_path_factory.mktemp("runs") / "finished"
+  train.train(make_config(), workdir)
+  return workdir
+
+
+def final_state(config, workdir: pathlib.Path):
+  exp = experiment.build(config)
+  with train.open_checkpoints(workdir) as checkpoints:
+    return checkpoints.restore(exp.initial_state())
+
+
+def assert_identical(one, two) -> None:
+  for (path, a), b in zip(jax.tree.leaves_with_path(one), jax.tree.leaves(two), strict=True):
+    if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+      a, b = jax.random.key_data(a), jax.random.key_data(b)
+    np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def metric_rows(workdir: pathlib.Path) -> list[dict]:
+  path = workdir / "metrics.jsonl"
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if "\n" in line]
+
+
+def test_a_run_leaves_its_config_versions_parameters_metrics_results_and_pictures(finished):
+  assert json.loads((finished / "config.json").read_text())["method"]["name"] == "dacs"
+  assert "jax" in json.loads((finished / "versions.json").read_text())
+  assert "decoder" in (finished / "parameters.txt").read_text()
+  rows = metric_rows(finished)
+  assert [row["step"] for row in rows] == list(range(1, 9))
+  assert all(row["loss"] > 0 and row["loss/mixed"] is not None for row in rows)
+  results = json.loads((finished / "results.json").read_text())
+  assert results["step"] == 8
+  for domain in ("source", "target"):
+    for network in ("student", "teacher"):
+      assert len(results[domain][network]["iou"]) == 11
+      assert 0 <= results[domain][network]["miou"] <= 1
+  assert (finished / "panels.png").stat().st_size > 10_000
+
+
+def test_a_run_killed_at_a_random_step_and_restarted_ends_bit_identical(
+  finished, make_config, data_dir, tmp_path
+):
+  workdir = tmp_path / "killed"
+  command = [
+    sys.executable,
+    "main.py",
+    f"--config=tests/tiny_recipe.py:data_dir={data_dir}",
+    f"--workdir={workdir}",
+    f"--compilation_cache={jax.config.jax_compilation_cache_dir}",
+  ]
+  step = random.randint(3, 6)
+  process = subprocess.Popen(
+    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+  )
+  deadline = time.monotonic() + 300
+  while len(metric_rows(workdir)) < step and process.poll() is None:
+    assert time.monotonic() < deadline, "the run made no progress"
+    time.sleep(0.005)
+  assert process.poll() is None, process.stdout.read()
+  os.kill(process.pid, signal.SIGKILL)
+  process.wait()
+  before = len(metric_rows(workdir))
+  train.train(make_config(), workdir)
+  config = make_config()
+  assert_identical(final_state(config, finished), final_state(config, workdir))
+  assert [row["step"] for row in metric_rows(workdir)] == list(range(1, 9)), before
+  same = lambda folder: [(row["loss"], row["grad_norm"]) for row in metric_rows(folder)]
+  assert same(workdir) == same(finished)
+
+
+def test_a_finished_run_is_evaluated_again_without_training(finished, make_config, capsys):
+  before = (finished / "metrics.jsonl").read_text()
+  results = json.loads((finished / "results.json").read_text())
+  assert train.evaluate(make_config(), finished) == results
+  assert train.train(make_config(), finished) == results
+  assert (finished / "metrics.jsonl").read_text() == before
+  assert "step compiled" not in capsys.readouterr().out
+
+
+def test_another_config_in_the_same_folder_is_refused_with_the_fields(finished, make_config):
+  config = make_config()
+  config.schedule.learning_rate = 0.5
+  with pytest.raises(ValueError, match=r"config\.schedule\.learning_rate: 0\.001 there, 0\.5 here"):
+    train.train(config, finished)
+
+
+def test_stages_run_in_order_and_continue_from_one_another(make_config, tmp_path, capsys):
+  config = make_config(method="source_only")
+  config.stages = ("warm_up", "longer", "adapted")
+  config.stage.warm_up = dict(stop_step=3)
+  config.stage.longer = dict(init_from="warm_up", init_carry="run")
+  config.stage.adapted = dict(
+    init_from="warm_up", init_carry="weights", method=dict(name="dacs"), stop_step=2
+  )
+  config.compare = ("longer", "adapted")
+  recipe.train(config, tmp_path / "run")
+  steps = lambda stage: [row["step"] for row in metric_rows(tmp_path / "run" / stage)]
+  assert steps("warm_up") == [1, 2, 3]
+  assert steps("longer") == [4, 5, 6, 7, 8]  # the step and the optimizer continue
+  assert steps("adapted") == [1, 2]  # only weights were carried
+  out = capsys.readouterr().out
+  assert "longer" in out.splitlines()[-40:].__str__() and "mIoU" in out
+  # A stage that continues "run" is the run that never stopped.
+  whole = make_config(method="source_only")
+  train.train(whole, tmp_path / "whole")
+  longer = config_lib.stage_config(config, "longer")
+  one, two = final_state(whole, tmp_path / "whole"), final_state(longer, tmp_path / "run/longer")
+  assert_identical(one, two)
+
+
+def test_a_stage_whose_predecessor_is_missing_is_refused(make_config, tmp_path):
+  config = make_config()
+  config.init_from = "nowhere"
+  with pytest.raises(ValueError, match="config.init_from = 'nowhere'"):
+    train.train(config, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_term(make_config, tmp_path):
+  config = make_config(method="source_only")
+  config.schedule.learning_rate = 1e30
+  with pytest.raises(FloatingPointError, match=r"step \d: loss = .*, loss/source = "):
+    train.train(config, tmp_path / "run")
+  with train.open_checkpoints(tmp_path / "run") as checkpoints:
+    state = (
+      checkpoints.restore(experiment.build(config).initial_state()) if checkpoints.steps() else None
+    )
+  assert state is None or all(np.isfinite(x).all() for x in jax.tree.leaves(state.student))
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused_before_any_work(make_config, tmp_path):
+  config = make_config()
+  config.batch_size = 3
+  with pytest.raises(ValueError, match="config.batch_size = 3 cannot be split over 8 devices"):
+    train.train(config, tmp_path / "run")
