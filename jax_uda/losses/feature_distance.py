@@ -66,7 +66,7 @@ def feature_distance(
     raise ValueError(f"reference has shape {reference.shape}, features has {features.shape}")
   batch, height, width, _ = features.shape
   factor = labels.shape[1] // height
-  if labels.shape != (batch, factor * height, factor * width) or factor < 1:
+  if labels.shape != (batch, factor * height, factor * width):
     raise ValueError(
       f"labels have shape {labels.shape}, not a whole multiple of features {features.shape}"
     )

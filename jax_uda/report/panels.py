@@ -1,5 +1,6 @@
 """Pictures of what a method sees: images, labels and weights in a grid, with a legend."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +8,13 @@ import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
 
-CELL_INCHES = 2.0  # width of one picture
-DPI = 110
+DPI = 130
+# Lengths in inches, so that text keeps its size and place whatever the number of pictures.
+CELL_WIDTH = 2.0  # a picture of 128 pixels is shown at twice its size
+GAP = 0.05
+LEFT, RIGHT, TOP = 0.3, 0.1, 0.6  # the row names; the edge; title and column names
+LEGEND_MARGIN, LEGEND_ROW, LEGEND_ENTRY = 0.25, 0.16, 1.15  # around it; height; width of an entry
+WEIGHT_COLOURS = "viridis"
 
 
 def colourise(label: np.ndarray, label_space: LabelSpace) -> np.ndarray:
@@ -18,23 +24,13 @@ def colourise(label: np.ndarray, label_space: LabelSpace) -> np.ndarray:
   return table[label]
 
 
-def _pyplot():
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
-  matplotlib.use("Agg")
-  from matplotlib import pyplot
-
-  return pyplot
-
-
 def draw(
   path: pathlib.Path,
   columns: Mapping[str, Sequence[np.ndarray]],
   label_space: LabelSpace,
   *,
   title: str = "",
+  row_names: Sequence[str] = (),
 ) -> None:
   """Writes a PNG with one row per image and one column per entry of `columns`.
 
@@ -44,63 +40,109 @@ def draw(
       [H,W] a weight in [0, 1].
     label_space: Names and colours of the classes.
     title: Above the grid.
+    row_names: Left of the grid, one per row; `image 1`, `image 2`, … if empty.
 
   Raises:
     ImportError: matplotlib is not installed.
+    ValueError: There is nothing to draw, or columns and row names differ in length.
   """
-  pyplot = _pyplot()
-  num_rows = len(next(iter(columns.values())))
-  height, width = next(iter(columns.values()))[0].shape[:2]
-  cell = (CELL_INCHES, CELL_INCHES * height / width)
-  top, bottom = 0.55, 0.65  # inches for titles and legend
-  size = (cell[0] * len(columns), cell[1] * num_rows + top + bottom)
-  figure, axes = pyplot.subplots(
+  lengths = {name: len(cells) for name, cells in columns.items()}
+  num_rows = max(lengths.values(), default=0)
+  row_names = row_names or [f"image {row + 1}" for row in range(num_rows)]
+  if not num_rows or {*lengths.values(), len(row_names)} != {num_rows}:
+    raise ValueError(
+      f"columns must have one length, above 0, and so must row_names ({len(row_names)}): {lengths}"
+    )
+  arrays = [[np.asarray(cell) for cell in cells] for cells in columns.values()]
+  height, width = arrays[0][0].shape[:2]
+  entries = _legend_entries(label_space, with_weights=any(_is_weight(c[0]) for c in arrays))
+  figure, axes = _grid(num_rows, len(columns), height / width, len(entries))
+  for column, cells in zip(axes.T, arrays, strict=True):
+    for axis, array in zip(column, cells, strict=True):
+      _show(axis, array, label_space)
+  for axis, name in zip(axes[0], columns, strict=True):
+    axis.set_title(name, fontsize=9, pad=4)
+  for axis, name in zip(axes[:, 0], row_names, strict=True):
+    axis.set_ylabel(name, fontsize=8, labelpad=3)
+  _write_around(figure, title, entries)
+  figure.savefig(path, dpi=DPI)
+
+
+def _is_weight(array: np.ndarray) -> bool:
+  return array.ndim == 2 and np.issubdtype(array.dtype, np.floating)
+
+
+def _legend_columns(page_width: float, num_entries: int) -> int:
+  return min(max(int((page_width - LEFT - RIGHT) / LEGEND_ENTRY), 1), num_entries)
+
+
+def _grid(num_rows: int, num_columns: int, aspect: float, num_entries: int):
+  """A figure and its axes [rows, columns], with room for titles and for the legend's rows."""
+  try:
+    # The figure class alone: pyplot would switch the backend of somebody's notebook.
+    from matplotlib import figure
+  except ImportError:
+    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
+  cell_height = CELL_WIDTH * aspect
+  width = LEFT + num_columns * (CELL_WIDTH + GAP) - GAP + RIGHT
+  bottom = LEGEND_MARGIN + LEGEND_ROW * math.ceil(num_entries / _legend_columns(width, num_entries))
+  height = TOP + num_rows * (cell_height + GAP) - GAP + bottom
+  page = figure.Figure(figsize=(width, height))
+  axes = page.subplots(
     num_rows,
-    len(columns),
-    figsize=size,
+    num_columns,
     squeeze=False,
+    subplot_kw=dict(xticks=[], yticks=[]),
     gridspec_kw=dict(
-      left=0.004,
-      right=0.996,
-      top=1 - top / size[1],
-      bottom=bottom / size[1],
-      wspace=0.02,
-      hspace=0.03,
+      left=LEFT / width,
+      right=1 - RIGHT / width,
+      top=1 - TOP / height,
+      bottom=bottom / height,
+      wspace=GAP / CELL_WIDTH,
+      hspace=GAP / cell_height,
     ),
   )
-  for column, (name, cells) in zip(axes.T, columns.items(), strict=True):
-    column[0].set_title(name, fontsize=9, pad=4)
-    for axis, array in zip(column, cells, strict=True):
-      axis.axis("off")
-      _show(axis, array, label_space)
-  figure.suptitle(title, fontsize=11, y=1 - 0.08 / size[1], va="top")
-  _legend(figure, label_space, columns=max(4, int(size[0] / 1.35)))
-  figure.savefig(path, dpi=DPI)
-  pyplot.close(figure)
+  return page, axes
 
 
 def _show(axis, array: np.ndarray, label_space: LabelSpace) -> None:
-  if array.ndim == 3:
-    axis.imshow(array, interpolation="nearest")
-  elif np.issubdtype(array.dtype, np.floating):
-    axis.imshow(array, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+  axis.spines[:].set_visible(False)
+  if _is_weight(array):
+    axis.imshow(array, cmap=WEIGHT_COLOURS, vmin=0, vmax=1, interpolation="nearest")
   else:
-    axis.imshow(colourise(array, label_space), interpolation="nearest")
+    image = array if array.ndim == 3 else colourise(array, label_space)
+    axis.imshow(image, interpolation="nearest")
 
 
-def _legend(figure, label_space: LabelSpace, columns: int) -> None:
+def _legend_entries(label_space: LabelSpace, *, with_weights: bool) -> list[tuple]:
+  """(colour, name) of every class, of ignored pixels, and of some weights."""
+  entries = list(zip(label_space.palette / 255, label_space.names, strict=True))
+  entries.append(("black", "ignored"))
+  if with_weights:
+    entries += [(weight, f"weight {weight:g}") for weight in (0.0, 0.5, 1.0)]
+  return entries
+
+
+def _write_around(figure, title: str, entries: Sequence[tuple]) -> None:
+  """The title at the top and the legend at the bottom, both in line with the pictures."""
+  import matplotlib
   from matplotlib.patches import Patch
 
-  entries = [
-    Patch(facecolor=colour / 255, edgecolor="0.4", linewidth=0.5, label=name)
-    for name, colour in zip(label_space.names, label_space.palette, strict=True)
-  ]
-  entries.append(Patch(facecolor="black", label="ignored"))
+  width, height = figure.get_size_inches()
+  figure.text(LEFT / width, 1 - 0.08 / height, title, fontsize=11, weight="bold", va="top")
+  weights = matplotlib.colormaps[WEIGHT_COLOURS]
   figure.legend(
-    handles=entries,
-    loc="lower center",
-    ncols=min(columns, len(entries)),
+    handles=[
+      Patch(fc=weights(c) if isinstance(c, float) else c, ec="0.4", lw=0.5, label=name)
+      for c, name in entries
+    ],
+    loc="lower left",
+    bbox_to_anchor=(LEFT / width, LEGEND_MARGIN / 4 / height),
+    ncols=_legend_columns(width, len(entries)),
     fontsize=8,
     frameon=False,
-    borderaxespad=0.2,
+    borderpad=0,
+    borderaxespad=0,
+    labelspacing=0.4,
+    columnspacing=1.2,
   )

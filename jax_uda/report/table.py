@@ -40,10 +40,11 @@ def show(columns: Mapping[str, Mapping[str, float | None]], title: str) -> None:
   """Prints the table, classes as rows and networks as columns."""
   header, *body, mean = rows(columns)
   table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
-  table.add_column(header[0])
+  table.add_column(header[0], no_wrap=True)
   for name in header[1:]:
-    # A column heading such as "self_training teacher" breaks at its space.
-    table.add_column(name.replace(" ", "\n"), justify="right")
+    # A heading such as "self_training teacher" breaks at its space and, where the terminal is too
+    # narrow for all networks, anywhere else: no name is cut off.
+    table.add_column(name.replace(" ", "\n"), justify="right", overflow="fold")
   for row in body:
     table.add_row(*row)
   table.add_section()

@@ -1,10 +1,12 @@
-"""Scalars of a run: JSON lines always, TensorBoard files if tensorboardX is there."""
+"""Scalars of a run: JSON lines always; TensorBoard files, with pictures and texts, if it can."""
 
 import json
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
+
+from jax_uda import record
 
 
 def _event_writer(folder: pathlib.Path, resume_step: int):
@@ -13,29 +15,35 @@ def _event_writer(folder: pathlib.Path, resume_step: int):
     import tensorboardX
   except ImportError:
     return None
-  return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1)
+  # Its flush() does not wait for the thread that writes, so a short interval has to do.
+  return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=10)
+
+
+def _rows_until(path: pathlib.Path, last_step: int) -> str:
+  """The lines of a metrics file whose step is at most `last_step`."""
+  kept = []
+  for line in path.read_text().splitlines():
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      break  # a kill cut this line off; everything before it is whole
+    if row["step"] <= last_step:
+      kept.append(line + "\n")
+  return "".join(kept)
 
 
 class MetricWriter:
   """Writes `metrics.jsonl` and TensorBoard events. Use as a context manager.
 
   A run that continues from step k drops what was written after k, so that each step is there once.
+  A line of scalars is in its file at once, TensorBoard events after some seconds.
   """
 
   def __init__(self, folder: pathlib.Path, *, resume_step: int = 0):
     """Opens the files in `folder`, which exists; `resume_step` is the step the run continues from."""
     path = folder / "metrics.jsonl"
-    kept = []
     if path.exists():
-      # A line cut off by a kill is not JSON any more; everything before it is whole.
-      for line in path.read_text().splitlines():
-        try:
-          row = json.loads(line)
-        except json.JSONDecodeError:
-          break
-        if row["step"] <= resume_step:
-          kept.append(line + "\n")
-    path.write_text("".join(kept))
+      record.write_atomically(path, _rows_until(path, resume_step))
     self._lines = path.open("a")
     self._events = _event_writer(folder / "tensorboard", resume_step)
 
@@ -45,15 +53,29 @@ class MetricWriter:
 
   def __exit__(self, *_) -> None:
     """Closes the files."""
-    self._lines.close()
-    if self._events:
-      self._events.close()
+    self.close()
 
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Adds the scalars of one step; a value that is not finite is written as null."""
+    """Adds the scalars of one step; a value that is not finite is null in the JSON lines."""
     row = {name: float(value) if np.isfinite(value) else None for name, value in scalars.items()}
     self._lines.write(json.dumps({"step": step, **row}) + "\n")
     self._lines.flush()
     if self._events:
       for name, value in scalars.items():
         self._events.add_scalar(name, value, step)
+
+  def write_image(self, step: int, name: str, image: np.ndarray) -> None:
+    """Adds a picture, uint8 [H,W,3], to TensorBoard."""
+    if self._events:
+      self._events.add_image(name, image, step, dataformats="HWC")
+
+  def write_text(self, step: int, name: str, text: str) -> None:
+    """Adds a text in Markdown to TensorBoard, e.g. a table."""
+    if self._events:
+      self._events.add_text(name, text, step)
+
+  def close(self) -> None:
+    """Writes what is pending and closes the files."""
+    self._lines.close()
+    if self._events:
+      self._events.close()
