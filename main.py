@@ -1,11 +1,16 @@
 """Adapt a segmentation model to a domain without labels.
 
-  python main.py --config=configs/demo.py --workdir=runs/demo
+  python main.py --config=configs/demo.py --workdir=runs/demo               train, or continue
+  python main.py --config=configs/demo.py --workdir=runs/demo --mode=eval   evaluate again
 
-The same command again continues an interrupted run.
+A recipe takes arguments after a colon (--config=configs/demo.py:target=night,seed=1); a single field
+is set with --config.<field>=<value>.
 """
+
+from absl import flags
 
 from jax_uda import cli
 
 if __name__ == "__main__":
+  flags.adopt_module_key_flags(cli)
   cli.run()

@@ -40,22 +40,30 @@ def _set_up_jax() -> None:
 
 def _require(name: str, value: object, example: str) -> None:
   if not value:
-    raise app.UsageError(f"--{name} is missing, e.g. --{name}={example}")
+    raise ValueError(f"--{name} is missing, e.g. --{name}={example} (--help lists all flags)")
 
 
-def _main(argv: Sequence[str]) -> None:
+def _run_mode(argv: Sequence[str]) -> None:
   if len(argv) > 1:
-    raise app.UsageError(f"unknown argument {argv[1]!r}")
-  _require("config", _CONFIG.value, "configs/demo.py")
+    raise ValueError(f"unknown argument {argv[1]!r}; flags look like --workdir=runs/demo")
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  _require("config", path, "configs/demo.py")
   _require("workdir", _WORKDIR.value, "runs/demo")
-  logging.set_verbosity(logging.WARNING)  # our own progress lines go to stdout
+  if not pathlib.Path(path).is_file():
+    raise ValueError(f"--config={path}: there is no such file; the recipes are in configs/")
   _set_up_jax()
   from jax_uda import recipe
 
-  run_mode = {"train": recipe.train, "eval": recipe.evaluate}[_MODE.value]
+  run = {"train": recipe.train, "eval": recipe.evaluate}[_MODE.value]
+  run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+def _main(argv: Sequence[str]) -> None:
+  # Our own lines go to stdout; what libraries log about our errors would bury them.
+  logging.set_verbosity(logging.FATAL)
   try:
-    run_mode(_CONFIG.value, pathlib.Path(_WORKDIR.value))
-  except (ValueError, OSError, ImportError) as error:
+    _run_mode(argv)
+  except (ValueError, ArithmeticError, OSError, ImportError) as error:
     if _TRACEBACK.value:
       raise
     raise SystemExit(f"error: {error}") from None
@@ -63,13 +71,23 @@ def _main(argv: Sequence[str]) -> None:
     raise SystemExit("interrupted; the same command continues from the last checkpoint") from None
 
 
+def _sentence(error: BaseException) -> str:
+  """The message under the wrappings of absl and ml_collections, without tracebacks."""
+  while error.args and isinstance(error.args[0], BaseException):
+    error = error.args[0]
+  text = str(error.args[0] if error.args else error).strip()
+  if "Traceback" in text:
+    return text.splitlines()[-1].strip().removeprefix("ValueError: ")
+  if isinstance(error, KeyError):  # of a locked config: 'name'\nDid you mean …
+    return f"the config has no field {'. '.join(text.splitlines())}"
+  return " ".join(line.strip() for line in text.splitlines())
+
+
 def _parse_flags(argv: Sequence[str]) -> list[str]:
   try:
-    return app.parse_flags_with_usage(argv)
-  except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-    # A recipe is Python: what it or one of its fields raises is not a flags.Error.
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    raise SystemExit(f"error: {text}") from None
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    raise SystemExit(f"error: {_sentence(error)}") from None
 
 
 def run() -> None:

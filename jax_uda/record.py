@@ -40,31 +40,25 @@ def versions() -> dict[str, Any]:
   }
 
 
-def check_and_write_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
-  """Writes the resolved config to `workdir`, or checks it against the one that is there.
+def _plain(config: config_lib.ConfigDict) -> dict[str, Any]:
+  return json.loads(json.dumps(config_lib.to_plain(config)))
 
-  Raises:
-    ValueError: The folder holds a run of another config; the differing fields are listed.
-  """
+
+def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Raises ValueError if `workdir` holds a run of another config; the differing fields are listed."""
   path = workdir / "config.json"
-  plain = json.loads(json.dumps(config_lib.to_plain(config)))
   if path.exists():
-    different = config_lib.differences(json.loads(path.read_text()), plain)
+    different = config_lib.differences(json.loads(path.read_text()), _plain(config))
     if different:
       raise ValueError(
         f"{workdir} holds a run with another config: {'; '.join(different)}. "
         "Use a new --workdir, or the config of that run to continue it."
       )
-  write_atomically(path, json.dumps(plain, indent=2))
 
 
-def write(workdir: pathlib.Path, params: Any) -> None:
-  """Writes versions and the parameter table."""
+def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> None:
+  """Writes the resolved config, versions and the parameter table."""
+  write_atomically(workdir / "config.json", json.dumps(_plain(config), indent=2))
   write_atomically(workdir / "versions.json", json.dumps(versions(), indent=2))
   table = parameter_overview.get_parameter_overview(params, include_stats="global")
   write_atomically(workdir / "parameters.txt", table + "\n")
-
-
-def num_parameters(params: Any) -> int:
-  """Number of scalars in a parameter tree."""
-  return sum(leaf.size for leaf in jax.tree.leaves(params))

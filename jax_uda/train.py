@@ -120,16 +120,16 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     ValueError: The config does not fit itself, the data, or the run in `workdir`.
     FloatingPointError: A loss is not finite.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
-  record.check_and_write_config(config, workdir)
+  record.check_config(config, workdir)
   exp = experiment.build(config)
+  workdir.mkdir(parents=True, exist_ok=True)
   say(exp.summary())
   with (
     open_checkpoints(workdir, config.checkpoint.keep) as checkpoints,
     MetricWriter(workdir, resume_step=checkpoints.latest_step() or 0) as writer,
   ):
     state = _start(exp, checkpoints, workdir)
-    record.write(workdir, state.student["params"])
+    record.write(config, workdir, state.student["params"])
     first, end = int(state.step), last_step(config)
     if first < end:
       say(f"training from step {first} to {end} in {workdir}")
@@ -148,7 +148,7 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
   """Evaluates the newest checkpoint in `workdir` again; arguments and result as in `train`."""
   if not (workdir / "checkpoints").is_dir():
     raise ValueError(f"no checkpoints in {workdir}: train there first, or correct --workdir.")
-  record.check_and_write_config(config, workdir)
+  record.check_config(config, workdir)
   exp = experiment.build(config)
   with open_checkpoints(workdir) as checkpoints:
     state = checkpoints.restore(exp.initial_state())

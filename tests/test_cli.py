@@ -1,0 +1,53 @@
+"""What a person sees who types something wrong."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def main(*arguments: str) -> subprocess.CompletedProcess:
+  command = [sys.executable, "main.py", *arguments]
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+DEMO = "--config=configs/demo.py"
+MISTAKES = {
+  "no workdir": ([DEMO], "--workdir is missing, e.g. --workdir=runs/demo"),
+  "no config": (["--workdir=x"], "--config is missing, e.g. --config=configs/demo.py"),
+  "no such recipe": (["--config=configs/dmo.py", "--workdir=x"], "there is no such file"),
+  "unknown field": ([DEMO, "--workdir=x", "--config.batchsize=3"], 'Did you mean "batch_size"'),
+  "unknown argument": (["--config=configs/demo.py:sead=3", "--workdir=x"], "Did you mean 'seed'"),
+  "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
+  "unknown mode": ([DEMO, "--workdir=x", "--mode=trian"], "<train|eval>"),
+  "unknown flag": ([DEMO, "--workdr=x"], "Did you mean: workdir"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_ends_in_one_sentence(name):
+  arguments, message = MISTAKES[name]
+  run = main(*arguments)
+  assert run.returncode != 0
+  assert run.stderr.startswith("error: ") and len(run.stderr.strip().splitlines()) == 1, run.stderr
+  assert message in run.stderr
+  assert not (ROOT / "x").exists()
+
+
+def test_an_unknown_network_is_named_after_one_line(tmp_path):
+  run = main(
+    "--config=tests/tiny_recipe.py:data_dir=/nowhere/at/all",
+    f"--workdir={tmp_path / 'run'}",
+    "--config.data.source.domain=fog",
+  )
+  assert "config.data.source.domain = 'fog' is unknown" in run.stderr
+  assert "Traceback" not in run.stderr and not (tmp_path / "run").exists()
+
+
+def test_help_names_the_flags_and_both_modes():
+  run = main("--help")
+  for text in ("--config", "--workdir", "--mode", "evaluate again", "configs/demo.py:target=night"):
+    assert text in run.stdout + run.stderr
