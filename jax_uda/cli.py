@@ -46,9 +46,9 @@ def _require(name: str, value: object, example: str) -> None:
 def _run_mode(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise ValueError(f"unknown argument {argv[1]!r}; flags look like --workdir=runs/demo")
-  path = config_flags.get_config_filename(flags.FLAGS["config"])
-  _require("config", path, "configs/demo.py")
+  _require("config", _CONFIG.present, "configs/demo.py")
   _require("workdir", _WORKDIR.value, "runs/demo")
+  path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
   if not pathlib.Path(path).is_file():
     raise ValueError(f"--config={path}: there is no such file; the recipes are in configs/")
   _set_up_jax()
