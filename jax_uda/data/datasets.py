@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -78,9 +77,9 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   labels = Examples(folder, split, fields=("label",))
   count = lambda label: np.bincount(label.ravel(), minlength=256)[:num_classes]
   counts = np.stack([count(example["label"]) for example in labels]).astype(np.int64)
-  with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy.tmp", delete=False) as file:
-    np.save(file, counts)
-  os.replace(file.name, path)
+  temporary = folder / f"{path.stem}.{os.getpid()}.tmp.npy"
+  np.save(temporary, counts)
+  os.replace(temporary, path)
   return counts
 
 

@@ -1,10 +1,9 @@
 """A miniature CamVid and streets that are drawn in no time."""
 
-import types
-
 import cv2
 import numpy as np
 import pytest
+import quick_scenes
 
 from jax_uda.data import streets
 
@@ -30,14 +29,6 @@ def small_camvid(tmp_path):
   return root
 
 
-def draw(domain, seed, index, size):
-  """Noise with blocks of classes; depends on all arguments."""
-  rng = np.random.default_rng((len(domain), seed, index))
-  label = np.kron(rng.integers(0, 11, (4, 4)), np.ones((size[0] // 4, size[1] // 4)))
-  image = rng.integers(0, 256, (*size, 3), np.uint8)
-  return types.SimpleNamespace(image=image, label=label.astype(np.uint8))
-
-
 @pytest.fixture
 def quick_streets(monkeypatch):
   """Replaces the drawing of scenes; returns the list of (domain, index) drawn."""
@@ -45,7 +36,7 @@ def quick_streets(monkeypatch):
 
   def draw_and_note(domain, seed, index, size):
     drawn.append((domain, index))
-    return draw(domain, seed, index, size)
+    return quick_scenes.draw(domain, seed, index, size)
 
   monkeypatch.setattr(streets, "draw", draw_and_note, raising=False)
   monkeypatch.setattr(streets, "DOMAINS", ("day", "dusk", "night"), raising=False)

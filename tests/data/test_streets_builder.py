@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import draw
+from quick_scenes import draw
 
 from jax_uda.data import streets
 from jax_uda.data.builders import base, drawing
@@ -33,6 +33,18 @@ def test_scenes_are_drawn_once(tmp_path, quick_streets):
   assert len(quick_streets) == len(set(quick_streets)) == 5
   base.prepare(make(tmp_path))
   assert len(quick_streets) == 5
+
+
+def test_another_process_may_finish_first(tmp_path, quick_streets, monkeypatch):
+  def draw_late(*args, **kwargs):
+    monkeypatch.setattr(streets, "draw", draw)
+    base.prepare(make(tmp_path))
+    return draw(*args, **kwargs)
+
+  monkeypatch.setattr(streets, "draw", draw_late)
+  folder = base.prepare(make(tmp_path))
+  assert len(Examples(folder, "train", fields=("image",))) == 3
+  assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
 
 def test_the_folder_depends_on_all_parameters_and_the_version(tmp_path, quick_streets, monkeypatch):
