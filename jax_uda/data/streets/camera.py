@@ -58,7 +58,12 @@ class Camera(NamedTuple):
     depth = np.minimum(self.y / down, FAR)
     z = depth * direction[..., 2]
     x = self.x + depth * direction[..., 0] - self.curve * z * z
-    return x, z, depth
+    return x.astype(np.float32), z.astype(np.float32), depth.astype(np.float32)
+
+  def footprint(self, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many metres of ground a pixel covers at `depth`: across the view and along it."""
+    across = np.maximum(depth / np.float32(self.focal), 0.01)
+    return across, np.maximum(depth * across / np.float32(self.y), 0.01)
 
 
 def clip_near(points: np.ndarray, near: float = NEAR) -> np.ndarray:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 
 from jax_uda.data.streets import camera as cameras
-from jax_uda.data.streets import shapes
+from jax_uda.data.streets import noise, shapes
 
 _SHIFT = 4  # OpenCV polygons have 4 binary digits after the point
+_TINY = 36  # pixels; textures of smaller faces are not worth drawing
 _OPAQUE = 0.25  # a textured pixel belongs to its face from this opacity on
 
 
@@ -27,8 +28,8 @@ class Canvas:
     self._labels = [0]
     self._planes = [np.zeros(3)]  # inverse depth = plane . ray
 
-  def paint(self, faces: Sequence[shapes.Face], light) -> None:
-    """Paints faces in the order given; `light` shades them by their direction."""
+  def paint(self, faces: Sequence[shapes.Face], light, grain: noise.Grain) -> None:
+    """Paints faces in the order given; `light` shades them by their direction, `grain` roughens textures."""
     if not faces:
       return
     counts = np.array([len(face.points) for face in faces])
@@ -40,22 +41,27 @@ class Canvas:
     seen = (np.einsum("ij,ij->i", normals, points[starts]) < 0) & (farthest > cameras.NEAR)
     pixels = self.camera.project(np.maximum(points, (-np.inf, -np.inf, cameras.NEAR)))
     low, high = (f.reduceat(pixels, starts) for f in (np.minimum, np.maximum))
+    areas = np.prod(high - low, axis=1)
     cut = nearest < cameras.NEAR
     size = (self.camera.width, self.camera.height)
     seen &= cut | ((high > 0) & (low < size)).all(1)
     shades = light.shade(normals @ self.camera.rotation())
     colours = np.array([face.colour for face in faces])
     colours = np.minimum(colours, 1) * shades[:, None] + light.lamps * np.maximum(colours - 1, 0)
+    colours, fixed = colours.tolist(), _fixed(np.clip(pixels, -(2**15), 2**15))
     for i in np.flatnonzero(seen):
       part = slice(starts[i], starts[i] + counts[i])
-      polygon = pixels[part]
+      polygon, corners = pixels[part], fixed[part]
       if cut[i]:
         polygon = self.camera.project(cameras.clip_near(points[part]))
+        corners = _fixed(polygon)
       number = self._surface(faces[i].label, planes[i])
-      if faces[i].texture is None:
-        cv2.fillPoly(self.pixels, [_fixed(polygon)], (*colours[i].tolist(), number), shift=_SHIFT)
+      if faces[i].texture is None or areas[i] < _TINY:
+        cv2.fillPoly(self.pixels, [corners], (*colours[i], number), shift=_SHIFT)
       else:
-        self._paste(polygon, points[part], faces[i].texture, shades[i], number, light)
+        size = np.clip(self._resolution(polygon, points[part]), 2, 0.8 * self.camera.width).astype(int)
+        texture = faces[i].texture(size[::-1], light, grain)
+        self._paste(polygon, points[part], texture, number, shades[i], light.lamps > 0)
 
   def label(self) -> np.ndarray:
     """The class [H, W] uint8 of each pixel."""
@@ -79,17 +85,15 @@ class Canvas:
     self._planes.append(plane)
     return len(self._labels) - 1
 
-  def _paste(self, polygon, corners, texture, shade, number, light) -> None:
-    """Warps a texture onto the parallelogram whose camera points are `corners` [4, 3]."""
-    size = np.array([self.camera.width, self.camera.height])
+  def _paste(self, polygon, corners, texture, number: int, shade: float, shining: bool) -> None:
+    """Warps a texture onto the parallelogram with the camera points `corners` [4, 3], within `polygon`."""
+    size = (self.camera.width, self.camera.height)
     low = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)
     high = np.clip(np.ceil(polygon.max(0)), 0, size).astype(int)
     if (high <= low).any():
       return
-    scale = self.camera.focal / max(corners[:, 2].mean(), 2.5)  # pixels per metre
-    sides = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1)
-    columns, rows = np.clip(np.ceil(sides * scale), 2, 2 * size.max()).astype(int)
-    source = texture((rows, columns), light)
+    rows, columns = texture.shape[:2]
+    transparent = texture[..., 3].min() < 1
     # Texture coordinates (s, t) -> camera point -> pixel is one 3x3 matrix, exact on both sides of the lens.
     frame = np.column_stack(
       [(corners[1] - corners[0]) / columns, (corners[0] - corners[3]) / rows, corners[3]]
@@ -101,14 +105,29 @@ class Canvas:
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel centres
     warp = np.linalg.inv(half) @ lens @ frame @ half
     shape = tuple((high - low).tolist())
-    patch = cv2.warpPerspective(source, warp, shape, borderMode=cv2.BORDER_REPLICATE)
+    patch = cv2.warpPerspective(texture, warp, shape, borderMode=cv2.BORDER_REPLICATE)
     mask = np.zeros(shape[::-1], np.uint8)
     cv2.fillPoly(mask, [_fixed(polygon - low)], 1, shift=_SHIFT)
-    rgb = np.minimum(patch[..., :3], 1) * shade + np.maximum(patch[..., :3] - 1, 0)
-    opacity = (patch[..., 3] * mask)[..., None]
+    if shining:
+      shine = np.maximum(patch[..., :3] - 1, 0)
+      patch[..., :3] = (patch[..., :3] - shine) * shade + shine
+    else:
+      patch[..., :3] *= shade
     target = self.pixels[low[1] : high[1], low[0] : high[0]]
-    target[..., :3] += opacity * (rgb - target[..., :3])
-    target[..., 3][opacity[..., 0] >= _OPAQUE] = number
+    if not transparent:
+      patch[..., 3] = number
+      cv2.copyTo(patch, mask, target)
+      return
+    opacity = patch[..., 3:] * mask[..., None]
+    target[..., :3] += opacity * (patch[..., :3] - target[..., :3])
+    np.copyto(target[..., 3], number, where=opacity[..., 0] >= _OPAQUE)
+
+  def _resolution(self, polygon: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """(columns, rows) that a texture on this parallelogram deserves."""
+    # Walls beside the road enter the picture only where they are about as far ahead as aside.
+    distance = max(corners[:, 2].mean(), 1.5 * np.abs(corners[:, 0]).min(), 2.5)
+    sides = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1) * self.camera.focal / distance
+    return np.ceil(np.minimum(sides, 1.1 * np.ptp(polygon, axis=0) + 2))
 
 
 def _planes(points, starts, counts) -> tuple[np.ndarray, np.ndarray]:

@@ -13,8 +13,8 @@ def lamp_post(x, z, height, reach, colour) -> shapes.Thing:
   side = -np.sign(x)
   tip = x + side * reach
   low, high = sorted((x, tip))
-  faces = _pole(x, z, height, 0.10, colour)
-  faces += shapes.box(low, high, height - 0.06, height + 0.06, z - 0.06, z + 0.06, colour, POLE)
+  faces = _pole(x, z, height, 0.06, colour)
+  faces += shapes.box(low, high, height - 0.04, height + 0.04, z - 0.04, z + 0.04, colour, POLE)
   head = sorted((tip, tip - side * 0.8))
   faces += shapes.box(*head, height - 0.02, height + 0.14, z - 0.16, z + 0.16, colour, POLE)
   faces.append(shapes.upright(*head, height - 0.14, height, z - 0.17, (1.95, 1.75, 1.35), POLE))
@@ -25,7 +25,7 @@ def lamp_post(x, z, height, reach, colour) -> shapes.Thing:
 def traffic_light(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
   """A signal head with one of its three lamps burning, on a pole."""
   height, burning = rng.uniform(2.9, 3.4), rng.integers(3)
-  faces = _pole(x, z, height, 0.08, colour)
+  faces = _pole(x, z, height, 0.055, colour)
   faces += shapes.box(x - 0.22, x + 0.22, height - 1.1, height, z - 0.2, z - 0.1, (0.06, 0.07, 0.07), SIGN)
   lamps = ((1.9, 0.15, 0.1), (1.8, 1.2, 0.1), (0.1, 1.7, 0.6))
   for i, lamp in enumerate(lamps):
@@ -53,14 +53,14 @@ def road_sign(rng: np.random.Generator, x, z, colour, scale=1.0) -> shapes.Thing
     board.append(
       shapes.upright(x - size * 0.5, x + size * 0.5, y - size * 0.15, y + size * 0.2, front - 0.01, pale, SIGN)
     )
-  faces = _pole(x, z, height, 0.055, colour) + board
+  faces = _pole(x, z, height, 0.04, colour) + board
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.2, 6), 0, height)])
 
 
 def bollard(x, z, colour) -> shapes.Thing:
   """A low post at the kerb."""
-  faces = _pole(x, z, 1.0, 0.09, colour)
-  faces.append(shapes.upright(x - 0.09, x + 0.09, 0.72, 0.85, z - 0.1, _WHITE, POLE))
+  faces = _pole(x, z, 1.0, 0.07, colour)
+  faces.append(shapes.upright(x - 0.08, x + 0.08, 0.72, 0.85, z - 0.08, _WHITE, POLE))
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.12, 6), 0, 1.0)])
 
 
@@ -73,8 +73,8 @@ def fence(rng: np.random.Generator, x, start, end, kind: str, colour) -> shapes.
   seed = int(rng.integers(2**31))
   length = end - start
 
-  def texture(size, light):
-    del light
+  def texture(size, light, grain):
+    del light, grain
     return _panel(kind, size, length, height, np.array(colour), seed)
 
   face = shapes.Face(points, colour, FENCE, texture)

@@ -33,63 +33,78 @@ class Street(NamedTuple):
     return self.half + self.verge + self.walk
 
 
-def paint(street: Street, camera: cameras.Camera, grain: np.ndarray):
-  """Returns colours [H, W, 3], classes [H, W] uint8 (`SKY` above the horizon) and depth [H, W]."""
-  x, z, depth = camera.ground()
+def paint(street: Street, x, z, depth, pixel, grain: noise.Grain) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the colours [H, W, 3] and classes [H, W] uint8 of the ground; `SKY` from `camera.FAR` on.
+
+  Args:
+    street: The plan.
+    x: Where each pixel meets the ground, metres [H, W].
+    z: The same along the street.
+    depth: Its depth in metres.
+    pixel: (metres across, metres along) that a pixel covers there, [H, W] each.
+    grain: Noise.
+  """
   side = np.abs(x)
+  label = _classes(street, side, z, depth)
+  across, along = pixel
+  near = np.minimum(z, 300)  # noise is looked up in a limited range
+  fine = noise.sample(grain.cloudy, x * 22, near * 22) * np.clip(9 / depth, 0, 1)
+  coarse = noise.sample(grain.cloudy, x * 3 + 90, near * 2)
+  # One brightness and one colour for each class.
+  stains = street.wear * (0.55 * fine + coarse)
+  tone = np.select(
+    [label == ROAD, label == SIDEWALK],
+    [1 + stains, 1 + 0.6 * stains + _joints(x, z, across)],
+    1 + 0.10 * (fine + coarse),
+  )
+  colours = np.zeros((label.max() + 1, 3), np.float32)
+  for name, colour in ((ROAD, street.asphalt), (SIDEWALK, street.paving), (VEGETATION, street.grass)):
+    colours[name : name + 1] = colour
+  image = colours[label] * tone[..., None].astype(np.float32)
+  marks = _marks(street, x, z, across, along) * (label == ROAD) * (0.9 + 0.10 * np.clip(coarse, -3, 1))
+  image += marks[..., None] * (street.paint - image)
+  kerb = _band(side, street.half, street.half + 0.22, across) * (label != ROAD) * 0.45
+  image += kerb[..., None] * (0.72 - image)
+  return np.clip(image, 0, 1), label
+
+
+def _classes(street: Street, side, z, depth) -> np.ndarray:
+  """The class [H, W] of the ground at |x| = side and z."""
   start, end = street.crossing
-  crossing = (z > start) & (z < end)
   corner = (z > start - street.walk) & (z < end + street.walk)  # sidewalk around the crossroad
-  label = np.full(x.shape, VEGETATION if street.lawn else SIDEWALK, np.uint8)
+  label = np.full(side.shape, VEGETATION if street.lawn else SIDEWALK, np.uint8)
   label[(side < street.border) | corner] = SIDEWALK
   label[(side < street.half + street.verge) & ~corner] = VEGETATION
-  label[(side < street.half) | crossing] = ROAD
+  label[(side < street.half) | ((z > start) & (z < end))] = ROAD
   label[depth >= cameras.FAR] = SKY
-
-  pixel = np.maximum(depth / camera.focal, 0.01)  # metres across a pixel
-  along = np.maximum(depth * pixel / camera.y, 0.01)  # and along the road
-  fine = noise.sample(grain, x * 22, z * 22) * np.clip(9 / depth, 0, 1)
-  coarse = noise.sample(grain, x * 3 + 90, z * 2)
-  image = np.zeros((*x.shape, 3), np.float32)
-  surfaces = {
-    ROAD: street.asphalt * (1 + street.wear * (0.55 * fine + coarse)[..., None]),
-    SIDEWALK: street.paving * (1 + 0.6 * street.wear * (fine + coarse) + _joints(street, x, z, pixel))[..., None],
-    VEGETATION: street.grass * (1 + 0.10 * fine + 0.10 * coarse)[..., None],
-  }
-  for name, colour in surfaces.items():
-    np.copyto(image, colour, where=(label == name)[..., None], casting="same_kind")
-  marks = _marks(street, x, z, pixel, along) * (label == ROAD) * (0.9 + 0.10 * np.clip(coarse, -3, 1))
-  image += marks[..., None] * (street.paint - image)
-  kerb = _band(side, street.half, street.half + 0.22, pixel) * (label != ROAD) * 0.45
-  image += kerb[..., None] * (np.float32(0.72) - image)
-  return np.clip(image, 0, 1), label, depth
+  return label
 
 
-def _marks(street: Street, x, z, pixel, along) -> np.ndarray:
+def _marks(street: Street, x, z, across, along) -> np.ndarray:
   """Coverage [H, W] of the road by paint."""
   side = np.abs(x)
   dashes = _band(np.mod(z, 8.0), 0.0, 3.4, along)
   clear = (z < street.crossing[0] - 5) | (z > street.crossing[1] + 5)
   middle = {
     0: 0.0,
-    1: _band(side, -1, 0.09, pixel) * dashes,
-    2: _band(side, -1, 0.09, pixel),
-    3: _band(side, 0.08, 0.20, pixel),
+    1: _band(side, -1, 0.09, across) * dashes,
+    2: _band(side, -1, 0.09, across),
+    3: _band(side, 0.08, 0.20, across),
   }[street.centre]
   lines = middle * clear
   if street.lanes:
-    lines = lines + _band(np.abs(side - street.half / 2), -1, 0.08, pixel) * dashes * clear
+    lines = lines + _band(np.abs(side - street.half / 2), -1, 0.08, across) * dashes * clear
   if street.edges:
-    lines = lines + _band(street.half - side, 0.25, 0.40, pixel) * clear
+    lines = lines + _band(street.half - side, 0.25, 0.40, across) * clear
   if street.zebra:
     before = street.crossing[0] - z
-    bars = _band(np.mod(x, 1.1), 0.0, 0.55, pixel)
+    bars = _band(np.mod(x, 1.1), 0.0, 0.55, across)
     lines = lines + bars * _band(before, 1.0, 4.0, along)
-    lines = lines + _band(before, 5.2, 5.7, along) * (x * np.sign(street.half) > 0)
+    lines = lines + _band(before, 5.2, 5.7, along) * (x > 0)
   return np.minimum(lines, 1)
 
 
-def _joints(street: Street, x, z, pixel) -> np.ndarray:
+def _joints(x, z, pixel) -> np.ndarray:
   """Darkening [H, W] by the joints between paving slabs; they fade where pixels outgrow them."""
   joint = (np.mod(x, 0.8) < 0.07) | (np.mod(z, 0.8) < 0.07)
   return -0.22 * joint * np.clip(0.035 / pixel, 0, 1)

@@ -22,8 +22,8 @@ class Facade(NamedTuple):
   seed: int
 
 
-def house(rng: np.random.Generator, style, x, start, end, height, gable: bool) -> shapes.Thing:
-  """A house along the street from z = start to end whose front stands at x."""
+def house(rng: np.random.Generator, style, x, start, end, height, gable: bool, beside: float) -> shapes.Thing:
+  """A house from z = start to end whose front stands at x, behind a neighbour of height `beside`."""
   wall = np.array(style.walls[rng.integers(len(style.walls))]) * rng.uniform(0.88, 1.08)
   roof = np.array(style.roofs[rng.integers(len(style.roofs))]) * rng.uniform(0.85, 1.1)
   facade = Facade(
@@ -42,10 +42,12 @@ def house(rng: np.random.Generator, style, x, start, end, height, gable: bool) -
   near, far = (start, end) if side > 0 else (end, start)
   corners = [(x, 0, far), (x, 0, near), (x, height, near), (x, height, far)]
   low, high = sorted((x, back))
-  faces = [
-    shapes.upright(low, high, 0, height, start, wall, BUILDING, _texture(facade, deep, height, 0.35)),
-    shapes.Face(np.array(corners, float), wall, BUILDING, _texture(facade, end - start, height, 1.0)),
-  ]
+  faces = []
+  if beside < height:
+    texture = _texture(facade, deep, height, 0.35)
+    faces.append(shapes.upright(low, high, 0, height, start, wall, BUILDING, texture))
+  texture = _texture(facade, end - start, height, 1.0)
+  faces.append(shapes.Face(np.array(corners, float), wall, BUILDING, texture))
   faces += _roof(x, back, start, end, height, roof, wall, gable, rng)
   rise = 0.3 * deep if gable else 0
   shadow = shapes.Shadow(shapes.rectangle(low, high, start, end), 0, height + rise / 2)
@@ -84,54 +86,51 @@ def _roof(x, back, start, end, height, colour, wall, gable, rng) -> list[shapes.
 def _texture(facade: Facade, length: float, height: float, windows: float) -> shapes.Texture:
   """The facade's texture on a wall of length x height metres; a share of its axes has windows."""
 
-  def draw(size, light):
+  def draw(size, light, grain):
     rng = np.random.default_rng(facade.seed)
     s = (np.arange(size[1]) + 0.5) * length / size[1]
     t = height - (np.arange(size[0]) + 0.5) * height / size[0]  # metres above ground
-    wall = _wall(facade, s, t, rng)
+    wall = _wall(facade, s, t, grain)
     shine = _windows(facade, s, t, length, height, windows, wall, rng, light)
-    image = np.dstack([np.clip(wall, 0, 1) + shine, np.ones(size)])
-    return image.astype(np.float32)
+    image = np.ones((*size, 4), np.float32)
+    image[..., :3] = np.clip(wall, 0, 1) + shine
+    return image
 
   return draw
 
 
-def _wall(facade: Facade, s, t, rng) -> np.ndarray:
+def _wall(facade: Facade, s, t, grain) -> np.ndarray:
   """Plaster or bricks, courses between the storeys, a plinth, dirt running down."""
-  grain = noise.field(rng, 64, 1.0)
-  stain = noise.sample(grain, *np.broadcast_arrays(s[None] * 6.0, t[:, None] * 2.5))
+  stain = noise.cut(grain.cloudy, t * 5 + facade.seed % 97, s * 12 + facade.seed % 89)
   tone = 1 + 0.035 * stain - 0.10 * (t[:, None] < 0.6) + 0.06 * (np.mod(t, facade.storey) < 0.2)[:, None]
   if facade.bricks:
     course = (t / 0.22).astype(int)[:, None]
     tone = tone + 0.10 * np.sin(course * 12.9 + (s[None] / 0.5 + 0.5 * (course % 2)).astype(int) * 78.2)
-  return tone[..., None] * facade.wall
+  return tone[..., None].astype(np.float32) * facade.wall.astype(np.float32)
 
 
-def _windows(facade, s, t, length, height, share, wall, rng, light) -> np.ndarray:
+def _windows(facade, s, t, length, height, share, wall, rng, light) -> np.ndarray | float:
   """Draws windows and shop fronts into `wall`; returns the light [rows, columns, 3] they give off."""
-  columns = max(int(length / facade.pitch), 1)
-  pitch = length / columns
-  storeys = max(int(height / facade.storey), 1)
-  storey = height / storeys
-  column, row = np.minimum(s / pitch, columns - 1).astype(int), np.minimum(t / storey, storeys - 1).astype(int)
-  wide, tall = (1.0 if facade.ribbon else facade.glass[0]), facade.glass[1]
+  columns, storeys = max(int(length / facade.pitch), 1), max(int(height / facade.storey), 1)
+  across, up = s * columns / length, t * storeys / height  # measured in windows and storeys
+  column, row = (np.clip(v.astype(int), 0, n - 1) for v, n in ((across, columns), (up, storeys)))
+  across, up = np.abs(across - column - 0.5), np.abs(up - row - 0.55)
   has = rng.random((storeys, columns)) < share
-  tint = rng.uniform(0.7, 1.3, (storeys, columns))
-  lit = rng.random((storeys, columns))
-  warm = np.array([(1.0, 0.78, 0.42), (0.95, 0.88, 0.68)])[rng.integers(2, size=(storeys, columns))]
-  across, up = np.abs(s / pitch - column - 0.5), np.abs(t / storey - row - 0.55)
+  wide = np.full(storeys, 1.0 if facade.ribbon else facade.glass[0])
+  tall = np.full(storeys, facade.glass[1])
   if facade.shop:
-    tall = np.where(row == 0, 0.72, tall)
-    wide = np.where(row == 0, 0.92, wide)[:, None]
-    has[0] = True
-    fascia = (t > storey * 0.86) & (t < storey * 1.02)
-    wall[fascia] = rng.uniform(0.1, 0.8, 3)
-  cell = (row[:, None], column[None])  # the window each pixel is near
-  frame = (across[None] < wide / 2 + 0.035) & (up < tall / 2 + 0.04)[:, None] & has[cell]
-  glass = (across[None] < wide / 2) & (up < tall / 2)[:, None] & has[cell]
-  wall[frame] = facade.trim
-  sky = 0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14)
-  pane = tint[cell][..., None] * sky * (0.8 + 0.35 * np.mod(t / storey, 1))[:, None, None]
-  np.copyto(wall, pane, where=glass[..., None])
-  burning = glass & (lit[cell] < light.windows)
-  return burning[..., None] * warm[cell] * (0.75 * tint[cell][..., None])
+    has[0], wide[0], tall[0] = True, 0.92, 0.72
+    wall[(row == 0) & (t > 0.86 * height / storeys)] = rng.uniform(0.1, 0.8, 3)  # the name board
+  cell = np.ix_(row, column)  # the window next to each pixel
+  outside = np.maximum(across[None] - wide[row, None] / 2, (up - tall[row] / 2)[:, None])
+  outside[~has[cell]] = 1
+  np.copyto(wall, facade.trim, where=(outside < 0.04)[..., None], casting="same_kind")
+  glass = (outside < 0)[..., None]
+  tint = rng.uniform(0.7, 1.3, (storeys, columns, 1))
+  pane = (tint * (0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14))).astype(np.float32)
+  np.copyto(wall, pane[cell] * (0.8 + 0.35 * np.mod(up, 1))[:, None, None], where=glass, casting="same_kind")
+  lit = (rng.random((storeys, columns)) < light.windows)[..., None]
+  if not lit.any():
+    return 0.0
+  warm = np.array([(1.0, 0.78, 0.42), (0.95, 0.88, 0.68)])[rng.integers(2, size=(storeys, columns))]
+  return (0.75 * lit * tint * warm).astype(np.float32)[cell] * glass

@@ -6,7 +6,7 @@ from jax_uda.data.streets import camera as cameras
 from jax_uda.data.streets import furniture, ground, houses, people, plants, shapes, vehicles
 from jax_uda.data.streets.domains import Geometry
 
-_END = 130.0  # metres; beyond it only the skyline is drawn
+_END = 110.0  # metres; beyond it only the skyline is drawn
 
 
 def camera(rng: np.random.Generator, style: Geometry, street: ground.Street, size) -> cameras.Camera:
@@ -67,10 +67,10 @@ def _in_crossing(plan: ground.Street, z: float, margin: float = 0.0) -> bool:
 
 def _skyline(rng, style) -> list[shapes.Thing]:
   found = []
-  for x in np.arange(-260, 261, 16.0):
+  for x in np.arange(-130, 131, 26.0):
     z = rng.uniform(190, 260)
     if rng.random() < 0.5:
-      found.append(houses.tower(rng, style, x, z, rng.uniform(12, 26), rng.uniform(6, 26)))
+      found.append(houses.tower(rng, style, x, z, rng.uniform(16, 32), rng.uniform(6, 26)))
     else:
       found.append(plants.tree(rng, style.leaves, "round", x, z, rng.uniform(10, 18)))
   return found
@@ -78,33 +78,38 @@ def _skyline(rng, style) -> list[shapes.Thing]:
 
 def _plots(rng, style, plan, side) -> list[shapes.Thing]:
   """House after house along one side, with gaps in which gardens lie."""
-  found, z = [], rng.uniform(-8, 0)
+  found, z, beside = [], rng.uniform(-8, 0), 0.0
   setback = rng.uniform(*style.setback)
   level = rng.uniform(*style.house_height)
   gap = style.house_gap * rng.uniform(0.3, 1.7)
   while z < _END:
     end = z + rng.uniform(7, 16)
     if _in_crossing(plan, z, 2) or _in_crossing(plan, end, 2) or z < plan.crossing[0] < end:
-      z = plan.crossing[1] + plan.walk + 0.5
+      z, beside = plan.crossing[1] + plan.walk + 0.5, 0.0
       if end > _END:
         break
       end = z + rng.uniform(7, 16)
     front = side * (plan.border + setback)
     if rng.random() < gap:
       found += _garden(rng, style, side * plan.border, z, end)
+      beside = 0.0
     else:
       height = np.clip(level * rng.uniform(0.75, 1.25), 4, 22)
-      found.append(houses.house(rng, style, front, z, end, height, rng.random() < style.gables))
+      gable = rng.random() < style.gables
+      found.append(houses.house(rng, style, front, z, end, height, gable, beside))
+      beside = height
       if setback > 1.5 and rng.random() < 0.6:
         found += _border(rng, style, side * (plan.border + 0.1), z, end)
-    z = end + (rng.uniform(1, 4) if rng.random() < 0.25 else 0)
+    z = end
+    if rng.random() < 0.25:
+      z, beside = end + rng.uniform(1, 4), 0.0
   return found
 
 
 def _garden(rng, style, x, start, end) -> list[shapes.Thing]:
   """Trees behind a fence or a hedge."""
   found = _border(rng, style, x + np.sign(x) * 0.1, start, end)
-  for _ in range(rng.integers(1, 4)):
+  for _ in range(rng.integers(1, 3)):
     away = x + np.sign(x) * rng.uniform(2, 8)
     found.append(_tree(rng, style, away, rng.uniform(start, end)))
   return found
@@ -131,13 +136,13 @@ def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
   """Lamps, trees, signs and parked cars along the kerb of one side."""
   found = []
   x = side * (plan.half + 0.45)
-  grey = np.full(3, rng.uniform(0.35, 0.62))
+  grey = np.full(3, rng.uniform(0.35, 0.75))
   lamp_height, reach = rng.uniform(5.5, 8.0), rng.uniform(1.0, 2.2)
-  for z in np.arange(rng.uniform(4, 22), 90, rng.uniform(18, 28)):
+  for z in np.arange(rng.uniform(4, 22), 80, rng.uniform(18, 28)):
     if not _in_crossing(plan, z, 1):
       found.append(furniture.lamp_post(x, z, lamp_height, reach, grey))
   if rng.random() < style.avenue:
-    for z in np.arange(rng.uniform(7, 16), 90, rng.uniform(9, 16)):
+    for z in np.arange(rng.uniform(7, 16), 75, rng.uniform(9, 16)):
       if rng.random() < 0.8 and not _in_crossing(plan, z, 3):
         found.append(_tree(rng, style, x + side * 0.5, z + rng.uniform(-1, 1)))
   for z in rng.uniform(6, 60, rng.integers(2, 5)):
@@ -154,8 +159,8 @@ def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
 
 
 def _parked(rng, style, plan, side) -> list[shapes.Thing]:
-  found, z = [], rng.uniform(9, 30)
-  end = z + rng.uniform(6, 50)
+  found, z = [], rng.uniform(7, 22)
+  end = z + rng.uniform(15, 50)
   while z < end:
     if not _in_crossing(plan, z, 6):
       kind = rng.choice(["hatchback", "saloon", "van"], p=(0.5, 0.42, 0.08))
@@ -168,9 +173,9 @@ def _parked(rng, style, plan, side) -> list[shapes.Thing]:
 def _traffic(rng, style, plan) -> list[shapes.Thing]:
   """Vehicles ahead, oncoming and across, cyclists at the kerb, somebody crossing."""
   found = []
-  for x, turn, first in ((plan.half * 0.42, 0.0, 10), (-plan.half * 0.42, np.pi, 12)):
-    z = rng.uniform(first, 45)
-    for _ in range(rng.integers(0, 4)):
+  for x, turn, first in ((plan.half * 0.42, 0.0, 9), (-plan.half * 0.42, np.pi, 9)):
+    z = rng.uniform(first, 32)
+    for _ in range(rng.integers(0, 5)):
       kind = str(rng.choice(["van", "bus"])) if rng.random() < style.heavy else str(rng.choice(["hatchback", "saloon"]))
       z += 4.0 * (kind == "bus")
       lane = x + rng.normal(0, 0.25)

@@ -25,45 +25,56 @@ class Light(NamedTuple):
 
   def shade(self, normals: np.ndarray) -> np.ndarray:
     """Brightness [N] of surfaces with the normals [N, 3], relative to sunlit ground."""
-    sky = (1 - self.direct) * (0.78 + 0.22 * normals[:, 1])
-    return np.clip(sky + 1.1 * self.direct * np.maximum(normals @ self.sun, 0), 0.08, 1)
+    sky = (1 - self.direct) * (0.86 + 0.14 * normals[:, 1])
+    return np.clip(sky + 1.25 * self.direct * np.maximum(normals @ self.sun, 0), 0.08, 1)
 
 
-def cast(light: Light, camera: cameras.Camera, shadows: Sequence[shapes.Shadow]) -> np.ndarray:
-  """Brightness [H, W, 1] of the ground under shadows and, in any light, close beneath things."""
-  steep = light.sun[[0, 2]] / light.sun[1]
-  sunlit = _fill(camera, shadows, -steep, camera.focal / 250)
-  near = [s for s in shadows if s.low < 0.5]
-  open_sky = _fill(camera, near, np.zeros(2), camera.focal / 60)
-  return (1 - light.direct * (1 - sunlit)) * (0.55 + 0.45 * open_sky)
+_MAP = (-24.0, 0.0, 8.0)  # the shadow map's first x and z in metres, its pixels per metre
+_MAP_SIZE = (640, 384)  # rows along z, columns along x
 
 
-def _fill(camera, shadows, shift, blur) -> np.ndarray:
-  """1 - the shadows [H, W, 1] of things swept along `shift` metres per metre of height."""
-  free = np.full((camera.height, camera.width), 255, np.uint8)
+def cast(light: Light, shadows: Sequence[shapes.Shadow], x: np.ndarray, z: np.ndarray) -> np.ndarray:
+  """Brightness [H, W, 1] of the ground at x, z [H, W]: cast shadows, and a soft one beneath things.
+
+  Shadows are drawn into a plan of the street, which is then looked up for each pixel.
+  """
+  shift = -light.sun[[0, 2]] / light.sun[1]  # metres of shadow per metre of height
+  plan = np.full((*_MAP_SIZE, 2), 255, np.uint8)
+  sunlit, open_sky = np.ascontiguousarray(plan[..., 0]), np.ascontiguousarray(plan[..., 1])
   for shadow in shadows:
-    swept = np.concatenate([shadow.footprint + h * shift for h in (shadow.low, shadow.high)])
-    hull = cv2.convexHull(swept.astype(np.float32))[:, 0]
-    points = camera.view(np.column_stack([hull[:, 0], np.zeros(len(hull)), hull[:, 1]]))
-    points = cameras.clip_near(points)
-    if len(points):
-      pixels = np.clip((camera.project(points) - 0.5) * 16, -(2**20), 2**20)
-      cv2.fillPoly(free, [np.round(pixels).astype(np.int32)], 0, shift=4)
-  return cv2.GaussianBlur(free, (0, 0), max(blur, 0.3)).astype(np.float32)[..., None] / 255
+    if shadow.footprint[0, 1] > _MAP[1] + _MAP_SIZE[0] / _MAP[2]:
+      continue
+    if shadow.low < 0.5:
+      _fill(open_sky, shadow.footprint)
+    if light.direct > 0.02:
+      _fill(sunlit, np.concatenate([shadow.footprint + h * shift for h in (shadow.low, shadow.high)]))
+  plan = np.dstack([cv2.GaussianBlur(sunlit, (0, 0), 0.8), cv2.GaussianBlur(open_sky, (0, 0), 4)])
+  place = ((x - _MAP[0]) * _MAP[2] - 0.5, (z - _MAP[1]) * _MAP[2] - 0.5)
+  place = [np.clip(v, -9, 9999).astype(np.float32) for v in place]
+  free = cv2.remap(plan, *place, cv2.INTER_LINEAR, borderValue=(255, 255)).astype(np.float32) / 255
+  sunlit, open_sky = free[..., :1], free[..., 1:]
+  return (1 - light.direct * (1 - sunlit)) * (0.5 + 0.5 * open_sky)
 
 
-def sky(light: Light, camera: cameras.Camera, grain: np.ndarray) -> np.ndarray:
-  """The sky's colours [H, W, 3] behind every pixel, clouds lying in a plane overhead."""
-  rays = camera.rays()
+def _fill(plan: np.ndarray, points: np.ndarray) -> None:
+  """Blackens the convex hull of street points [N, 2] in a plan of the street."""
+  pixels = np.clip((points - _MAP[:2]) * _MAP[2] - 0.5, -4000, 4000)
+  hull = cv2.convexHull(np.round(pixels * 16).astype(np.int32))
+  cv2.fillConvexPoly(plan, hull, 0, shift=4)
+
+
+def sky(light: Light, camera: cameras.Camera, grain: noise.Grain) -> np.ndarray:
+  """The sky's colours [R, W, 3] in the rows above the horizon, clouds lying in a plane overhead."""
+  rays = camera.rays()[: int(camera.horizon + 0.05 * camera.width)]  # a little more: the camera may roll
   up = np.clip(rays[..., 1], 0, None)
   height = np.clip(up / 0.55, 0, 1)[..., None] ** 0.7
   colour = light.horizon + height * (light.zenith - light.horizon)
   far = 1 / (up + 0.12)
-  cloud = noise.sample(grain, 12 * rays[..., 0] * far + 40, 20 * far) * 0.6
-  cloud += 0.35 * noise.sample(grain, 50 * rays[..., 0] * far, 90 * far)
+  cloud = noise.sample(grain.cloudy, 12 * rays[..., 0] * far + 40, 20 * far) * 0.6
+  cloud += 0.35 * noise.sample(grain.cloudy, 50 * rays[..., 0] * far, 90 * far)
   cover = np.clip(1.6 * (cloud + 2.4 * light.clouds - 1.4), 0, 1) * np.clip(up * 9, 0.15, 1)
   bright = np.max(light.horizon) * (0.98 + 0.10 * cloud[..., None])
-  return colour + 0.8 * cover[..., None] * (np.clip(bright, 0, 1) - colour)
+  return (colour + 0.8 * cover[..., None] * (np.clip(bright, 0, 1) - colour)).astype(np.float32)
 
 
 def night(
@@ -83,15 +94,21 @@ def night(
   else:
     rays = camera.rays()
     own = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
-    received = (light.beam * own / (1 + (depth / 17) ** 2))[..., None] * (1.0, 0.97, 0.88)
-    pools = np.zeros_like(depth)
-    points = rays * depth[..., None] @ camera.rotation().astype(np.float32)
-    for lamp in camera.view(np.array(lamps).reshape(-1, 3)) @ camera.rotation():
-      away = points - lamp.astype(np.float32)
-      pools += 9 / (5 + np.einsum("hwc,hwc->hw", away, away)) * (away[..., 1] < 0.2)
-    received = received + light.lamps * pools[..., None] * np.array((1.0, 0.80, 0.52))
+    received = (light.beam * own / (1 + (depth / 17) ** 2))[..., None] * np.float32((1.0, 0.97, 0.88))
+    received += light.lamps * _pools(rays * depth[..., None], camera.view(np.array(lamps).reshape(-1, 3)))
     lit = np.minimum(image, 1) * (light.ambient + received)
   glow = np.maximum(image - 1, 0)
   bloom = cv2.GaussianBlur(glow, (0, 0), camera.focal / 40)
   lit = np.where((label == classes.SKY)[..., None], image, lit)
   return (lit + glow + light.lamps * 1.2 * bloom).astype(np.float32)
+
+
+def _pools(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:
+  """The warm light [H, W, 3] that lamps [L, 3] shed on points [H, W, 3] below them (camera coordinates)."""
+  lamps = lamps[np.argsort(lamps[:, 2])[:5]].astype(np.float32)
+  strength = np.zeros(points.shape[:2], np.float32)
+  for lamp in lamps:
+    away = points - lamp
+    distance = np.einsum("hwc,hwc->hw", away, away)
+    strength += (away[..., 1] < 0.2) / (0.55 + distance / 9)
+  return strength[..., None] * np.float32((1.0, 0.80, 0.52))

@@ -37,9 +37,10 @@ def draw(rng: np.random.Generator, ranges: Photometry) -> tuple[lights.Light, Ai
   def pick(choices):
     return np.array(choices[rng.integers(len(choices))])
 
-  up, round_ = np.deg2rad(rng.uniform(*ranges.elevation)), rng.uniform(0, 2 * np.pi)
+  up = np.deg2rad(rng.uniform(*ranges.elevation))
+  around = np.pi * rng.uniform(0.95, 2.05)  # to the left, behind the camera or to the right
   light = lights.Light(
-    sun=np.array([np.cos(up) * np.cos(round_), np.sin(up), np.cos(up) * np.sin(round_)]),
+    sun=np.array([np.cos(up) * np.cos(around), np.sin(up), np.cos(up) * np.sin(around)]),
     direct=rng.uniform(*ranges.direct),
     ambient=pick(ranges.tints) * rng.uniform(*ranges.ambient),
     zenith=pick(ranges.zeniths),
@@ -64,16 +65,16 @@ def draw(rng: np.random.Generator, ranges: Photometry) -> tuple[lights.Light, Ai
   return light, air, sensor
 
 
-def roughen(image: np.ndarray, numbers: np.ndarray, contrast: float, grain: np.ndarray) -> np.ndarray:
+def roughen(image: np.ndarray, numbers: np.ndarray, contrast: float, grain: noise.Grain) -> np.ndarray:
   """Multiplies the surfaces of an image [H, W, 3] by noise, its pattern shifted from surface to surface."""
   rows, columns = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
   scale = 400 / image.shape[1]
-  texture = noise.sample(grain, columns * scale + 37.7 * numbers, rows * scale + 91.3 * numbers)
+  texture = noise.sample(grain.cloudy, columns * scale + 37.7 * (numbers % 61), rows * scale + 91.3 * (numbers % 67))
   factor = np.where(numbers > 0, 1 + contrast * texture, 1)[..., None]
   return np.minimum(image, 1) * np.clip(factor, 0.4, 1.6) + np.maximum(image - 1, 0)
 
 
-def mirror(image, label, depth, wet: float, grain, ground) -> np.ndarray:
+def mirror(image, label, depth, wet: float, grain, x, z) -> np.ndarray:
   """Lets the road mirror what stands beyond it, column by column, the more the flatter the view."""
   height, width = label.shape
   rows = np.arange(height)[:, None]
@@ -81,7 +82,7 @@ def mirror(image, label, depth, wet: float, grain, ground) -> np.ndarray:
   source = np.clip(2 * foot - rows, 0, height - 1)
   seen = image[source, np.arange(width)[None]]
   seen = cv2.blur(seen, (max(width // 128, 1), max(height // 16, 1)))
-  puddles = np.clip(0.55 + 0.5 * noise.sample(grain, ground[0] * 5, ground[1] * 2.5), 0, 1)
+  puddles = np.clip(0.55 + 0.5 * noise.sample(grain.cloudy, x * 5, np.minimum(z, 300) * 2.5), 0, 1)
   share = wet * puddles * np.clip(depth / 25, 0.12, 1) * ((label == ROAD) & (foot >= 0))
   return image * (1 - 0.25 * wet * (label == ROAD)[..., None]) * (1 - share[..., None]) + seen * share[..., None]
 

@@ -6,7 +6,7 @@ import numpy as np
 from jax_uda.data.streets import noise, shapes
 from jax_uda.data.streets.classes import VEGETATION
 
-_CARD = 40  # pixels; crowns are modelled at this size and then drawn at any
+_CARD = 32  # pixels; crowns are modelled at this size and then drawn at any
 
 
 def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Thing:
@@ -18,9 +18,11 @@ def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Th
   trunk = 0.03 * height
   seed = int(rng.integers(2**31))
 
-  def texture(size, light):
-    make = _branches if kind == "bare" else _crown
-    return make(np.random.default_rng(seed), size, bark if kind == "bare" else colour, light, kind)
+  def texture(size, light, grain):
+    own = np.random.default_rng(seed)
+    if kind == "bare":
+      return _branches(own, size, bark)
+    return _crown(own, size, colour, light, grain, kind)
 
   faces = [
     shapes.outline(
@@ -44,8 +46,9 @@ def hedge(rng: np.random.Generator, leaves, x, start, end) -> shapes.Thing:
   points = np.array([(x, 0, far), (x, 0, near), (x, height, near), (x, height, far)], float)
   seed = int(rng.integers(2**31))
 
-  def texture(size, light):
-    return _foliage(np.random.default_rng(seed), size, colour, light)
+  def texture(size, light, grain):
+    del light
+    return _foliage(np.random.default_rng(seed), size, colour, grain)
 
   beyond = sorted((x, x + np.sign(x) * 0.8))
   faces = [
@@ -56,10 +59,10 @@ def hedge(rng: np.random.Generator, leaves, x, start, end) -> shapes.Thing:
   return shapes.Thing(end, faces, [shadow])
 
 
-def _crown(rng, size, colour, light, kind) -> np.ndarray:
+def _crown(rng, size, colour, light, grain, kind) -> np.ndarray:
   """Clumps of leaves: their outline frayed by noise, lit from the sun's side."""
-  y, x = (np.mgrid[0:_CARD, 0:_CARD] + 0.5) / _CARD
-  count = 9
+  y, x = ((np.mgrid[0:_CARD, 0:_CARD] + 0.5) / _CARD).astype(np.float32)
+  count = 7
   if kind == "round":
     angle, radius = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count)) * 0.30
     cx, cy, r = 0.5 + radius * np.cos(angle), 0.48 + radius * np.sin(angle), rng.uniform(0.15, 0.24, count)
@@ -74,7 +77,7 @@ def _crown(rng, size, colour, light, kind) -> np.ndarray:
   facing = (light.sun[0] * np.take_along_axis(dx, front, 0) - 1.1 * np.take_along_axis(dy, front, 0))[0]
   card = np.dstack([inside.max(0), 0.5 + 0.30 * facing + 0.25 * (0.5 - y)]).astype(np.float32)
   card = cv2.resize(card, size[::-1], interpolation=cv2.INTER_LINEAR)
-  leaf = _leaves(rng, size)
+  leaf = _leaves(rng, size, grain)
   bright = 0.42 + 0.62 * np.clip(card[..., 1], 0, 1) + 0.16 * leaf
   image = np.empty((*size, 4), np.float32)
   image[..., :3] = np.clip(bright, 0.15, 1.4)[..., None] * colour
@@ -82,10 +85,9 @@ def _crown(rng, size, colour, light, kind) -> np.ndarray:
   return image
 
 
-def _foliage(rng, size, colour, light) -> np.ndarray:
+def _foliage(rng, size, colour, grain) -> np.ndarray:
   """A wall of leaves with a frayed upper edge."""
-  del light
-  leaf = _leaves(rng, size)
+  leaf = _leaves(rng, size, grain)
   t = ((np.arange(size[0]) + 0.5) / size[0])[:, None]
   image = np.empty((*size, 4), np.float32)
   image[..., :3] = (np.clip(1.05 - 0.45 * t + 0.20 * leaf, 0.2, 1.4))[..., None] * colour
@@ -93,9 +95,8 @@ def _foliage(rng, size, colour, light) -> np.ndarray:
   return image
 
 
-def _branches(rng, size, colour, light, kind) -> np.ndarray:
+def _branches(rng, size, colour) -> np.ndarray:
   """A leafless crown: a trunk that forks again and again."""
-  del light, kind
   rows, columns = size
   image = np.zeros((rows, columns, 4), np.float32)
 
@@ -112,9 +113,8 @@ def _branches(rng, size, colour, light, kind) -> np.ndarray:
   return image
 
 
-def _leaves(rng, size) -> np.ndarray:
-  """Noise [rows, columns] of mean 0 whose grain is that of leaves, whatever the size."""
-  grain = noise.field(rng, 64, 0.5)
-  step = 64 / max(min(size), 24)
-  y, x = np.mgrid[0 : size[0], 0 : size[1]] * min(step, 1.0)
-  return noise.sample(grain, x, y)
+def _leaves(rng, size, grain) -> np.ndarray:
+  """Noise [rows, columns] whose leaves keep their size relative to the plant."""
+  step = min(72 / min(size), 1.0)
+  rows, columns = (rng.integers(96) + step * np.arange(n) for n in size)
+  return noise.cut(grain.leafy, rows, columns)

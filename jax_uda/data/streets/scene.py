@@ -26,27 +26,29 @@ class Scene(NamedTuple):
 def render(domain: Domain, seed: int, index: int, size: tuple[int, int]) -> Scene:
   """Draws scene `index` of `seed`; label and depth depend on `domain.name` and `domain.geometry` only."""
   streams = (seed, index, zlib.crc32(domain.name.encode()))
-  geometry, photo, grain = (np.random.default_rng((*streams, part)) for part in range(3))
-  tile = noise.field(grain)
+  geometry, photo, texture = (np.random.default_rng((*streams, part)) for part in range(3))
+  grain = noise.grain(texture)
   light, air, sensor = photometry.draw(photo, domain.photometry)
   plan = layout.street(geometry, domain.geometry)
   camera = layout.camera(geometry, domain.geometry, plan, [_OVERSAMPLING * n for n in size])
   contrast = geometry.uniform(*domain.geometry.texture)
   things = layout.things(geometry, domain.geometry, plan)
 
-  colours, label, depth = ground.paint(plan, camera, tile)
+  x, z, depth = camera.ground()
+  background, label = ground.paint(plan, x, z, depth, camera.footprint(depth), grain)
   shadows = [shadow for thing in things for shadow in thing.shadows]
-  colours = colours * lights.cast(light, camera, shadows)
-  sky = (label == SKY)[..., None]
-  canvas = canvases.Canvas(camera, np.where(sky, lights.sky(light, camera, tile), colours), label, depth)
-  canvas.paint([face for thing in things for face in thing.faces], light)
+  background = background * lights.cast(light, shadows, x, z)
+  above = lights.sky(light, camera, grain)
+  np.copyto(background[: len(above)], above, where=(label[: len(above)] == SKY)[..., None])
+  canvas = canvases.Canvas(camera, background, label, depth)
+  canvas.paint([face for thing in things for face in thing.faces], light, grain)
 
   label, depth, image = canvas.label(), canvas.depth(), canvas.pixels[..., :3]
-  image = photometry.roughen(image, canvas.numbers(), contrast, tile)
+  image = photometry.roughen(image, canvas.numbers(), contrast, grain)
   lamps = [thing.lamp for thing in things if thing.lamp]
   image = lights.night(light, camera, image, label, depth, lamps)
   if air.wet:
-    image = photometry.mirror(image, label, depth, air.wet, tile, camera.ground())
+    image = photometry.mirror(image, label, depth, air.wet, grain, x, z)
   image = photometry.fog(image, label, depth, air.fog, light.horizon)
   image = cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
   point = np.s_[::_OVERSAMPLING, ::_OVERSAMPLING]

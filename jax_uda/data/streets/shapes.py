@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jax_uda.data.streets import noise
+
 Colour = Sequence[float]  # RGB in 0..1; what lies above 1 shines by itself
-# A texture draws itself for a size and a light: ((rows, columns), light) -> [rows, columns, 4] RGB and
-# opacity. Its top left corner lies at the face's last point, its bottom edge runs from the first to the second.
-Texture = Callable[[tuple[int, int], Any], np.ndarray]
+# A texture draws itself: ((rows, columns), light, grain) -> [rows, columns, 4] float32 RGB and opacity.
+# Its top left corner lies at the face's last point, its bottom edge runs from the first to the second.
+Texture = Callable[[tuple[int, int], Any, noise.Grain], np.ndarray]
 
 
 class Face(NamedTuple):
@@ -40,8 +42,8 @@ class Thing(NamedTuple):
 def outline(points: Iterable[tuple[float, float]], z: float, colour: Colour, label: int) -> Face:
   """The polygon of (x, y) `points` in the plane z, facing the viewer whatever their order."""
   xy = np.array(list(points), float)
-  following = np.roll(xy, -1, axis=0)
-  if np.sum(xy[:, 0] * following[:, 1] - xy[:, 1] * following[:, 0]) < 0:
+  after = np.concatenate([xy[1:], xy[:1]])
+  if xy[:, 0] @ after[:, 1] < xy[:, 1] @ after[:, 0]:  # clockwise
     xy = xy[::-1]
   return Face(np.column_stack([xy, np.full(len(xy), z)]), colour, label)
 
@@ -66,9 +68,9 @@ def prism(profile: Iterable[tuple[float, float]], x0, x1, colour: Colour, label:
   n = len(zy)
   left = np.column_stack([np.full(n, x0), zy[:, 1], zy[:, 0]])
   right = left + (x1 - x0, 0, 0)
-  after = np.roll(np.arange(n), -1)
-  strips = [np.array([left[i], right[i], right[j], left[j]]) for i, j in enumerate(after)]
-  return [Face(p, colour, label) for p in (*strips, left, right[::-1])]
+  after = [*range(1, n), 0]
+  strips = np.stack([left, right, right[after], left[after]], axis=1)
+  return [Face(points, colour, label) for points in (*strips, left, right[::-1])]
 
 
 def box(x0, x1, y0, y1, z0, z1, colour: Colour, label: int) -> list[Face]:
