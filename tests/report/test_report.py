@@ -30,7 +30,8 @@ def test_the_printed_table_fits_80_columns(capsys):
 
 
 def test_six_networks_fit_80_columns_and_no_name_is_cut_off(capsys):
-  names = [f"{run} {net}" for run in ("source_only", "dacs", "sepico") for net in ("a", "b")]
+  runs = ("source_only", "self_training", "feature_distance")
+  names = [f"{run} {network}" for run in runs for network in ("student", "teacher")]
   table.show({name: {"traffic light": 0.1, "vegetation": 0.2} for name in names}, "IoU")
   out = capsys.readouterr().out
   assert max(map(len, out.splitlines())) <= 80 and "…" not in out
