@@ -26,6 +26,13 @@ class Camera(NamedTuple):
   roll: float  # radians
   curve: float  # 1 / metres
 
+  @property
+  def skyline(self) -> tuple[int, int]:
+    """The rows between which the horizon lies; more than one, as the camera may roll."""
+    margin = abs(self.width * np.sin(self.roll))
+    first, last = int(self.horizon - margin) - 1, int(self.horizon + margin) + 2
+    return max(first, 0), min(last, self.height)
+
   def rotation(self) -> np.ndarray:
     """The matrix [3, 3] that turns street directions into camera directions."""
     cy, sy, cr, sr = np.cos(self.yaw), np.sin(self.yaw), np.cos(self.roll), np.sin(self.roll)

@@ -59,7 +59,9 @@ class Canvas:
       if faces[i].texture is None or areas[i] < _TINY:
         cv2.fillPoly(self.pixels, [corners], (*colours[i], number), shift=_SHIFT)
       else:
-        size = np.clip(self._resolution(polygon, points[part]), 2, 0.8 * self.camera.width).astype(int)
+        size = np.clip(self._resolution(polygon, points[part]), 2, 0.8 * self.camera.width).astype(
+          int
+        )
         texture = faces[i].texture(size[::-1], light, grain)
         self._paste(polygon, points[part], texture, number, shades[i], light.lamps > 0)
 

@@ -5,7 +5,23 @@ import numpy as np
 from jax_uda.data.streets import shapes
 from jax_uda.data.streets.classes import FENCE, POLE, SIGN
 
-_WHITE, _RED, _BLUE, _YELLOW = (0.95, 0.95, 0.93), (0.80, 0.08, 0.10), (0.10, 0.25, 0.70), (0.95, 0.78, 0.1)
+_WHITE, _RED, _BLUE, _YELLOW = (
+  (0.95, 0.95, 0.93),
+  (0.80, 0.08, 0.10),
+  (0.10, 0.25, 0.70),
+  (0.95, 0.78, 0.1),
+)
+
+# Corners, colours from the border inwards, colour of the pictogram.
+_SIGNS = (
+  (3, (_RED, _WHITE), None),
+  (12, (_RED, _WHITE), None),
+  (12, (_RED, _WHITE), (0.1, 0.1, 0.1)),
+  (12, (_BLUE,), _WHITE),
+  (8, (_RED,), _WHITE),
+  (4, (_BLUE,), _WHITE),
+  (4, (_YELLOW,), (0.1, 0.1, 0.1)),
+)
 
 
 def lamp_post(x, z, height, reach, colour) -> shapes.Thing:
@@ -13,7 +29,7 @@ def lamp_post(x, z, height, reach, colour) -> shapes.Thing:
   side = -np.sign(x)
   tip = x + side * reach
   low, high = sorted((x, tip))
-  faces = _pole(x, z, height, 0.06, colour)
+  faces = _pole(x, z, height, 0.05, colour)
   faces += shapes.box(low, high, height - 0.04, height + 0.04, z - 0.04, z + 0.04, colour, POLE)
   head = sorted((tip, tip - side * 0.8))
   faces += shapes.box(*head, height - 0.02, height + 0.14, z - 0.16, z + 0.16, colour, POLE)
@@ -26,7 +42,9 @@ def traffic_light(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
   """A signal head with one of its three lamps burning, on a pole."""
   height, burning = rng.uniform(2.9, 3.4), rng.integers(3)
   faces = _pole(x, z, height, 0.055, colour)
-  faces += shapes.box(x - 0.22, x + 0.22, height - 1.1, height, z - 0.2, z - 0.1, (0.06, 0.07, 0.07), SIGN)
+  faces += shapes.box(
+    x - 0.22, x + 0.22, height - 1.1, height, z - 0.2, z - 0.1, (0.06, 0.07, 0.07), SIGN
+  )
   lamps = ((1.9, 0.15, 0.1), (1.8, 1.2, 0.1), (0.1, 1.7, 0.6))
   for i, lamp in enumerate(lamps):
     shown = lamp if i == burning else np.array(lamp) * 0.12
@@ -38,21 +56,20 @@ def road_sign(rng: np.random.Generator, x, z, colour, scale=1.0) -> shapes.Thing
   """A warning, order or direction sign on a pole."""
   size, height = scale * rng.uniform(0.38, 0.52), rng.uniform(2.3, 3.0)
   y, front = height - size, z - 0.12
-  boards = (
-    _rings(x, y, size, front, 3, (_RED, _WHITE)),
-    _rings(x, y, size, front, 12, (_RED, _WHITE)),
-    _rings(x, y, size, front, 12, (_BLUE, _BLUE)),
-    _rings(x, y, size, front, 8, (_RED, _RED)),
-    [shapes.upright(x - size, x + size, y - size, y + size, front, _BLUE, SIGN)],
-    [shapes.upright(x - 1.7 * size, x + 1.7 * size, y - size * 0.7, y + size * 0.7, front, _YELLOW, SIGN)],
-  )
-  kind = rng.integers(len(boards))
-  board = list(boards[kind])
-  if kind > 1:  # a pictogram
-    pale = _WHITE if kind < 5 else (0.1, 0.1, 0.1)
-    board.append(
-      shapes.upright(x - size * 0.5, x + size * 0.5, y - size * 0.15, y + size * 0.2, front - 0.01, pale, SIGN)
-    )
+  shape, colours, pictogram = _SIGNS[rng.integers(len(_SIGNS))]
+  board = []
+  for i, tint in enumerate(colours):
+    scale = size * (1 - 0.34 * i)
+    if shape == 4:
+      wide = 1.6 * scale
+      board.append(
+        shapes.upright(x - wide, x + wide, y - scale * 0.8, y + scale * 0.8, front, tint, SIGN)
+      )
+    else:
+      board.append(shapes.disc(x, y, scale * (1.2 if shape == 3 else 1), front, tint, SIGN, shape))
+  if pictogram:
+    low, high = y - size * 0.15, y + size * 0.2
+    board.append(shapes.upright(x - size * 0.5, x + size * 0.5, low, high, front, pictogram, SIGN))
   faces = _pole(x, z, height, 0.04, colour) + board
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.2, 6), 0, height)])
 
@@ -79,10 +96,14 @@ def fence(rng: np.random.Generator, x, start, end, kind: str, colour) -> shapes.
 
   face = shapes.Face(points, colour, FENCE, texture)
   foot = shapes.rectangle(x - 0.1, x + 0.1, start, end)
-  return shapes.Thing(end, [face], [shapes.Shadow(foot, 0, height * (0.4 if kind == "bars" else 1))])
+  return shapes.Thing(
+    end, [face], [shapes.Shadow(foot, 0, height * (0.4 if kind == "bars" else 1))]
+  )
 
 
-def _panel(kind: str, size, length: float, height: float, colour: np.ndarray, seed: int) -> np.ndarray:
+def _panel(
+  kind: str, size, length: float, height: float, colour: np.ndarray, seed: int
+) -> np.ndarray:
   rows, columns = size
   s = ((np.arange(columns) + 0.5) * length / columns)[None]
   t = ((np.arange(rows) + 0.5) * height / rows)[:, None]
@@ -105,14 +126,3 @@ def _panel(kind: str, size, length: float, height: float, colour: np.ndarray, se
 def _pole(x, z, height, radius, colour) -> list[shapes.Face]:
   """A square post: a lit front, and flanks that the camera sees from aside."""
   return shapes.box(x - radius, x + radius, 0, height, z - radius, z + radius, colour, POLE)
-
-
-def _rings(x, y, size, z, corners, colours) -> list[shapes.Face]:
-  """A board with a border: a regular polygon within another, standing on its base."""
-  angle = np.pi / 2 + 2 * np.pi * (np.arange(corners) + (0.5 if corners == 8 else 0)) / corners
-  faces = []
-  for i, colour in enumerate(colours):
-    radius = size * (1.15 if corners == 3 else 1) * (1 - 0.34 * i)
-    points = zip(x + radius * np.cos(angle), y + radius * np.sin(angle), strict=True)
-    faces.append(shapes.outline(points, z - 0.01 * i, colour, SIGN))
-  return faces

@@ -25,7 +25,8 @@ class Street(NamedTuple):
   paving: np.ndarray
   grass: np.ndarray
   paint: np.ndarray
-  wear: float  # contrast of patches and stains
+  wear: float  # contrast of stains
+  patches: np.ndarray  # [P, 5] (x, z, half width, half length, tone) of mended places
 
   @property
   def border(self) -> float:
@@ -52,16 +53,27 @@ def paint(street: Street, x, z, depth, pixel, grain: noise.Grain) -> tuple[np.nd
   coarse = noise.sample(grain.cloudy, x * 3 + 90, near * 2)
   # One brightness and one colour for each class.
   stains = street.wear * (0.55 * fine + coarse)
+  road = stains - 0.05 * np.exp(
+    -(((np.abs(side - street.half / 3) - 0.75) / 0.4) ** 2)
+  )  # wheel tracks
+  for middle, ahead, half, reach, tone in street.patches:
+    road += tone * ((np.abs(x - middle) < half) & (np.abs(z - ahead) < reach))
   tone = np.select(
     [label == ROAD, label == SIDEWALK],
-    [1 + stains, 1 + 0.6 * stains + _joints(x, z, across)],
+    [1 + road, 1 + 0.6 * stains + _joints(x, z, across)],
     1 + 0.10 * (fine + coarse),
   )
   colours = np.zeros((label.max() + 1, 3), np.float32)
-  for name, colour in ((ROAD, street.asphalt), (SIDEWALK, street.paving), (VEGETATION, street.grass)):
+  for name, colour in (
+    (ROAD, street.asphalt),
+    (SIDEWALK, street.paving),
+    (VEGETATION, street.grass),
+  ):
     colours[name : name + 1] = colour
   image = colours[label] * tone[..., None].astype(np.float32)
-  marks = _marks(street, x, z, across, along) * (label == ROAD) * (0.9 + 0.10 * np.clip(coarse, -3, 1))
+  marks = (
+    _marks(street, x, z, across, along) * (label == ROAD) * (0.9 + 0.10 * np.clip(coarse, -3, 1))
+  )
   image += marks[..., None] * (street.paint - image)
   kerb = _band(side, street.half, street.half + 0.22, across) * (label != ROAD) * 0.45
   image += kerb[..., None] * (0.72 - image)

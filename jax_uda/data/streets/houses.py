@@ -22,7 +22,9 @@ class Facade(NamedTuple):
   seed: int
 
 
-def house(rng: np.random.Generator, style, x, start, end, height, gable: bool, beside: float) -> shapes.Thing:
+def house(
+  rng: np.random.Generator, style, x, start, end, height, gable: bool, beside: float
+) -> shapes.Thing:
   """A house from z = start to end whose front stands at x, behind a neighbour of height `beside`."""
   wall = np.array(style.walls[rng.integers(len(style.walls))]) * rng.uniform(0.88, 1.08)
   roof = np.array(style.roofs[rng.integers(len(style.roofs))]) * rng.uniform(0.85, 1.1)
@@ -57,7 +59,9 @@ def house(rng: np.random.Generator, style, x, start, end, height, gable: bool, b
 def tower(rng: np.random.Generator, style, x, z, width, height) -> shapes.Thing:
   """A block of the distant skyline."""
   wall = np.array(style.walls[rng.integers(len(style.walls))]) * 0.9
-  facade = Facade(wall, wall * 0.8, 3.2, 3.0, (0.5, 0.5), False, False, False, int(rng.integers(2**31)))
+  facade = Facade(
+    wall, wall * 0.8, 3.2, 3.0, (0.5, 0.5), False, False, False, int(rng.integers(2**31))
+  )
   texture = _texture(facade, width, height, 1.0)
   face = shapes.upright(x - width / 2, x + width / 2, 0, height, z, wall, BUILDING, texture)
   return shapes.Thing(z, [face])
@@ -71,12 +75,21 @@ def _roof(x, back, start, end, height, colour, wall, gable, rng) -> list[shapes.
     top = height + 0.3 * abs(back - x)
     eave = x - np.sign(x) * 0.4
     near, far = (start, end) if x > 0 else (end, start)
-    slope = [(eave, height - 0.1, far), (eave, height - 0.1, near), (ridge, top, near), (ridge, top, far)]
-    faces.append(shapes.outline([(low, height), (high, height), (ridge, top)], start, wall * 0.95, BUILDING))
+    slope = [
+      (eave, height - 0.1, far),
+      (eave, height - 0.1, near),
+      (ridge, top, near),
+      (ridge, top, far),
+    ]
+    faces.append(
+      shapes.outline([(low, height), (high, height), (ridge, top)], start, wall * 0.95, BUILDING)
+    )
     faces.append(shapes.Face(np.array(slope, float), colour, BUILDING))
     if rng.random() < 0.8:
       at = rng.uniform(start + 1, end - 1)
-      faces += shapes.box(ridge - 0.5, ridge + 0.5, top - 0.6, top + 1.1, at - 0.5, at + 0.5, wall * 0.75, BUILDING)
+      faces += shapes.box(
+        ridge - 0.5, ridge + 0.5, top - 0.6, top + 1.1, at - 0.5, at + 0.5, wall * 0.75, BUILDING
+      )
   else:
     front = sorted((x - np.sign(x) * 0.25, x + np.sign(x) * 0.3))
     faces += shapes.box(*front, height - 0.25, height + 0.35, start, end, wall * 0.8, BUILDING)
@@ -93,7 +106,7 @@ def _texture(facade: Facade, length: float, height: float, windows: float) -> sh
     wall = _wall(facade, s, t, grain)
     shine = _windows(facade, s, t, length, height, windows, wall, rng, light)
     image = np.ones((*size, 4), np.float32)
-    image[..., :3] = np.clip(wall, 0, 1) + shine
+    image[..., :3] = np.where(shine > 0, 1 + shine, np.clip(wall, 0, 1))
     return image
 
   return draw
@@ -102,14 +115,18 @@ def _texture(facade: Facade, length: float, height: float, windows: float) -> sh
 def _wall(facade: Facade, s, t, grain) -> np.ndarray:
   """Plaster or bricks, courses between the storeys, a plinth, dirt running down."""
   stain = noise.cut(grain.cloudy, t * 5 + facade.seed % 97, s * 12 + facade.seed % 89)
-  tone = 1 + 0.035 * stain - 0.10 * (t[:, None] < 0.6) + 0.06 * (np.mod(t, facade.storey) < 0.2)[:, None]
+  tone = (
+    1 + 0.035 * stain - 0.10 * (t[:, None] < 0.6) + 0.06 * (np.mod(t, facade.storey) < 0.2)[:, None]
+  )
   if facade.bricks:
     course = (t / 0.22).astype(int)[:, None]
-    tone = tone + 0.10 * np.sin(course * 12.9 + (s[None] / 0.5 + 0.5 * (course % 2)).astype(int) * 78.2)
+    tone = tone + 0.10 * np.sin(
+      course * 12.9 + (s[None] / 0.5 + 0.5 * (course % 2)).astype(int) * 78.2
+    )
   return tone[..., None].astype(np.float32) * facade.wall.astype(np.float32)
 
 
-def _windows(facade, s, t, length, height, share, wall, rng, light) -> np.ndarray | float:
+def _windows(facade, s, t, length, height, share, wall, rng, light) -> np.ndarray:
   """Draws windows and shop fronts into `wall`; returns the light [rows, columns, 3] they give off."""
   columns, storeys = max(int(length / facade.pitch), 1), max(int(height / facade.storey), 1)
   across, up = s * columns / length, t * storeys / height  # measured in windows and storeys
@@ -128,9 +145,11 @@ def _windows(facade, s, t, length, height, share, wall, rng, light) -> np.ndarra
   glass = (outside < 0)[..., None]
   tint = rng.uniform(0.7, 1.3, (storeys, columns, 1))
   pane = (tint * (0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14))).astype(np.float32)
-  np.copyto(wall, pane[cell] * (0.8 + 0.35 * np.mod(up, 1))[:, None, None], where=glass, casting="same_kind")
+  np.copyto(
+    wall, pane[cell] * (0.8 + 0.35 * np.mod(up, 1))[:, None, None], where=glass, casting="same_kind"
+  )
   lit = (rng.random((storeys, columns)) < light.windows)[..., None]
   if not lit.any():
-    return 0.0
+    return np.zeros(1, np.float32)
   warm = np.array([(1.0, 0.78, 0.42), (0.95, 0.88, 0.68)])[rng.integers(2, size=(storeys, columns))]
-  return (0.75 * lit * tint * warm).astype(np.float32)[cell] * glass
+  return (0.7 * lit * tint * warm).astype(np.float32)[cell] * glass

@@ -9,7 +9,9 @@ from jax_uda.data.streets.domains import Geometry
 _END = 110.0  # metres; beyond it only the skyline is drawn
 
 
-def camera(rng: np.random.Generator, style: Geometry, street: ground.Street, size) -> cameras.Camera:
+def camera(
+  rng: np.random.Generator, style: Geometry, street: ground.Street, size
+) -> cameras.Camera:
   """A camera in the right lane, for a canvas of `size` = (height, width)."""
   height, width = size
   return cameras.Camera(
@@ -17,7 +19,7 @@ def camera(rng: np.random.Generator, style: Geometry, street: ground.Street, siz
     height=height,
     focal=rng.uniform(*style.focal) * max(width, 4 / 3 * height),
     horizon=rng.uniform(*style.horizon) * height,
-    x=street.half * rng.uniform(0.3, 0.55),
+    x=street.half * rng.uniform(0.25, 0.42),
     y=rng.uniform(*style.camera_height),
     yaw=rng.normal(-0.02, 0.035),
     roll=np.deg2rad(rng.uniform(-2, 2)),
@@ -47,7 +49,13 @@ def street(rng: np.random.Generator, style: Geometry) -> ground.Street:
     grass=colour(style.grass),
     paint=np.array((0.93, 0.93, 0.90)) if rng.random() < 0.85 else np.array((0.9, 0.72, 0.2)),
     wear=rng.uniform(*style.wear),
+    patches=_patches(rng),
   )
+
+
+def _patches(rng: np.random.Generator) -> np.ndarray:
+  """Mended places in the road: (x, z, half width, half length, tone) each, [4, 5]."""
+  return rng.uniform((-5, 4, 0.3, 0.8, -0.13), (5, 40, 1.5, 5.0, 0.07), (4, 5))
 
 
 def things(rng: np.random.Generator, style: Geometry, plan: ground.Street) -> list[shapes.Thing]:
@@ -98,7 +106,7 @@ def _plots(rng, style, plan, side) -> list[shapes.Thing]:
       gable = rng.random() < style.gables
       found.append(houses.house(rng, style, front, z, end, height, gable, beside))
       beside = height
-      if setback > 1.5 and rng.random() < 0.6:
+      if setback > 1.5 and rng.random() < 0.8:
         found += _border(rng, style, side * (plan.border + 0.1), z, end)
     z = end
     if rng.random() < 0.25:
@@ -117,7 +125,7 @@ def _garden(rng, style, x, start, end) -> list[shapes.Thing]:
 
 def _border(rng, style, x, start, end) -> list[shapes.Thing]:
   kind = style.fence_kinds[rng.integers(len(style.fence_kinds))]
-  if rng.random() < 0.35:
+  if rng.random() < 0.25:
     return [plants.hedge(rng, style.leaves, x, start, end)]
   colour = {
     "bars": np.full(3, rng.choice([0.15, 0.85])),
@@ -138,7 +146,7 @@ def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
   x = side * (plan.half + 0.45)
   grey = np.full(3, rng.uniform(0.35, 0.75))
   lamp_height, reach = rng.uniform(5.5, 8.0), rng.uniform(1.0, 2.2)
-  for z in np.arange(rng.uniform(4, 22), 80, rng.uniform(18, 28)):
+  for z in np.arange(rng.uniform(7, 26), 75, rng.uniform(20, 30)):
     if not _in_crossing(plan, z, 1):
       found.append(furniture.lamp_post(x, z, lamp_height, reach, grey))
   if rng.random() < style.avenue:
@@ -165,7 +173,7 @@ def _parked(rng, style, plan, side) -> list[shapes.Thing]:
     if not _in_crossing(plan, z, 6):
       kind = rng.choice(["hatchback", "saloon", "van"], p=(0.5, 0.42, 0.08))
       turn = 0.0 if side > 0 else np.pi
-      found.append(vehicles.vehicle(rng, style.cars, kind, side * (plan.half - 1.05), z, turn))
+      found.append(vehicles.vehicle(rng, style.cars, kind, side * (plan.half - 0.7), z, turn))
     z += rng.uniform(5.5, 9) + (10 if rng.random() < 0.3 else 0)
   return found
 
@@ -173,10 +181,14 @@ def _parked(rng, style, plan, side) -> list[shapes.Thing]:
 def _traffic(rng, style, plan) -> list[shapes.Thing]:
   """Vehicles ahead, oncoming and across, cyclists at the kerb, somebody crossing."""
   found = []
-  for x, turn, first in ((plan.half * 0.42, 0.0, 9), (-plan.half * 0.42, np.pi, 9)):
+  for x, turn, first in ((plan.half * 0.33, 0.0, 9), (-plan.half * 0.33, np.pi, 9)):
     z = rng.uniform(first, 32)
     for _ in range(rng.integers(0, 5)):
-      kind = str(rng.choice(["van", "bus"])) if rng.random() < style.heavy else str(rng.choice(["hatchback", "saloon"]))
+      kind = (
+        str(rng.choice(["van", "bus"]))
+        if rng.random() < style.heavy
+        else str(rng.choice(["hatchback", "saloon"]))
+      )
       z += 4.0 * (kind == "bus")
       lane = x + rng.normal(0, 0.25)
       found.append(vehicles.vehicle(rng, style.cars, kind, lane, z, turn + rng.normal(0, 0.03)))
@@ -188,13 +200,15 @@ def _traffic(rng, style, plan) -> list[shapes.Thing]:
     x = rng.choice([-1, 1]) * (plan.half - rng.uniform(0.3, 1.0))
     found.append(people.cyclist(rng, style.coats, x, rng.uniform(6, 26)))
   if rng.random() < 0.25:
-    found.append(people.person(rng, style.coats, rng.uniform(-1, 1) * plan.half, rng.uniform(9, 25)))
+    found.append(
+      people.person(rng, style.coats, rng.uniform(-1, 1) * plan.half, rng.uniform(9, 25))
+    )
   return found
 
 
 def _walkers(rng, style, plan, side) -> list[shapes.Thing]:
   found = []
-  for _ in range(rng.integers(0, 4)):
+  for _ in range(rng.integers(0, 5)):
     x = side * (plan.half + plan.verge + rng.uniform(0.3, 0.9) * plan.walk)
     z = rng.uniform(6, 35)
     for _ in range(rng.integers(1, 3)):

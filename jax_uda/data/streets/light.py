@@ -33,7 +33,9 @@ _MAP = (-24.0, 0.0, 8.0)  # the shadow map's first x and z in metres, its pixels
 _MAP_SIZE = (640, 384)  # rows along z, columns along x
 
 
-def cast(light: Light, shadows: Sequence[shapes.Shadow], x: np.ndarray, z: np.ndarray) -> np.ndarray:
+def cast(
+  light: Light, shadows: Sequence[shapes.Shadow], x: np.ndarray, z: np.ndarray
+) -> np.ndarray:
   """Brightness [H, W, 1] of the ground at x, z [H, W]: cast shadows, and a soft one beneath things.
 
   Shadows are drawn into a plan of the street, which is then looked up for each pixel.
@@ -47,7 +49,9 @@ def cast(light: Light, shadows: Sequence[shapes.Shadow], x: np.ndarray, z: np.nd
     if shadow.low < 0.5:
       _fill(open_sky, shadow.footprint)
     if light.direct > 0.02:
-      _fill(sunlit, np.concatenate([shadow.footprint + h * shift for h in (shadow.low, shadow.high)]))
+      _fill(
+        sunlit, np.concatenate([shadow.footprint + h * shift for h in (shadow.low, shadow.high)])
+      )
   plan = np.dstack([cv2.GaussianBlur(sunlit, (0, 0), 0.8), cv2.GaussianBlur(open_sky, (0, 0), 4)])
   place = ((x - _MAP[0]) * _MAP[2] - 0.5, (z - _MAP[1]) * _MAP[2] - 0.5)
   place = [np.clip(v, -9, 9999).astype(np.float32) for v in place]
@@ -64,8 +68,8 @@ def _fill(plan: np.ndarray, points: np.ndarray) -> None:
 
 
 def sky(light: Light, camera: cameras.Camera, grain: noise.Grain) -> np.ndarray:
-  """The sky's colours [R, W, 3] in the rows above the horizon, clouds lying in a plane overhead."""
-  rays = camera.rays()[: int(camera.horizon + 0.05 * camera.width)]  # a little more: the camera may roll
+  """The sky's colours [R, W, 3] in the upper rows, down to the horizon, clouds lying in a plane overhead."""
+  rays = camera.rays()[: camera.skyline[1]]
   up = np.clip(rays[..., 1], 0, None)
   height = np.clip(up / 0.55, 0, 1)[..., None] ** 0.7
   colour = light.horizon + height * (light.zenith - light.horizon)
@@ -94,13 +98,18 @@ def night(
   else:
     rays = camera.rays()
     own = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
-    received = (light.beam * own / (1 + (depth / 17) ** 2))[..., None] * np.float32((1.0, 0.97, 0.88))
-    received += light.lamps * _pools(rays * depth[..., None], camera.view(np.array(lamps).reshape(-1, 3)))
+    received = (light.beam * own / (1 + (depth / 17) ** 2))[..., None] * np.float32(
+      (1.0, 0.97, 0.88)
+    )
+    received += light.lamps * _pools(
+      rays * depth[..., None], camera.view(np.array(lamps).reshape(-1, 3))
+    )
     lit = np.minimum(image, 1) * (light.ambient + received)
   glow = np.maximum(image - 1, 0)
   bloom = cv2.GaussianBlur(glow, (0, 0), camera.focal / 40)
   lit = np.where((label == classes.SKY)[..., None], image, lit)
-  return (lit + glow + light.lamps * 1.2 * bloom).astype(np.float32)
+  lit = lit * (1 - np.minimum(glow, 1)) + glow + light.lamps * 1.2 * bloom
+  return lit.astype(np.float32)
 
 
 def _pools(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:
@@ -110,5 +119,5 @@ def _pools(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:
   for lamp in lamps:
     away = points - lamp
     distance = np.einsum("hwc,hwc->hw", away, away)
-    strength += (away[..., 1] < 0.2) / (0.55 + distance / 9)
+    strength += (away[..., 1] < 0.2) / (0.45 + distance / 22)
   return strength[..., None] * np.float32((1.0, 0.80, 0.52))

@@ -22,9 +22,12 @@ def person(rng: np.random.Generator, coats, x, z) -> shapes.Thing:
     limb((0.20, 0.80), (0.26 + stride / 3, 0.48), 0.10, top * 0.85),
     ([(-0.19, 0.46), (0.19, 0.46), (0.23, 0.82), (0.10, 0.87), (-0.10, 0.87), (-0.23, 0.82)], top),
     (_circle(lean, 0.93, 0.115, 0.075), skin),
-    ([(lean - 0.115, 0.93), (lean + 0.115, 0.93), (lean + 0.08, 1.0), (lean - 0.08, 1.0)], (0.15, 0.11, 0.09)),
+    (
+      [(lean - 0.115, 0.93), (lean + 0.115, 0.93), (lean + 0.08, 1.0), (lean - 0.08, 1.0)],
+      (0.15, 0.11, 0.09),
+    ),
   ]
-  faces = [shapes.outline([(x + a, b * height) for a, b in p], z, c, PERSON) for p, c in parts]
+  faces = [shapes.outline(np.array(p) * (1, height) + (x, 0), z, c, PERSON) for p, c in parts]
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.25), 0, height)])
 
 
@@ -34,7 +37,11 @@ def cyclist(rng: np.random.Generator, coats, x, z) -> shapes.Thing:
   top, trousers = (np.array(coats[i]) for i in rng.integers(len(coats), size=2))
   frame = rng.uniform(0.1, 0.7, 3)
   skin = _SKINS[rng.integers(len(_SKINS))]
-  wheels = [(_circle(a, 0.36, r, r), c) for a in (-0.55, 0.55) for r, c in ((0.37, _METAL), (0.26, (0.42, 0.42, 0.43)))]
+  wheels = [
+    (_circle(a, 0.36, r, r), c)
+    for a in (-0.55, 0.55)
+    for r, c in ((0.37, _METAL), (0.26, (0.42, 0.42, 0.43)))
+  ]
   parts = wheels + [
     limb((-0.55, 0.36), (-0.15, 0.85), 0.07, frame),
     limb((-0.15, 0.80), (0.42, 0.85), 0.07, frame),
@@ -48,9 +55,11 @@ def cyclist(rng: np.random.Generator, coats, x, z) -> shapes.Thing:
     (_circle(0.20, 1.73, 0.15, 0.10), frame),
   ]
   faces = [
-    shapes.outline([(x + 1.08 * squeeze * a, 1.08 * b) for a, b in p], z, c, BICYCLE) for p, c in parts
+    shapes.outline(np.array(p) * (1.08 * squeeze, 1.08) + (x, 0), z, c, BICYCLE) for p, c in parts
   ]
-  return shapes.Thing(z, faces, [shapes.Shadow(shapes.rectangle(x - 0.6, x + 0.6, z - 0.2, z + 0.2), 0, 1.7)])
+  return shapes.Thing(
+    z, faces, [shapes.Shadow(shapes.rectangle(x - 0.6, x + 0.6, z - 0.2, z + 0.2), 0, 1.7)]
+  )
 
 
 def limb(start, end, width, colour):
@@ -61,6 +70,5 @@ def limb(start, end, width, colour):
   return [start - across, end - across, end + across, start + across], colour
 
 
-def _circle(x, y, width, height, corners=9):
-  angle = 2 * np.pi * np.arange(corners) / corners
-  return list(zip(x + width * np.cos(angle), y + height * np.sin(angle), strict=True))
+def _circle(x, y, width, height):
+  return shapes.ring(0, 0, 1, 9) * (width, height) + (x, y)

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from jax_uda.data.streets import camera as cameras
 from jax_uda.data.streets import light as lights
 from jax_uda.data.streets import noise
 from jax_uda.data.streets.classes import ROAD, SKY
@@ -50,9 +49,7 @@ def draw(rng: np.random.Generator, ranges: Photometry) -> tuple[lights.Light, Ai
     beam=rng.uniform(*ranges.beam),
     lamps=rng.uniform(*ranges.lamps),
   )
-  air = Air(
-    fog=rng.uniform(*ranges.fog), wet=rng.uniform(0.3, 0.7) * (rng.random() < ranges.wet)
-  )
+  air = Air(fog=rng.uniform(*ranges.fog), wet=rng.uniform(0.4, 0.8) * (rng.random() < ranges.wet))
   sensor = Sensor(
     blur=rng.uniform(*ranges.blur) / 128,
     gain=rng.uniform(*ranges.gain) * (1 + rng.uniform(*ranges.white) * rng.normal(size=3)),
@@ -65,11 +62,15 @@ def draw(rng: np.random.Generator, ranges: Photometry) -> tuple[lights.Light, Ai
   return light, air, sensor
 
 
-def roughen(image: np.ndarray, numbers: np.ndarray, contrast: float, grain: noise.Grain) -> np.ndarray:
+def roughen(
+  image: np.ndarray, numbers: np.ndarray, contrast: float, grain: noise.Grain
+) -> np.ndarray:
   """Multiplies the surfaces of an image [H, W, 3] by noise, its pattern shifted from surface to surface."""
   rows, columns = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
   scale = 400 / image.shape[1]
-  texture = noise.sample(grain.cloudy, columns * scale + 37.7 * (numbers % 61), rows * scale + 91.3 * (numbers % 67))
+  texture = noise.sample(
+    grain.cloudy, columns * scale + 37.7 * (numbers % 61), rows * scale + 91.3 * (numbers % 67)
+  )
   factor = np.where(numbers > 0, 1 + contrast * texture, 1)[..., None]
   return np.minimum(image, 1) * np.clip(factor, 0.4, 1.6) + np.maximum(image - 1, 0)
 
@@ -84,7 +85,10 @@ def mirror(image, label, depth, wet: float, grain, x, z) -> np.ndarray:
   seen = cv2.blur(seen, (max(width // 128, 1), max(height // 16, 1)))
   puddles = np.clip(0.55 + 0.5 * noise.sample(grain.cloudy, x * 5, np.minimum(z, 300) * 2.5), 0, 1)
   share = wet * puddles * np.clip(depth / 25, 0.12, 1) * ((label == ROAD) & (foot >= 0))
-  return image * (1 - 0.25 * wet * (label == ROAD)[..., None]) * (1 - share[..., None]) + seen * share[..., None]
+  return (
+    image * (1 - 0.25 * wet * (label == ROAD)[..., None]) * (1 - share[..., None])
+    + seen * share[..., None]
+  )
 
 
 def fog(image, label, depth, extinction: float, colour: np.ndarray) -> np.ndarray:

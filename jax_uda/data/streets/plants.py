@@ -13,7 +13,9 @@ def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Th
   """A "round", "tall", "fir" or "bare" tree."""
   colour = np.array(leaves[rng.integers(len(leaves))]) * rng.uniform(0.85, 1.15)
   bark = np.array((0.30, 0.24, 0.19)) * rng.uniform(0.7, 1.1)
-  width = height * {"round": 0.85, "tall": 0.42, "fir": 0.55, "bare": 0.75}[kind] * rng.uniform(0.85, 1.1)
+  width = (
+    height * {"round": 0.85, "tall": 0.42, "fir": 0.55, "bare": 0.75}[kind] * rng.uniform(0.85, 1.1)
+  )
   foot = height * {"round": 0.26, "tall": 0.10, "fir": 0.08, "bare": 0.25}[kind]
   trunk = 0.03 * height
   seed = int(rng.integers(2**31))
@@ -26,12 +28,19 @@ def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Th
 
   faces = [
     shapes.outline(
-      [(x - trunk, 0), (x + trunk, 0), (x + trunk * 0.6, foot * 1.7), (x - trunk * 0.6, foot * 1.7)],
+      [
+        (x - trunk, 0),
+        (x + trunk, 0),
+        (x + trunk * 0.6, foot * 1.7),
+        (x - trunk * 0.6, foot * 1.7),
+      ],
       z,
       bark,
       VEGETATION,
     ),
-    shapes.upright(x - width / 2, x + width / 2, foot, height, z - 0.05, colour, VEGETATION, texture),
+    shapes.upright(
+      x - width / 2, x + width / 2, foot, height, z - 0.05, colour, VEGETATION, texture
+    ),
   ]
   shadows = [shapes.Shadow(shapes.ring(x, z, trunk, 6), 0, foot * 1.5)]
   if kind != "bare":
@@ -65,7 +74,11 @@ def _crown(rng, size, colour, light, grain, kind) -> np.ndarray:
   count = 7
   if kind == "round":
     angle, radius = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count)) * 0.30
-    cx, cy, r = 0.5 + radius * np.cos(angle), 0.48 + radius * np.sin(angle), rng.uniform(0.15, 0.24, count)
+    cx, cy, r = (
+      0.5 + radius * np.cos(angle),
+      0.48 + radius * np.sin(angle),
+      rng.uniform(0.15, 0.24, count),
+    )
   else:
     cy = np.linspace(0.14, 0.86, count)
     spread = cy if kind == "fir" else np.sin(np.pi * np.clip(cy, 0.2, 0.85))
@@ -74,14 +87,16 @@ def _crown(rng, size, colour, light, grain, kind) -> np.ndarray:
   dx, dy = (x - cx[:, None, None]) / r[:, None, None], (y - cy[:, None, None]) / r[:, None, None]
   inside = 1 - np.hypot(dx, dy * (2.2 if kind == "fir" else 1))  # [clumps, card, card]
   front = np.argmax(inside, 0)[None]
-  facing = (light.sun[0] * np.take_along_axis(dx, front, 0) - 1.1 * np.take_along_axis(dy, front, 0))[0]
+  facing = (
+    light.sun[0] * np.take_along_axis(dx, front, 0) - 1.1 * np.take_along_axis(dy, front, 0)
+  )[0]
   card = np.dstack([inside.max(0), 0.5 + 0.30 * facing + 0.25 * (0.5 - y)]).astype(np.float32)
   card = cv2.resize(card, size[::-1], interpolation=cv2.INTER_LINEAR)
   leaf = _leaves(rng, size, grain)
   bright = 0.42 + 0.62 * np.clip(card[..., 1], 0, 1) + 0.16 * leaf
   image = np.empty((*size, 4), np.float32)
   image[..., :3] = np.clip(bright, 0.15, 1.4)[..., None] * colour
-  image[..., 3] = card[..., 0] + 0.16 * leaf > 0.06
+  image[..., 3] = card[..., 0] + 0.12 * leaf > 0.06
   return image
 
 

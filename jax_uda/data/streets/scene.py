@@ -34,13 +34,7 @@ def render(domain: Domain, seed: int, index: int, size: tuple[int, int]) -> Scen
   contrast = geometry.uniform(*domain.geometry.texture)
   things = layout.things(geometry, domain.geometry, plan)
 
-  x, z, depth = camera.ground()
-  background, label = ground.paint(plan, x, z, depth, camera.footprint(depth), grain)
-  shadows = [shadow for thing in things for shadow in thing.shadows]
-  background = background * lights.cast(light, shadows, x, z)
-  above = lights.sky(light, camera, grain)
-  np.copyto(background[: len(above)], above, where=(label[: len(above)] == SKY)[..., None])
-  canvas = canvases.Canvas(camera, background, label, depth)
+  canvas = canvases.Canvas(camera, *_background(camera, plan, things, light, grain))
   canvas.paint([face for thing in things for face in thing.faces], light, grain)
 
   label, depth, image = canvas.label(), canvas.depth(), canvas.pixels[..., :3]
@@ -48,8 +42,23 @@ def render(domain: Domain, seed: int, index: int, size: tuple[int, int]) -> Scen
   lamps = [thing.lamp for thing in things if thing.lamp]
   image = lights.night(light, camera, image, label, depth, lamps)
   if air.wet:
-    image = photometry.mirror(image, label, depth, air.wet, grain, x, z)
+    image = photometry.mirror(image, label, depth, air.wet, grain, *camera.ground()[:2])
   image = photometry.fog(image, label, depth, air.fog, light.horizon)
   image = cv2.resize(image.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
   point = np.s_[::_OVERSAMPLING, ::_OVERSAMPLING]
   return Scene(photometry.expose(photo, image, sensor), label[point].copy(), depth[point].copy())
+
+
+def _background(camera, plan, things, light, grain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Colours [H, W, 3], classes [H, W] and depth [H, W] of the sky, and of the ground with its shadows."""
+  x, z, depth = camera.ground()
+  colours, label = np.zeros((*depth.shape, 3), np.float32), np.full(depth.shape, SKY, np.uint8)
+  first, last = camera.skyline
+  x, z, near = x[first:], z[first:], depth[first:]
+  colours[first:], label[first:] = ground.paint(plan, x, z, near, camera.footprint(near), grain)
+  shadows = [shadow for thing in things for shadow in thing.shadows]
+  colours[first:] *= lights.cast(light, shadows, x, z)
+  np.copyto(
+    colours[:last], lights.sky(light, camera, grain), where=(label[:last] == SKY)[..., None]
+  )
+  return colours, label, depth

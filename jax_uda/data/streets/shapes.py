@@ -1,6 +1,6 @@
 """Flat faces in street coordinates, and the few bodies that things are built of."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,13 +39,13 @@ class Thing(NamedTuple):
   lamp: tuple[float, float, float] | None = None  # where a street lamp hangs
 
 
-def outline(points: Iterable[tuple[float, float]], z: float, colour: Colour, label: int) -> Face:
-  """The polygon of (x, y) `points` in the plane z, facing the viewer whatever their order."""
-  xy = np.array(list(points), float)
-  after = np.concatenate([xy[1:], xy[:1]])
-  if xy[:, 0] @ after[:, 1] < xy[:, 1] @ after[:, 0]:  # clockwise
-    xy = xy[::-1]
-  return Face(np.column_stack([xy, np.full(len(xy), z)]), colour, label)
+def outline(points: Sequence, z: float, colour: Colour, label: int) -> Face:
+  """The polygon of `points` [N, 2] (x, y) in the plane z, facing the viewer whatever their order."""
+  corners = np.full((len(points), 3), z, float)
+  corners[:, :2] = points
+  (x, y), (after_x, after_y) = corners.T[:2], np.concatenate([corners[1:], corners[:1]]).T[:2]
+  clockwise = x @ after_y < y @ after_x
+  return Face(corners[::-1] if clockwise else corners, colour, label)
 
 
 def upright(x0, x1, y0, y1, z, colour: Colour, label: int, texture: Texture | None = None) -> Face:
@@ -55,19 +55,17 @@ def upright(x0, x1, y0, y1, z, colour: Colour, label: int, texture: Texture | No
 
 
 def disc(x, y, radius, z, colour: Colour, label: int, corners: int = 10) -> Face:
-  """A regular polygon in the plane z, facing the viewer."""
-  angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
-  return outline(
-    zip(x + radius * np.cos(angle), y + radius * np.sin(angle), strict=True), z, colour, label
-  )
+  """A regular polygon in the plane z, facing the viewer and standing on an edge."""
+  return outline(ring(x, y, radius, corners, 0.5 - corners / 4), z, colour, label)
 
 
-def prism(profile: Iterable[tuple[float, float]], x0, x1, colour: Colour, label: int) -> list[Face]:
-  """The solid between x0 and x1 whose section is `profile`: (z, y) going up the side that faces z = -oo."""
-  zy = np.asarray(profile, float)
-  n = len(zy)
-  left = np.column_stack([np.full(n, x0), zy[:, 1], zy[:, 0]])
-  right = left + (x1 - x0, 0, 0)
+def prism(profile: Sequence, x0, x1, colour: Colour, label: int) -> list[Face]:
+  """The solid from x0 to x1 with the section `profile` [N, 2]: (z, y), first up the side facing the viewer."""
+  n = len(profile)
+  ends = np.empty((2, n, 3))  # left, right
+  ends[..., 0] = [[x0], [x1]]
+  ends[..., [2, 1]] = profile
+  left, right = ends
   after = [*range(1, n), 0]
   strips = np.stack([left, right, right[after], left[after]], axis=1)
   return [Face(points, colour, label) for points in (*strips, left, right[::-1])]
@@ -79,11 +77,17 @@ def box(x0, x1, y0, y1, z0, z1, colour: Colour, label: int) -> list[Face]:
   return [face for i, face in enumerate(faces) if i != 3]
 
 
-def place(faces: Iterable[Face], x: float, z: float, turn: float = 0.0) -> list[Face]:
+def place(faces: Sequence[Face], x: float, z: float, turn: float = 0.0) -> list[Face]:
   """Faces built around the origin, turned to the left by `turn` radians and moved to (x, z)."""
   cos, sin = np.cos(turn), np.sin(turn)
   matrix = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
-  return [face._replace(points=face.points @ matrix + (x, 0, z)) for face in faces]
+  points = np.concatenate([face.points for face in faces]) @ matrix + (x, 0, z)
+  placed, start = [], 0
+  for face in faces:
+    end = start + len(face.points)
+    placed.append(Face(points[start:end], face.colour, face.label, face.texture))
+    start = end
+  return placed
 
 
 def rectangle(x0, x1, z0, z1) -> np.ndarray:
@@ -91,7 +95,9 @@ def rectangle(x0, x1, z0, z1) -> np.ndarray:
   return np.array([(x0, z0), (x1, z0), (x1, z1), (x0, z1)], float)
 
 
-def ring(x, z, radius, corners: int = 10) -> np.ndarray:
-  """A round footprint [corners, 2]."""
-  angle = 2 * np.pi * np.arange(corners) / corners
-  return np.column_stack([x + radius * np.cos(angle), z + radius * np.sin(angle)])
+def ring(x, z, radius, corners: int = 10, phase: float = 0.0) -> np.ndarray:
+  """The corners [corners, 2] of a regular polygon; `phase` turns it, in corners."""
+  angle = 2 * np.pi * (np.arange(corners) + phase) / corners
+  points = np.empty((corners, 2))
+  points[:, 0], points[:, 1] = x + radius * np.cos(angle), z + radius * np.sin(angle)
+  return points

@@ -40,16 +40,21 @@ _KINDS = {  # profiles, length, width, height
 def vehicle(rng: np.random.Generator, colours, kind: str, x, z, turn=0.0) -> shapes.Thing:
   """A vehicle around (x, z), driving towards z = oo, turned to the left by `turn` radians."""
   body, cabin, length, width, height = _KINDS[kind]
-  length, width, height = (v * s for v, s in zip((length, width, height), rng.uniform(0.94, 1.08, 3)))
+  length, width, height = (
+    v * s for v, s in zip((length, width, height), rng.uniform(0.94, 1.08, 3))
+  )
   paint = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.85, 1.1)
   plate = _PLATES[rng.integers(len(_PLATES))]
   size, half = np.array([length, height]), width / 2
-  faces = _wheels(length, half, height) if z < 30 else []
-  faces += shapes.box(-half * 0.94, half * 0.94, 0.06, 0.3, -length * 0.44, length * 0.44, _TYRE, CAR)
+  faces = shapes.box(
+    -half * 0.94, half * 0.94, 0.06, 0.3, -length * 0.44, length * 0.44, _TYRE, CAR
+  )
   faces += shapes.prism(np.array(body) * size, -half, half, paint, CAR)
   rails = shapes.prism(np.array(cabin) * size, -half * 0.9, half * 0.9, paint * 0.93, CAR)
   faces += rails + _windows(rails, 4 if kind == "bus" else 2)
   faces += _ends(length, half, height, plate)
+  if z < 40:
+    faces = _treads(length, half) + faces + _wheels(length, half, height)
   reach = max(abs(np.sin(turn)) * length, abs(np.cos(turn)) * width) / 2
   depth = max(abs(np.cos(turn)) * length, abs(np.sin(turn)) * width) / 2
   foot = shapes.rectangle(x - reach, x + reach, z - depth, z + depth)
@@ -72,12 +77,7 @@ def _windows(cabin: list[shapes.Face], count: int) -> list[shapes.Face]:
 def _inset(points: np.ndarray, along: float, across: float) -> np.ndarray:
   """A polygon shrunk in its plane: by `along` horizontally, by `across` vertically."""
   centre = points.mean(0)
-  return centre + (points - centre) * (along, across, along) + _outward(points) * 0.01
-
-
-def _outward(points: np.ndarray) -> np.ndarray:
-  normal = np.cross(points[2] - points[0], points[1] - points[0])
-  return normal / np.linalg.norm(normal)
+  return centre + (points - centre) * (along, across, along)
 
 
 def _ends(length, half, height, plate) -> list[shapes.Face]:
@@ -88,7 +88,9 @@ def _ends(length, half, height, plate) -> list[shapes.Face]:
     z = -length / 2 - 0.01
     end = [shapes.upright(-half, half, 0.2, 0.33, z, (0.14, 0.14, 0.15), CAR)]
     if turn:
-      end.append(shapes.upright(-half * 0.5, half * 0.5, y - 0.12, y + 0.04, z, (0.1, 0.1, 0.1), CAR))
+      end.append(
+        shapes.upright(-half * 0.5, half * 0.5, y - 0.12, y + 0.04, z, (0.1, 0.1, 0.1), CAR)
+      )
     for x in (-half * 0.78, half * 0.78):
       end.append(shapes.upright(x - 0.2, x + 0.2, y - 0.1, y + 0.12, z, light, CAR))
     end.append(shapes.upright(-0.28, 0.28, y - 0.22, y - 0.04, z - 0.01, plate, CAR))
@@ -97,7 +99,7 @@ def _ends(length, half, height, plate) -> list[shapes.Face]:
 
 
 def _wheels(length, half, height) -> list[shapes.Face]:
-  """Tyres and hubs below both flanks, and the treads seen from the ends."""
+  """Tyres and hubs on both flanks."""
   radius = 0.32 if height < 2 else 0.42
   faces = []
   for turn in (np.pi / 2, -np.pi / 2):
@@ -106,6 +108,12 @@ def _wheels(length, half, height) -> list[shapes.Face]:
       flank.append(shapes.disc(x, radius, radius, -half - 0.02, _TYRE, CAR))
       flank.append(shapes.disc(x, radius, radius * 0.5, -half - 0.03, _CHROME, CAR, 6))
     faces += shapes.place(flank, 0, 0, turn)
+  return faces
+
+
+def _treads(length, half) -> list[shapes.Face]:
+  """Tyres as seen from the ends, below the body."""
+  faces = []
   for x in (-half + 0.15, half - 0.15):
-    faces += shapes.box(x - 0.14, x + 0.14, 0, 0.4, -0.3 * length - radius, 0.3 * length + radius, _TYRE, CAR)
+    faces += shapes.box(x - 0.14, x + 0.14, 0, 0.3, -0.38 * length, 0.38 * length, _TYRE, CAR)
   return faces
