@@ -97,59 +97,66 @@ def _roof(x, back, start, end, height, colour, wall, gable, rng) -> list[shapes.
 
 
 def _texture(facade: Facade, length: float, height: float, windows: float) -> shapes.Texture:
-  """The facade's texture on a wall of length x height metres; a share of its axes has windows."""
+  """The facade's texture on a wall of length x height metres; a share of its places has windows."""
 
   def draw(size, light, grain):
     rng = np.random.default_rng(facade.seed)
-    s = (np.arange(size[1]) + 0.5) * length / size[1]
-    t = height - (np.arange(size[0]) + 0.5) * height / size[0]  # metres above ground
+    s = (np.arange(size[1], dtype=np.float32) + 0.5) * (length / size[1])
+    t = height - (np.arange(size[0], dtype=np.float32) + 0.5) * (height / size[0])  # above ground
     wall = _wall(facade, s, t, grain)
-    shine = _windows(facade, s, t, length, height, windows, wall, rng, light)
+    columns, storeys = max(int(length / facade.pitch), 1), max(int(height / facade.storey), 1)
+    across, up = s * (columns / length), t * (storeys / height)  # measured in windows and storeys
+    has = rng.random((storeys, columns)) < windows
+    if facade.shop:
+      has[0] = True
+      wall[(up > 0.86) & (up < 1)] = rng.uniform(0.1, 0.8, 3)  # the name board
+    outside, cell = _windows(facade, across, up, has)
+    np.copyto(wall, facade.trim, where=(outside < 0.04)[..., None], casting="same_kind")
+    glass = (outside < 0)[..., None]
+    panes = _panes(rng, has.shape, light)[cell]
+    panes = np.where(panes > 1, panes, panes * (0.8 + 0.35 * np.mod(up, 1))[:, None, None])
     image = np.ones((*size, 4), np.float32)
-    image[..., :3] = np.where(shine > 0, 1 + shine, np.clip(wall, 0, 1))
+    image[..., :3] = np.where(glass, panes, np.minimum(wall, 1))
     return image
 
   return draw
 
 
 def _wall(facade: Facade, s, t, grain) -> np.ndarray:
-  """Plaster or bricks, courses between the storeys, a plinth, dirt running down."""
-  stain = noise.cut(grain.cloudy, t * 5 + facade.seed % 97, s * 12 + facade.seed % 89)
-  tone = (
-    1 + 0.035 * stain - 0.10 * (t[:, None] < 0.6) + 0.06 * (np.mod(t, facade.storey) < 0.2)[:, None]
-  )
+  """Plaster or bricks, courses between the storeys, a plinth, dirt running down: [rows, columns, 3]."""
+  tone = 1 + 0.035 * noise.cut(grain.cloudy, t * 5 + facade.seed % 97, s * 12 + facade.seed % 89)
+  level = -0.10 * (t < 0.6) + 0.06 * (np.mod(t, facade.storey) < 0.2)
+  tone += level[:, None]
   if facade.bricks:
     course = (t / 0.22).astype(int)[:, None]
-    tone = tone + 0.10 * np.sin(
-      course * 12.9 + (s[None] / 0.5 + 0.5 * (course % 2)).astype(int) * 78.2
-    )
-  return tone[..., None].astype(np.float32) * facade.wall.astype(np.float32)
+    brick = (s[None] / 0.5 + 0.5 * (course % 2)).astype(int)
+    sharp = min(len(t) / (14 * t[0] + 0.01), 1.0)  # bricks smaller than pixels blend
+    tone += 0.10 * sharp * np.sin(course * 12.9 + brick * 78.2)
+  return tone[..., None] * facade.wall.astype(np.float32)
 
 
-def _windows(facade, s, t, length, height, share, wall, rng, light) -> np.ndarray:
-  """Draws windows and shop fronts into `wall`; returns the light [rows, columns, 3] they give off."""
-  columns, storeys = max(int(length / facade.pitch), 1), max(int(height / facade.storey), 1)
-  across, up = s * columns / length, t * storeys / height  # measured in windows and storeys
-  column, row = (np.clip(v.astype(int), 0, n - 1) for v, n in ((across, columns), (up, storeys)))
-  across, up = np.abs(across - column - 0.5), np.abs(up - row - 0.55)
-  has = rng.random((storeys, columns)) < share
-  wide = np.full(storeys, 1.0 if facade.ribbon else facade.glass[0])
-  tall = np.full(storeys, facade.glass[1])
-  if facade.shop:
-    has[0], wide[0], tall[0] = True, 0.92, 0.72
-    wall[(row == 0) & (t > 0.86 * height / storeys)] = rng.uniform(0.1, 0.8, 3)  # the name board
-  cell = np.ix_(row, column)  # the window next to each pixel
-  outside = np.maximum(across[None] - wide[row, None] / 2, (up - tall[row] / 2)[:, None])
-  outside[~has[cell]] = 1
-  np.copyto(wall, facade.trim, where=(outside < 0.04)[..., None], casting="same_kind")
-  glass = (outside < 0)[..., None]
-  tint = rng.uniform(0.7, 1.3, (storeys, columns, 1))
-  pane = (tint * (0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14))).astype(np.float32)
-  np.copyto(
-    wall, pane[cell] * (0.8 + 0.35 * np.mod(up, 1))[:, None, None], where=glass, casting="same_kind"
+def _windows(facade: Facade, across, up, has) -> tuple[np.ndarray, tuple]:
+  """How far each pixel is outside a pane (negative within), and the index of the window next to it.
+
+  `across` [columns] and `up` [rows] count windows and storeys; `has` [storeys, windows] says where one is.
+  """
+  row, column = (
+    np.clip(v.astype(int), 0, n - 1) for v, n in ((up, has.shape[0]), (across, has.shape[1]))
   )
-  lit = (rng.random((storeys, columns)) < light.windows)[..., None]
-  if not lit.any():
-    return np.zeros(1, np.float32)
-  warm = np.array([(1.0, 0.78, 0.42), (0.95, 0.88, 0.68)])[rng.integers(2, size=(storeys, columns))]
-  return (0.7 * lit * tint * warm).astype(np.float32)[cell] * glass
+  wide = np.full(len(has), 1.0 if facade.ribbon else facade.glass[0], np.float32)
+  tall = np.full(len(has), facade.glass[1], np.float32)
+  if facade.shop:
+    wide[0], tall[0] = 0.92, 0.72
+  beside = np.abs(across - column - np.float32(0.5))[None] - wide[row, None] / 2
+  above = np.abs(up - row - np.float32(0.55)) - tall[row] / 2
+  cell = np.ix_(row, column)
+  return np.where(has[cell], np.maximum(beside, above[:, None]), 1), cell
+
+
+def _panes(rng, shape: tuple[int, int], light) -> np.ndarray:
+  """The colours [storeys, windows, 3] of glass that mirrors the sky, or of a lit room behind it (above 1)."""
+  tint = rng.uniform(0.7, 1.3, (*shape, 1))
+  dark = tint * (0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14))
+  warm = np.array([(1.0, 0.78, 0.42), (0.95, 0.88, 0.68)])[rng.integers(2, size=shape)]
+  lit = rng.random((*shape, 1)) < light.windows
+  return np.where(lit, 1 + 0.7 * tint * warm, dark).astype(np.float32)

@@ -102,7 +102,7 @@ def _plots(rng, style, plan, side) -> list[shapes.Thing]:
       found += _garden(rng, style, side * plan.border, z, end)
       beside = 0.0
     else:
-      height = np.clip(level * rng.uniform(0.75, 1.25), 4, 22)
+      height = level * rng.uniform(0.75, 1.25)
       gable = rng.random() < style.gables
       found.append(houses.house(rng, style, front, z, end, height, gable, beside))
       beside = height
@@ -146,7 +146,7 @@ def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
   x = side * (plan.half + 0.45)
   grey = np.full(3, rng.uniform(0.35, 0.75))
   lamp_height, reach = rng.uniform(5.5, 8.0), rng.uniform(1.0, 2.2)
-  for z in np.arange(rng.uniform(7, 26), 75, rng.uniform(20, 30)):
+  for z in np.arange(rng.uniform(7, 26), 62, rng.uniform(20, 30)):
     if not _in_crossing(plan, z, 1):
       found.append(furniture.lamp_post(x, z, lamp_height, reach, grey))
   if rng.random() < style.avenue:
@@ -155,7 +155,7 @@ def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
         found.append(_tree(rng, style, x + side * 0.5, z + rng.uniform(-1, 1)))
   for z in rng.uniform(6, 60, rng.integers(2, 5)):
     if not _in_crossing(plan, z, 1):
-      found.append(furniture.road_sign(rng, x, z, grey, scale=1.15))
+      found.append(furniture.road_sign(rng, x, z, grey, scale=1.05))
   if plan.crossing[0] < 100 and rng.random() < 0.6:
     found.append(furniture.traffic_light(rng, x, plan.crossing[0] - 0.5, grey))
   if rng.random() < 0.25:

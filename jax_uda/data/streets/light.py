@@ -30,7 +30,7 @@ class Light(NamedTuple):
 
 
 _MAP = (-24.0, 0.0, 8.0)  # the shadow map's first x and z in metres, its pixels per metre
-_MAP_SIZE = (640, 384)  # rows along z, columns along x
+_MAP_SIZE = (480, 384)  # rows along z, columns along x
 
 
 def cast(

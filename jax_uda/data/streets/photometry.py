@@ -34,7 +34,7 @@ def draw(rng: np.random.Generator, ranges: Photometry) -> tuple[lights.Light, Ai
   """Draws light, air and sensor."""
 
   def pick(choices):
-    return np.array(choices[rng.integers(len(choices))])
+    return np.array(choices[rng.integers(len(choices))], np.float32)
 
   up = np.deg2rad(rng.uniform(*ranges.elevation))
   around = np.pi * rng.uniform(0.95, 2.05)  # to the left, behind the camera or to the right
@@ -108,7 +108,7 @@ def expose(rng: np.random.Generator, image: np.ndarray, sensor: Sensor) -> np.nd
   y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
   image = image * (1 - sensor.vignette * (x * x + y * y) / 2)[..., None]
   image = np.clip(image, 0, 1) ** sensor.gamma
-  image = image + sensor.noise * rng.normal(size=image.shape)
+  image = image + sensor.noise * rng.standard_normal(image.shape, np.float32)
   image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
   _, code = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg))
   return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])

@@ -6,7 +6,7 @@ import numpy as np
 from jax_uda.data.streets import noise, shapes
 from jax_uda.data.streets.classes import VEGETATION
 
-_CARD = 32  # pixels; crowns are modelled at this size and then drawn at any
+_CARD = 32  # pixels; crowns are modelled at this size at most and then drawn at any
 
 
 def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Thing:
@@ -70,7 +70,8 @@ def hedge(rng: np.random.Generator, leaves, x, start, end) -> shapes.Thing:
 
 def _crown(rng, size, colour, light, grain, kind) -> np.ndarray:
   """Clumps of leaves: their outline frayed by noise, lit from the sun's side."""
-  y, x = ((np.mgrid[0:_CARD, 0:_CARD] + 0.5) / _CARD).astype(np.float32)
+  card = min(max(size), _CARD)
+  y, x = ((np.mgrid[0:card, 0:card] + 0.5) / card).astype(np.float32)
   count = 7
   if kind == "round":
     angle, radius = rng.uniform(0, 2 * np.pi, count), np.sqrt(rng.uniform(0, 1, count)) * 0.30
