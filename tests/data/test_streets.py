@@ -12,10 +12,10 @@ from jax_uda.data.streets import noise, shapes
 from jax_uda.data.streets.classes import CAR, ROAD, SKY
 
 NAMES = sorted(streets.DOMAINS)
-SHARES = {  # pixel shares of real streets, with room for the chance of 60 scenes
+SHARES = {  # pixel shares of real streets, with room for the chance of 60 small scenes
   "sky": (0.15, 0.25),
   "building": (0.15, 0.25),
-  "pole": (0.008, 0.022),
+  "pole": (0.008, 0.028),  # never thinner than a pixel: more of them in a small image
   "road": (0.30, 0.38),
   "sidewalk": (0.02, 0.065),
   "vegetation": (0.07, 0.15),

@@ -29,7 +29,7 @@ def lamp_post(x, z, height, reach, colour) -> shapes.Thing:
   side = -np.sign(x)
   tip = x + side * reach
   low, high = sorted((x, tip))
-  faces = _pole(x, z, height, 0.05, colour)
+  faces = _pole(x, z, height, 0.045, colour)
   faces += shapes.box(low, high, height - 0.04, height + 0.04, z - 0.04, z + 0.04, colour, POLE)
   head = sorted((tip, tip - side * 0.8))
   faces += shapes.box(*head, height - 0.02, height + 0.14, z - 0.16, z + 0.16, colour, POLE)
@@ -70,13 +70,13 @@ def road_sign(rng: np.random.Generator, x, z, colour, scale=1.0) -> shapes.Thing
   if pictogram:
     low, high = y - size * 0.15, y + size * 0.2
     board.append(shapes.upright(x - size * 0.5, x + size * 0.5, low, high, front, pictogram, SIGN))
-  faces = _pole(x, z, height, 0.04, colour) + board
+  faces = _pole(x, z, height, 0.035, colour) + board
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.2, 6), 0, height)])
 
 
 def bollard(x, z, colour) -> shapes.Thing:
   """A low post at the kerb."""
-  faces = _pole(x, z, 1.0, 0.07, colour)
+  faces = _pole(x, z, 1.0, 0.06, colour)
   faces.append(shapes.upright(x - 0.08, x + 0.08, 0.72, 0.85, z - 0.08, _WHITE, POLE))
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.12, 6), 0, 1.0)])
 

@@ -157,6 +157,6 @@ def _panes(rng, shape: tuple[int, int], light) -> np.ndarray:
   """The colours [storeys, windows, 3] of glass that mirrors the sky, or of a lit room behind it (above 1)."""
   tint = rng.uniform(0.7, 1.3, (*shape, 1))
   dark = tint * (0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14))
-  warm = np.array([(1.0, 0.78, 0.42), (0.95, 0.88, 0.68)])[rng.integers(2, size=shape)]
+  warm = np.array([(1.0, 0.72, 0.34), (0.95, 0.84, 0.58)])[rng.integers(2, size=shape)]
   lit = rng.random((*shape, 1)) < light.windows
-  return np.where(lit, 1 + 0.7 * tint * warm, dark).astype(np.float32)
+  return np.where(lit, 1 + 0.52 * tint * warm, dark).astype(np.float32)

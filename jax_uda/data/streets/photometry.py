@@ -84,7 +84,7 @@ def mirror(image, label, depth, wet: float, grain, x, z) -> np.ndarray:
   seen = image[source, np.arange(width)[None]]
   seen = cv2.blur(seen, (max(width // 128, 1), max(height // 16, 1)))
   puddles = np.clip(0.55 + 0.5 * noise.sample(grain.cloudy, x * 5, np.minimum(z, 300) * 2.5), 0, 1)
-  share = wet * puddles * np.clip(depth / 25, 0.12, 1) * ((label == ROAD) & (foot >= 0))
+  share = wet * puddles * np.clip(depth / 14, 0.2, 1) * ((label == ROAD) & (foot >= 0))
   return (
     image * (1 - 0.25 * wet * (label == ROAD)[..., None]) * (1 - share[..., None])
     + seen * share[..., None]
