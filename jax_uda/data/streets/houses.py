@@ -110,13 +110,15 @@ def _texture(facade: Facade, length: float, height: float, windows: float) -> sh
     if facade.shop:
       has[0] = True
       wall[(up > 0.86) & (up < 1)] = rng.uniform(0.1, 0.8, 3)  # the name board
-    outside, cell = _windows(facade, across, up, has)
+    row, column = (np.clip(v.astype(int), 0, n - 1) for v, n in ((up, storeys), (across, columns)))
+    outside = _outside(facade, across - column, up - row, row)
+    outside[~has[row][:, column]] = 1
     np.copyto(wall, facade.trim, where=(outside < 0.04)[..., None], casting="same_kind")
-    glass = (outside < 0)[..., None]
-    panes = _panes(rng, has.shape, light)[cell]
+    panes = _panes(rng, has.shape, light)[row]
     panes = np.where(panes > 1, panes, panes * (0.8 + 0.35 * np.mod(up, 1))[:, None, None])
+    np.copyto(wall, panes[:, column], where=(outside < 0)[..., None])
     image = np.ones((*size, 4), np.float32)
-    image[..., :3] = np.where(glass, panes, np.minimum(wall, 1))
+    image[..., :3] = wall
     return image
 
   return draw
@@ -132,25 +134,18 @@ def _wall(facade: Facade, s, t, grain) -> np.ndarray:
     brick = (s[None] / 0.5 + 0.5 * (course % 2)).astype(int)
     sharp = min(len(t) / (14 * t[0] + 0.01), 1.0)  # bricks smaller than pixels blend
     tone += 0.10 * sharp * np.sin(course * 12.9 + brick * 78.2)
-  return tone[..., None] * facade.wall.astype(np.float32)
+  return np.clip(tone[..., None] * facade.wall.astype(np.float32), 0, 1)
 
 
-def _windows(facade: Facade, across, up, has) -> tuple[np.ndarray, tuple]:
-  """How far each pixel is outside a pane (negative within), and the index of the window next to it.
+def _outside(facade: Facade, across, up, row) -> np.ndarray:
+  """How far outside a pane each pixel is, in windows or storeys; negative within one.
 
-  `across` [columns] and `up` [rows] count windows and storeys; `has` [storeys, windows] says where one is.
+  `across` [columns] and `up` [rows] are the places in 0..1 within window and storey `row` [rows].
   """
-  row, column = (
-    np.clip(v.astype(int), 0, n - 1) for v, n in ((up, has.shape[0]), (across, has.shape[1]))
-  )
-  wide = np.full(len(has), 1.0 if facade.ribbon else facade.glass[0], np.float32)
-  tall = np.full(len(has), facade.glass[1], np.float32)
-  if facade.shop:
-    wide[0], tall[0] = 0.92, 0.72
-  beside = np.abs(across - column - np.float32(0.5))[None] - wide[row, None] / 2
-  above = np.abs(up - row - np.float32(0.55)) - tall[row] / 2
-  cell = np.ix_(row, column)
-  return np.where(has[cell], np.maximum(beside, above[:, None]), 1), cell
+  wide, tall = 1.0 if facade.ribbon else facade.glass[0], facade.glass[1]
+  if facade.shop:  # the ground floor has shop windows
+    wide, tall = np.where(row == 0, 0.92, wide)[:, None], np.where(row == 0, 0.72, tall)
+  return np.maximum(np.abs(across - 0.5) - wide / 2, (np.abs(up - 0.55) - tall / 2)[:, None])
 
 
 def _panes(rng, shape: tuple[int, int], light) -> np.ndarray:
