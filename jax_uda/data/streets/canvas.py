@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from jax_uda.data.streets import camera as cameras
+from jax_uda.data.streets import light as lights
 from jax_uda.data.streets import noise, shapes
 
 _SHIFT = 4  # OpenCV polygons have 4 binary digits after the point
@@ -28,42 +29,36 @@ class Canvas:
     self._labels = [0]
     self._planes = [np.zeros(3)]  # inverse depth = plane . ray
 
-  def paint(self, faces: Sequence[shapes.Face], light, grain: noise.Grain) -> None:
+  def paint(self, faces: Sequence[shapes.Face], light: lights.Light, grain: noise.Grain) -> None:
     """Paints faces in the order given; `light` shades them by their direction, `grain` roughens textures."""
-    if not faces:
-      return
     counts = np.array([len(face.points) for face in faces])
     starts = np.cumsum(counts) - counts
     points = self.camera.view(np.concatenate([face.points for face in faces]))
     normals, planes = _planes(points, starts, counts)
-    nearest = np.minimum.reduceat(points[:, 2], starts)
-    farthest = np.maximum.reduceat(points[:, 2], starts)
-    seen = (np.einsum("ij,ij->i", normals, points[starts]) < 0) & (farthest > cameras.NEAR)
     pixels = self.camera.project(np.maximum(points, (-np.inf, -np.inf, cameras.NEAR)))
-    low, high = (f.reduceat(pixels, starts) for f in (np.minimum, np.maximum))
-    areas = np.prod(high - low, axis=1)
-    cut = nearest < cameras.NEAR
-    size = (self.camera.width, self.camera.height)
-    seen &= cut | ((high > 0) & (low < size)).all(1)
+    low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
+    cut = np.minimum.reduceat(points[:, 2], starts) < cameras.NEAR
+    seen = np.maximum.reduceat(points[:, 2], starts) > cameras.NEAR
+    seen &= np.einsum("ij,ij->i", normals, points[starts]) < 0  # not turned away
+    seen &= cut | ((high > 0) & (low < (self.camera.width, self.camera.height))).all(1)
+    plain = (high - low).prod(1) < _TINY
+
     shades = light.shade(normals @ self.camera.rotation())
     colours = np.array([face.colour for face in faces])
     colours = np.minimum(colours, 1) * shades[:, None] + light.lamps * np.maximum(colours - 1, 0)
     colours, fixed = colours.tolist(), _fixed(np.clip(pixels, -(2**15), 2**15))
     for i in np.flatnonzero(seen):
-      part = slice(starts[i], starts[i] + counts[i])
+      face, part = faces[i], slice(starts[i], starts[i] + counts[i])
       polygon, corners = pixels[part], fixed[part]
       if cut[i]:
         polygon = self.camera.project(cameras.clip_near(points[part]))
         corners = _fixed(polygon)
-      number = self._surface(faces[i].label, planes[i])
-      if faces[i].texture is None or areas[i] < _TINY:
+      number = self._surface(face.label, planes[i])
+      if face.texture is None or plain[i]:
         cv2.fillPoly(self.pixels, [corners], (*colours[i], number), shift=_SHIFT)
       else:
-        size = np.clip(self._resolution(polygon, points[part]), 2, 0.8 * self.camera.width).astype(
-          int
-        )
-        texture = faces[i].texture(size[::-1], light, grain)
-        self._paste(polygon, points[part], texture, number, shades[i], light.lamps > 0)
+        texture = face.texture(self._resolution(polygon, points[part]), light, grain)
+        self._paste(polygon, points[part], texture, number, shades[i])
 
   def label(self) -> np.ndarray:
     """The class [H, W] uint8 of each pixel."""
@@ -87,36 +82,22 @@ class Canvas:
     self._planes.append(plane)
     return len(self._labels) - 1
 
-  def _paste(self, polygon, corners, texture, number: int, shade: float, shining: bool) -> None:
+  def _paste(self, polygon, corners, texture, number: int, shade: float) -> None:
     """Warps a texture onto the parallelogram with the camera points `corners` [4, 3], within `polygon`."""
     size = (self.camera.width, self.camera.height)
     low = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)
     high = np.clip(np.ceil(polygon.max(0)), 0, size).astype(int)
     if (high <= low).any():
       return
-    rows, columns = texture.shape[:2]
-    transparent = texture[..., 3].min() < 1
-    # Texture coordinates (s, t) -> camera point -> pixel is one 3x3 matrix, exact on both sides of the lens.
-    frame = np.column_stack(
-      [(corners[1] - corners[0]) / columns, (corners[0] - corners[3]) / rows, corners[3]]
-    )
-    c = self.camera
-    lens = np.array(
-      [[c.focal, 0, c.width / 2 - low[0]], [0, -c.focal, c.horizon - low[1]], [0, 0, 1]]
-    )
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # pixel centres
-    warp = np.linalg.inv(half) @ lens @ frame @ half
     shape = tuple((high - low).tolist())
+    warp = self._warp(corners, texture.shape, low)
     patch = cv2.warpPerspective(texture, warp, shape, borderMode=cv2.BORDER_REPLICATE)
     mask = np.zeros(shape[::-1], np.uint8)
     cv2.fillPoly(mask, [_fixed(polygon - low)], 1, shift=_SHIFT)
-    if shining:
-      shine = np.maximum(patch[..., :3] - 1, 0)
-      patch[..., :3] = (patch[..., :3] - shine) * shade + shine
-    else:
-      patch[..., :3] *= shade
+    shine = np.maximum(patch[..., :3] - 1, 0)
+    patch[..., :3] = (patch[..., :3] - shine) * shade + shine
     target = self.pixels[low[1] : high[1], low[0] : high[0]]
-    if not transparent:
+    if texture[..., 3].min() == 1:  # the usual case, and a fast one
       patch[..., 3] = number
       cv2.copyTo(patch, mask, target)
       return
@@ -124,12 +105,27 @@ class Canvas:
     target[..., :3] += opacity * (patch[..., :3] - target[..., :3])
     np.copyto(target[..., 3], number, where=opacity[..., 0] >= _OPAQUE)
 
-  def _resolution(self, polygon: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """(columns, rows) that a texture on this parallelogram deserves."""
+  def _warp(self, corners: np.ndarray, shape: tuple[int, ...], origin: np.ndarray) -> np.ndarray:
+    """The matrix [3, 3] from texture pixels to canvas pixels relative to `origin`.
+
+    Texture coordinates -> camera point -> pixel is one such matrix, exact on both sides of the lens.
+    """
+    right, down = (corners[1] - corners[0]) / shape[1], (corners[0] - corners[3]) / shape[0]
+    camera = self.camera
+    column, row = camera.width / 2 - origin[0], camera.horizon - origin[1]
+    lens = np.array([[camera.focal, 0, column], [0, -camera.focal, row], [0, 0, 1]])
+    centre = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # of a pixel, in both pictures
+    corner = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+    return corner @ lens @ np.column_stack([right, down, corners[3]]) @ centre
+
+  def _resolution(self, polygon: np.ndarray, corners: np.ndarray) -> tuple[int, int]:
+    """(rows, columns) that a texture on this parallelogram deserves."""
     # Walls beside the road enter the picture only where they are about as far ahead as aside.
     distance = max(corners[:, 2].mean(), 1.5 * np.abs(corners[:, 0]).min(), 2.5)
     sides = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1) * self.camera.focal / distance
-    return np.ceil(np.minimum(sides, 1.1 * np.ptp(polygon, axis=0) + 2))
+    columns, rows = np.minimum(sides, 1.1 * np.ptp(polygon, axis=0) + 2)
+    most = int(0.8 * self.camera.width)
+    return min(max(int(rows + 1), 2), most), min(max(int(columns + 1), 2), most)
 
 
 def _planes(points, starts, counts) -> tuple[np.ndarray, np.ndarray]:

@@ -29,40 +29,34 @@ class Light(NamedTuple):
     return np.clip(sky + 1.25 * self.direct * np.maximum(normals @ self.sun, 0), 0.08, 1)
 
 
-_MAP = (-24.0, 0.0, 8.0)  # the shadow map's first x and z in metres, its pixels per metre
-_MAP_SIZE = (480, 384)  # rows along z, columns along x
+# The plan of the street into which shadows are drawn.
+_MAP_ORIGIN = (-24.0, 0.0)  # its first x and z in metres
+_MAP_SCALE = 8.0  # pixels per metre
+_MAP_SHAPE = (480, 384)  # rows along z, columns along x
 
 
-def cast(
-  light: Light, shadows: Sequence[shapes.Shadow], x: np.ndarray, z: np.ndarray
-) -> np.ndarray:
-  """Brightness [H, W, 1] of the ground at x, z [H, W]: cast shadows, and a soft one beneath things.
-
-  Shadows are drawn into a plan of the street, which is then looked up for each pixel.
-  """
+def cast(light: Light, shadows: Sequence[shapes.Shadow], x, z) -> np.ndarray:
+  """Brightness [H, W, 1] of the ground at x, z [H, W]: cast shadows, and a soft one beneath things."""
   shift = -light.sun[[0, 2]] / light.sun[1]  # metres of shadow per metre of height
-  plan = np.full((*_MAP_SIZE, 2), 255, np.uint8)
-  sunlit, open_sky = np.ascontiguousarray(plan[..., 0]), np.ascontiguousarray(plan[..., 1])
+  sunlit, open_sky = np.full((2, *_MAP_SHAPE), 255, np.uint8)
   for shadow in shadows:
-    if shadow.footprint[0, 1] > _MAP[1] + _MAP_SIZE[0] / _MAP[2]:
+    if shadow.footprint[0, 1] > _MAP_ORIGIN[1] + _MAP_SHAPE[0] / _MAP_SCALE:
       continue
     if shadow.low < 0.5:
       _fill(open_sky, shadow.footprint)
     if light.direct > 0.02:
-      _fill(
-        sunlit, np.concatenate([shadow.footprint + h * shift for h in (shadow.low, shadow.high)])
-      )
+      swept = [shadow.footprint + height * shift for height in (shadow.low, shadow.high)]
+      _fill(sunlit, np.concatenate(swept))
   plan = np.dstack([cv2.GaussianBlur(sunlit, (0, 0), 0.8), cv2.GaussianBlur(open_sky, (0, 0), 4)])
-  place = ((x - _MAP[0]) * _MAP[2] - 0.5, (z - _MAP[1]) * _MAP[2] - 0.5)
+  place = ((v - o) * _MAP_SCALE - 0.5 for v, o in zip((x, z), _MAP_ORIGIN, strict=True))
   place = [np.clip(v, -9, 9999).astype(np.float32) for v in place]
   free = cv2.remap(plan, *place, cv2.INTER_LINEAR, borderValue=(255, 255)).astype(np.float32) / 255
-  sunlit, open_sky = free[..., :1], free[..., 1:]
-  return (1 - light.direct * (1 - sunlit)) * (0.5 + 0.5 * open_sky)
+  return (1 - light.direct * (1 - free[..., :1])) * (0.5 + 0.5 * free[..., 1:])
 
 
 def _fill(plan: np.ndarray, points: np.ndarray) -> None:
   """Blackens the convex hull of street points [N, 2] in a plan of the street."""
-  pixels = np.clip((points - _MAP[:2]) * _MAP[2] - 0.5, -4000, 4000)
+  pixels = np.clip((points - _MAP_ORIGIN) * _MAP_SCALE - 0.5, -4000, 4000)
   hull = cv2.convexHull(np.round(pixels * 16).astype(np.int32))
   cv2.fillConvexPoly(plan, hull, 0, shift=4)
 
@@ -81,35 +75,23 @@ def sky(light: Light, camera: cameras.Camera, grain: noise.Grain) -> np.ndarray:
   return (colour + 0.8 * cover[..., None] * (np.clip(bright, 0, 1) - colour)).astype(np.float32)
 
 
-def night(
-  light: Light,
-  camera: cameras.Camera,
-  image: np.ndarray,
-  label: np.ndarray,
-  depth: np.ndarray,
-  lamps: Sequence[tuple[float, float, float]],
-) -> np.ndarray:
-  """Illuminates surfaces [H, W, 3]: ambient light, the own head-lights' cone, pools of the lamps.
+def illuminate(light: Light, camera: cameras.Camera, image, label, depth, lamps) -> np.ndarray:
+  """Lights surfaces [H, W, 3]: by daylight, the own head-lights' cone and the pools of the `lamps`.
 
-  What an image holds above 1 shines by itself and is added as it is; the sky keeps its colour.
+  What an image holds above 1 shines by itself, whatever falls on it; the sky keeps its colour.
   """
-  if light.beam == 0 and light.lamps == 0:
-    lit = np.minimum(image, 1) * light.ambient
-  else:
+  received = light.ambient
+  if light.beam > 0 or light.lamps > 0:
     rays = camera.rays()
-    own = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
-    received = (light.beam * own / (1 + (depth / 17) ** 2))[..., None] * np.float32(
-      (1.0, 0.97, 0.88)
-    )
-    received += light.lamps * _pools(
-      rays * depth[..., None], camera.view(np.array(lamps).reshape(-1, 3))
-    )
-    lit = np.minimum(image, 1) * (light.ambient + received)
+    cone = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
+    beam = light.beam * cone / (1 + (depth / 17) ** 2)
+    received = received + beam[..., None] * np.float32((1.0, 0.97, 0.88))
+    hung = camera.view(np.array(lamps).reshape(-1, 3))
+    received += light.lamps * _pools(rays * depth[..., None], hung)
   glow = np.maximum(image - 1, 0)
   bloom = cv2.GaussianBlur(glow, (0, 0), camera.focal / 40)
-  lit = np.where((label == classes.SKY)[..., None], image, lit)
-  lit = lit * (1 - np.minimum(glow, 1)) + glow + light.lamps * 1.2 * bloom
-  return lit.astype(np.float32)
+  lit = np.where((label == classes.SKY)[..., None], image, np.minimum(image, 1) * received)
+  return lit * (1 - np.minimum(glow, 1)) + glow + light.lamps * 1.2 * bloom
 
 
 def _pools(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:

@@ -67,10 +67,9 @@ def roughen(
 ) -> np.ndarray:
   """Multiplies the surfaces of an image [H, W, 3] by noise, its pattern shifted from surface to surface."""
   rows, columns = np.mgrid[0 : image.shape[0], 0 : image.shape[1]].astype(np.float32)
-  scale = 400 / image.shape[1]
-  texture = noise.sample(
-    grain.cloudy, columns * scale + 37.7 * (numbers % 61), rows * scale + 91.3 * (numbers % 67)
-  )
+  rows, columns = (v * (400 / image.shape[1]) for v in (rows, columns))
+  shift = 37.7 * (numbers % 61), 91.3 * (numbers % 67)
+  texture = noise.sample(grain.cloudy, columns + shift[0], rows + shift[1])
   factor = np.where(numbers > 0, 1 + contrast * texture, 1)[..., None]
   return np.minimum(image, 1) * np.clip(factor, 0.4, 1.6) + np.maximum(image - 1, 0)
 
@@ -84,11 +83,10 @@ def mirror(image, label, depth, wet: float, grain, x, z) -> np.ndarray:
   seen = image[source, np.arange(width)[None]]
   seen = cv2.blur(seen, (max(width // 128, 1), max(height // 16, 1)))
   puddles = np.clip(0.55 + 0.5 * noise.sample(grain.cloudy, x * 5, np.minimum(z, 300) * 2.5), 0, 1)
-  share = wet * puddles * np.clip(depth / 14, 0.2, 1) * ((label == ROAD) & (foot >= 0))
-  return (
-    image * (1 - 0.25 * wet * (label == ROAD)[..., None]) * (1 - share[..., None])
-    + seen * share[..., None]
-  )
+  road = label == ROAD
+  share = (wet * puddles * np.clip(depth / 14, 0.2, 1) * (road & (foot >= 0)))[..., None]
+  darker = 1 - 0.25 * wet * road[..., None]  # water fills the pores
+  return image * darker * (1 - share) + seen * share
 
 
 def fog(image, label, depth, extinction: float, colour: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def render(domain: Domain, seed: int, index: int, size: tuple[int, int]) -> Scen
   label, depth, image = canvas.label(), canvas.depth(), canvas.pixels[..., :3]
   image = photometry.roughen(image, canvas.numbers(), contrast, grain)
   lamps = [thing.lamp for thing in things if thing.lamp]
-  image = lights.night(light, camera, image, label, depth, lamps)
+  image = lights.illuminate(light, camera, image, label, depth, lamps)
   if air.wet:
     image = photometry.mirror(image, label, depth, air.wet, grain, *camera.ground()[:2])
   image = photometry.fog(image, label, depth, air.fog, light.horizon)
@@ -58,7 +58,6 @@ def _background(camera, plan, things, light, grain) -> tuple[np.ndarray, np.ndar
   colours[first:], label[first:] = ground.paint(plan, x, z, near, camera.footprint(near), grain)
   shadows = [shadow for thing in things for shadow in thing.shadows]
   colours[first:] *= lights.cast(light, shadows, x, z)
-  np.copyto(
-    colours[:last], lights.sky(light, camera, grain), where=(label[:last] == SKY)[..., None]
-  )
+  above = lights.sky(light, camera, grain)
+  np.copyto(colours[:last], above, where=(label[:last] == SKY)[..., None])
   return colours, label, depth

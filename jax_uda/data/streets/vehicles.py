@@ -12,7 +12,7 @@ _TAIL = (1.75, 0.12, 0.08)
 _HEAD = (2.3, 2.15, 1.75)
 _PLATES = ((0.95, 0.85, 0.25), (0.92, 0.92, 0.90))
 
-# Profiles (z, y) in shares of length and height, front at +1/2: the body, the cabin, how much is glass.
+# Profiles (z, y) in shares of length and height, front at +1/2: the body, the cabin.
 _HATCHBACK = (
   [(-0.5, 0.15), (-0.5, 0.56), (0.28, 0.60), (0.49, 0.48), (0.5, 0.15)],
   [(-0.48, 0.56), (-0.36, 1.0), (0.08, 1.0), (0.30, 0.59)],
