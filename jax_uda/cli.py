@@ -1,6 +1,8 @@
 """The command line: flags, one-sentence errors, and which function a mode runs."""
 
+import os
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from absl import app, flags, logging
@@ -27,6 +29,12 @@ _CACHE = flags.DEFINE_string(
   "Folder where compiled programs are kept between runs; empty: compile anew each time.",
 )
 
+_DISTRIBUTED = flags.DEFINE_string(
+  "distributed",
+  None,
+  "For runs of several processes, the same command on each: 'auto' on TPU pods and Slurm, else "
+  "HOST:PORT,COUNT,INDEX with the address of process 0, their number, and which one this is.",
+)
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
 
@@ -36,6 +44,19 @@ def _set_up_jax() -> None:
   if _CACHE.value:
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+  if _DISTRIBUTED.value == "auto":
+    jax.distributed.initialize()
+  elif _DISTRIBUTED.value:
+    try:
+      address, count, index = _DISTRIBUTED.value.split(",")
+      jax.distributed.initialize(address, int(count), int(index))
+    except ValueError as error:
+      raise ValueError(
+        f"--distributed={_DISTRIBUTED.value} is neither 'auto' nor HOST:PORT,COUNT,INDEX: {error}"
+      ) from None
+  if jax.process_index():
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — to the end; process 0 speaks for all
 
 
 def _require(name: str, value: object, example: str) -> None:

@@ -61,7 +61,7 @@ def default() -> ConfigDict:
   config.eval.batch_size = 1
   config.eval.window = ()  # (height, width) of the sliding window; empty = whole image
   config.eval.stride = ()
-  config.panel_images = 4  # rows of panels.png
+  config.panel_images = 4  # rows of panels.png, at least 1
 
   # A recipe of several runs: names in order; stage.<name> replaces fields of this config.
   config.stages = ()

@@ -29,6 +29,11 @@ def split_batch(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def is_main_process() -> bool:
+  """Whether this process writes the files of the run; the others compute the same and keep quiet."""
+  return jax.process_index() == 0
+
+
 def check_batch_size(batch_size: int, mesh: Mesh, field: str = "batch_size") -> None:
   """Raises ValueError if the devices cannot share `batch_size` images evenly."""
   if batch_size < 1 or batch_size % mesh.size:

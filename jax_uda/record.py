@@ -12,6 +12,7 @@ import jax
 from clu import parameter_overview
 
 from jax_uda import config as config_lib
+from jax_uda import mesh as mesh_lib
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 
@@ -57,7 +58,9 @@ def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> None:
-  """Writes the resolved config, versions and the parameter table."""
+  """Writes the resolved config, versions and the parameter table; on the main process only."""
+  if not mesh_lib.is_main_process():
+    return
   write_atomically(workdir / "config.json", json.dumps(_plain(config), indent=2))
   write_atomically(workdir / "versions.json", json.dumps(versions(), indent=2))
   table = parameter_overview.get_parameter_overview(params, include_stats="global")

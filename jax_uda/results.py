@@ -4,11 +4,11 @@ import json
 import pathlib
 from typing import Any
 
-import jax
+import cv2
 import numpy as np
 
-from jax_uda import evaluate, experiment, metrics, record, train_step
-from jax_uda.context import Passes, View
+from jax_uda import evaluate, experiment, metrics, pictures, record
+from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.report import panels, table
 from jax_uda.report.writer import MetricWriter
@@ -31,11 +31,14 @@ def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[st
   }
 
 
-def report_midway(exp: experiment.Experiment, state: TrainState, writer: MetricWriter) -> None:
+def report_midway(
+  exp: experiment.Experiment, state: TrainState, writer: MetricWriter | None
+) -> None:
   """Prints and logs the mIoU on the target; for the eye, nothing is selected by it."""
   scores = {name: metrics.mean_iou(counts) for name, counts in count(exp, state, "target").items()}
   step = int(state.step)
-  writer.write_scalars(step, {f"target_miou/{name}": value for name, value in scores.items()})
+  if writer:
+    writer.write_scalars(step, {f"target_miou/{name}": value for name, value in scores.items()})
   text = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
   print(f"step {step}: mIoU on target, %: {text}", flush=True)
 
@@ -49,8 +52,19 @@ def _json_scores(counts: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
   }
 
 
-def write(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Path) -> dict[str, Any]:
+def write(
+  exp: experiment.Experiment,
+  state: TrainState,
+  workdir: pathlib.Path,
+  writer: MetricWriter | None = None,
+) -> dict[str, Any]:
   """Evaluates both networks on both domains; writes `results.json` and `panels.png`, prints a table.
+
+  Args:
+    exp: The run.
+    state: Its state.
+    workdir: Its folder.
+    writer: Also gets the table and the pictures, if given.
 
   Returns:
     What is in `results.json`: `step`, and for `target` and `source`, `student` and `teacher` the
@@ -62,66 +76,35 @@ def write(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Path) 
     found[domain] = {
       network: _json_scores(counts, names) for network, counts in count(exp, state, domain).items()
     }
-  record.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
+  panel_columns = pictures.panel_columns(exp, state)  # runs the networks: on every process
+  if mesh_lib.is_main_process():
+    record.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
+    _show(exp, found, panel_columns, workdir, writer)
+  return found
+
+
+def _show(
+  exp: experiment.Experiment,
+  found: dict[str, Any],
+  panel_columns: dict[str, Any],
+  workdir: pathlib.Path,
+  writer: MetricWriter | None,
+) -> None:
+  """Prints the table, draws the pictures, and hands both to the writer."""
+  step, name = found["step"], exp.config.method.name
   columns = {
     f"{domain} {network}": found[domain][network]["iou"]
     for domain in ("target", "source")
     for network in ("student", "teacher")
   }
-  table.show(columns, title=f"{exp.config.method.name} after {found['step']} steps: IoU, %")
+  table.show(columns, title=f"{name} after {step} steps: IoU, %")
+  path = workdir / "panels.png"
   try:
-    draw_panels(exp, state, workdir / "panels.png")
-    print(f"pictures: {workdir / 'panels.png'}")
+    panels.draw(path, panel_columns, exp.domains.label_space, title=f"{name}, step {step}")
+    print(f"pictures: {path}", flush=True)
   except ImportError as error:
-    print(f"no pictures: {error}")
-  return found
-
-
-def _pick(images: Any, number: int) -> list[dict[str, np.ndarray]]:
-  """`number` examples spread over the set."""
-  return [images[int(i)] for i in np.linspace(0, len(images) - 1, number).round()]
-
-
-def _views(exp: experiment.Experiment, state: TrainState, batch: Any) -> dict[str, View]:
-  """The method's views of `batch`, as a training step would build them."""
-
-  @jax.jit
-  def views_of(teacher, key, batch):
-    passes = Passes(train_step.teacher_pass(exp.model), teacher)
-    return exp.method.views(exp.method.draw(key, batch), batch, passes)
-
-  return jax.device_get(views_of(state.teacher, jax.random.fold_in(state.key, state.step), batch))
-
-
-def draw_panels(exp: experiment.Experiment, state: TrainState, path: pathlib.Path) -> None:
-  """Draws, for some validation images: the method's views, pseudo-labels, prediction and truth.
-
-  Raises:
-    ImportError: matplotlib is not installed.
-  """
-  number = min(exp.config.panel_images, len(exp.domains.source_val), len(exp.domains.target_val))
-  if not number:
-    return
-  source, target = _pick(exp.domains.source_val, number), _pick(exp.domains.target_val, number)
-  stack = lambda rows, name: np.stack([row[name] for row in rows])
-  batch = {
-    "source": {"image": stack(source, "image"), "label": stack(source, "label")},
-    "target": {"image": stack(target, "image")},
-  }
-  views = _views(exp, state, batch)
-  mean, std = np.array(exp.task.image_mean), np.array(exp.task.image_std)
-  picture = lambda view: np.clip(view.image * std + mean, 0, 255).astype(np.uint8)
-  columns = {"source": picture(views["source"]), "target": batch["target"]["image"]}
-  for name, view in views.items():
-    if name not in columns:
-      columns[name] = picture(view)
-      columns[f"{name}: label"] = view.label
-      columns[f"{name}: weight"] = view.weight
-  if "target" in views:
-    columns["pseudo-label"] = views["target"].label
-  for name, variables in (("student", state.student), ("teacher", state.teacher)):
-    size = target[0]["label"].shape
-    columns[f"{name}'s prediction"] = exp.predict(variables, batch["target"]["image"], size)
-  columns["ground truth"] = stack(target, "label")
-  title = f"{exp.config.method.name}, step {int(state.step)}"
-  panels.draw(path, columns, exp.domains.label_space, title=title)
+    print(f"no pictures: {error}", flush=True)
+  if writer:
+    writer.write_text(step, "iou", table.markdown(columns))
+    if path.exists():
+      writer.write_image(step, "panels", cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))

@@ -36,7 +36,7 @@ class StepLog:
   def __init__(
     self,
     schedule: optax.Schedule,
-    writer: MetricWriter,
+    writer: MetricWriter | None,
     first_step: int,
     end_step: int,
     *,
@@ -92,5 +92,6 @@ class StepLog:
     }
     eta = seconds / len(rows) * (self._end - self._done)
     print(progress.line(self._done, self._end, means, speed, eta), flush=True)
-    self._writer.write_scalars(self._done, means | speed)
+    if self._writer:
+      self._writer.write_scalars(self._done, means | speed)
     self.start()

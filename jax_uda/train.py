@@ -1,5 +1,6 @@
 """One run: start or continue, train, evaluate."""
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,13 @@ def _loop(
   return state
 
 
+def _open_writer(workdir: pathlib.Path, resume_step: int) -> contextlib.AbstractContextManager:
+  """The writer of this run's metrics; None on all processes but the main one."""
+  if not mesh_lib.is_main_process():
+    return contextlib.nullcontext()
+  return MetricWriter(workdir, resume_step=resume_step)
+
+
 def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
   """Runs `config` in `workdir` from where it stands to its end, and evaluates it.
 
@@ -126,7 +134,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   say(exp.summary())
   with (
     open_checkpoints(workdir, config.checkpoint.keep) as checkpoints,
-    MetricWriter(workdir, resume_step=checkpoints.latest_step() or 0) as writer,
+    _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
   ):
     state = _start(exp, checkpoints, workdir)
     record.write(config, workdir, state.student["params"])
@@ -141,7 +149,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     finally:
       batches.close()
     checkpoints.wait()
-    return results.write(exp, state, workdir)
+    return results.write(exp, state, workdir, writer)
 
 
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:

@@ -1,0 +1,57 @@
+"""What a method makes of some validation images, as arrays for pictures."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jax_uda import experiment, train_step
+from jax_uda.context import Passes, View
+from jax_uda.state import TrainState
+
+
+def _pick(images: Any, number: int) -> list[dict[str, np.ndarray]]:
+  """`number` examples spread over the set."""
+  return [images[int(i)] for i in np.linspace(0, len(images) - 1, number).round()]
+
+
+def views_of(exp: experiment.Experiment, state: TrainState, batch: Any) -> dict[str, View]:
+  """The method's views of `batch`, as a training step would build them."""
+
+  @jax.jit
+  def build(teacher, key, batch):
+    passes = Passes(train_step.teacher_pass(exp.model), teacher)
+    return exp.method.views(exp.method.draw(key, batch), batch, passes)
+
+  return jax.device_get(build(state.teacher, jax.random.fold_in(state.key, state.step), batch))
+
+
+def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, Any]:
+  """Arrays for `panels.draw`, for some validation images.
+
+  The method's views of source and target image, the teacher's pseudo-labels, both networks'
+  predictions for the target and its ground truth.
+  """
+  number = min(exp.config.panel_images, len(exp.domains.source_val), len(exp.domains.target_val))
+  source, target = _pick(exp.domains.source_val, number), _pick(exp.domains.target_val, number)
+  stack = lambda rows, name: np.stack([row[name] for row in rows])
+  batch = {
+    "source": {"image": stack(source, "image"), "label": stack(source, "label")},
+    "target": {"image": stack(target, "image")},
+  }
+  views = views_of(exp, state, batch)
+  mean, std = np.array(exp.task.image_mean), np.array(exp.task.image_std)
+  picture = lambda view: np.clip(view.image * std + mean, 0, 255).astype(np.uint8)
+  columns = {"source": picture(views["source"]), "target": batch["target"]["image"]}
+  for name, view in views.items():
+    if name not in columns:
+      columns[name] = picture(view)
+      columns[f"{name}: label"] = view.label
+      columns[f"{name}: weight"] = view.weight
+  if "target" in views:
+    columns["pseudo-label"] = views["target"].label
+  for name, variables in (("student", state.student), ("teacher", state.teacher)):
+    size = target[0]["label"].shape
+    columns[f"{name}'s prediction"] = exp.predict(variables, batch["target"]["image"], size)
+  columns["ground truth"] = stack(target, "label")
+  return columns
