@@ -50,7 +50,7 @@ def test_shapes_types_and_values(name):
   assert scene.depth.min() > 0
 
 
-@pytest.mark.parametrize("size", [(48, 64), (72, 200), (130, 90), (192, 256)])
+@pytest.mark.parametrize("size", [(48, 64), (40, 120), (75, 51)])
 def test_any_size_can_be_drawn(size):
   scene = streets.draw("day", 0, 0, size)
   assert scene.image.shape == (*size, 3) and scene.label.shape == scene.depth.shape == size
@@ -66,7 +66,7 @@ def test_a_larger_size_draws_the_same_scene():
 def test_photometry_leaves_label_and_depth_alone(other):
   day = streets.DOMAINS["day"]
   moved = dataclasses.replace(day, photometry=streets.DOMAINS[other].photometry)
-  for i in range(3):
+  for i in range(2):
     scene, relit = streets.draw("day", 1, i), streets.render(moved, 1, i, (96, 128))
     np.testing.assert_array_equal(scene.label, relit.label)
     np.testing.assert_array_equal(scene.depth, relit.depth)
@@ -88,7 +88,10 @@ def test_class_shares_are_those_of_real_streets(name):
 
 
 def test_nights_are_dark_and_days_bright():
-  mean = {n: [streets.draw(n, 0, i, (48, 64)).image.mean() for i in range(8)] for n in NAMES}
+  mean = {
+    n: [streets.draw(n, 0, i, (48, 64)).image.mean() for i in range(5)]
+    for n in ("day", "dusk", "night")
+  }
   assert np.mean(mean["day"]) > 100
   assert np.mean(mean["dusk"]) < np.mean(mean["day"])
   assert max(mean["night"]) < min(mean["day"])

@@ -52,9 +52,9 @@ def traffic_light(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.15, 6), 0, height)])
 
 
-def road_sign(rng: np.random.Generator, x, z, colour, scale=1.0) -> shapes.Thing:
+def road_sign(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
   """A warning, order or direction sign on a pole."""
-  size, height = scale * rng.uniform(0.36, 0.5), rng.uniform(2.3, 3.0)
+  size, height = rng.uniform(0.38, 0.52), rng.uniform(2.3, 3.0)
   y, front = height - size, z - 0.12
   shape, colours, pictogram = _SIGNS[rng.integers(len(_SIGNS))]
   board = []

@@ -74,6 +74,7 @@ def _in_crossing(plan: ground.Street, z: float, margin: float = 0.0) -> bool:
 
 
 def _skyline(rng, style) -> list[shapes.Thing]:
+  """Towers and trees that close the view."""
   found = []
   for x in np.arange(-130, 131, 26.0):
     z = rng.uniform(190, 260)
@@ -124,6 +125,7 @@ def _garden(rng, style, x, start, end) -> list[shapes.Thing]:
 
 
 def _border(rng, style, x, start, end) -> list[shapes.Thing]:
+  """What parts a plot from the sidewalk."""
   kind = style.fence_kinds[rng.integers(len(style.fence_kinds))]
   if rng.random() < 0.25:
     return [plants.hedge(rng, style.leaves, x, start, end)]
@@ -155,7 +157,7 @@ def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
         found.append(_tree(rng, style, x + side * 0.5, z + rng.uniform(-1, 1)))
   for z in rng.uniform(6, 60, rng.integers(2, 5)):
     if not _in_crossing(plan, z, 1):
-      found.append(furniture.road_sign(rng, x, z, grey, scale=1.05))
+      found.append(furniture.road_sign(rng, x, z, grey))
   if plan.crossing[0] < 100 and rng.random() < 0.6:
     found.append(furniture.traffic_light(rng, x, plan.crossing[0] - 0.5, grey))
   if rng.random() < 0.25:
@@ -184,11 +186,8 @@ def _traffic(rng, style, plan) -> list[shapes.Thing]:
   for x, turn, first in ((plan.half * 0.33, 0.0, 9), (-plan.half * 0.33, np.pi, 9)):
     z = rng.uniform(first, 32)
     for _ in range(rng.integers(0, 5)):
-      kind = (
-        str(rng.choice(["van", "bus"]))
-        if rng.random() < style.heavy
-        else str(rng.choice(["hatchback", "saloon"]))
-      )
+      heavy = rng.random() < style.heavy
+      kind = rng.choice(["van", "bus"] if heavy else ["hatchback", "saloon"])
       z += 4.0 * (kind == "bus")
       lane = x + rng.normal(0, 0.25)
       found.append(vehicles.vehicle(rng, style.cars, kind, lane, z, turn + rng.normal(0, 0.03)))
@@ -200,13 +199,13 @@ def _traffic(rng, style, plan) -> list[shapes.Thing]:
     x = rng.choice([-1, 1]) * (plan.half - rng.uniform(0.3, 1.0))
     found.append(people.cyclist(rng, style.coats, x, rng.uniform(6, 26)))
   if rng.random() < 0.25:
-    found.append(
-      people.person(rng, style.coats, rng.uniform(-1, 1) * plan.half, rng.uniform(9, 25))
-    )
+    x, z = rng.uniform(-1, 1) * plan.half, rng.uniform(9, 25)
+    found.append(people.person(rng, style.coats, x, z))
   return found
 
 
 def _walkers(rng, style, plan, side) -> list[shapes.Thing]:
+  """People on a sidewalk, alone or in pairs."""
   found = []
   for _ in range(rng.integers(0, 5)):
     x = side * (plan.half + plan.verge + rng.uniform(0.3, 0.9) * plan.walk)
