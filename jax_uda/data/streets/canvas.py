@@ -14,7 +14,7 @@ from jax_uda.data.streets import light as lights
 from jax_uda.data.streets import noise, shapes
 
 _SHIFT = 4  # OpenCV polygons have 4 binary digits after the point
-_TINY = 36  # pixels; textures of smaller faces are not worth drawing
+_TINY = 48  # pixels; textures of smaller faces are not worth drawing
 _OPAQUE = 0.25  # a textured pixel belongs to its face from this opacity on
 
 

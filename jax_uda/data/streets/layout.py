@@ -6,7 +6,7 @@ from jax_uda.data.streets import camera as cameras
 from jax_uda.data.streets import furniture, ground, houses, people, plants, shapes, vehicles
 from jax_uda.data.streets.domains import Geometry
 
-_END = 110.0  # metres; beyond it only the skyline is drawn
+_END = 95.0  # metres; beyond it only the skyline is drawn
 
 
 def camera(
@@ -127,7 +127,7 @@ def _garden(rng, style, x, start, end) -> list[shapes.Thing]:
 def _border(rng, style, x, start, end) -> list[shapes.Thing]:
   """What parts a plot from the sidewalk."""
   kind = style.fence_kinds[rng.integers(len(style.fence_kinds))]
-  if rng.random() < 0.25:
+  if rng.random() < 0.18:
     return [plants.hedge(rng, style.leaves, x, start, end)]
   colour = {
     "bars": np.full(3, rng.choice([0.15, 0.85])),

@@ -80,18 +80,25 @@ def illuminate(light: Light, camera: cameras.Camera, image, label, depth, lamps)
 
   What an image holds above 1 shines by itself, whatever falls on it; the sky keeps its colour.
   """
-  received = light.ambient
-  if light.beam > 0 or light.lamps > 0:
-    rays = camera.rays()
-    cone = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
-    beam = light.beam * cone / (1 + (depth / 17) ** 2)
-    received = received + beam[..., None] * np.float32((1.0, 0.97, 0.88))
-    hung = camera.view(np.array(lamps).reshape(-1, 3))
-    received += light.lamps * _pools(rays * depth[..., None], hung)
+  if light.beam == 0 and light.lamps == 0:
+    return np.where((label == classes.SKY)[..., None], image, image * light.ambient)
+  rays = camera.rays()
+  cone = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
+  beam = light.beam * cone / (1 + (depth / 17) ** 2)
+  received = light.ambient + beam[..., None] * np.float32((1.0, 0.97, 0.88))
+  hung = camera.view(np.array(lamps).reshape(-1, 3))
+  received += light.lamps * _pools(rays * depth[..., None], hung)
   glow = np.maximum(image - 1, 0)
-  bloom = cv2.GaussianBlur(glow, (0, 0), camera.focal / 40)
   lit = np.where((label == classes.SKY)[..., None], image, np.minimum(image, 1) * received)
-  return lit * (1 - np.minimum(glow, 1)) + glow + light.lamps * 1.2 * bloom
+  return (
+    lit * (1 - np.minimum(glow, 1)) + glow + light.lamps * 1.2 * _bloom(glow, camera.focal / 40)
+  )
+
+
+def _bloom(glow: np.ndarray, deviation: float) -> np.ndarray:
+  """Light [H, W, 3] scattered by the lens; so smooth that a quarter of the resolution will do."""
+  small = cv2.resize(glow, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+  return cv2.resize(cv2.GaussianBlur(small, (0, 0), deviation / 4), glow.shape[1::-1])
 
 
 def _pools(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:

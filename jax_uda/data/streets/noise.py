@@ -15,7 +15,7 @@ class Grain(NamedTuple):
 
 def grain(rng: np.random.Generator) -> Grain:
   """Draws both fields."""
-  return Grain(_field(rng, 192, 1.2), _field(rng, 96, 0.55))
+  return Grain(_field(rng, 160, 1.2), _field(rng, 96, 0.55))
 
 
 def sample(tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
