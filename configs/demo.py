@@ -6,6 +6,9 @@ Nothing is downloaded. A small network is trained on labelled day scenes for a w
 to the end from that common start: on the source alone, and with self-training on the unlabelled
 target. Both see the same source images, augmentation and class weights.
 
+The settings were chosen on drawn domains of seed 100 (three were tried there: ClassMix over the
+classes of the batch or of each image, threshold 0.9 or 0.8); what the README reports is on seed 0.
+
 Arguments: target=dusk|night, seed=<training seed>, domains=<seed of the drawn scenes>, smoke (a
 minute, to see that everything works).
 """
@@ -38,7 +41,8 @@ def get_config(arg: str = ""):
   config.stage.warm_up = dict(stop_step=300)
   config.stage.source_only = continued
   config.stage.self_training = dict(
-    method=dict(name="dacs", pseudo_threshold=0.9, **shared), **continued
+    method=dict(name="dacs", pseudo_threshold=0.9, mix_per_image_classes=True, **shared),
+    **continued,
   )
   config.compare = ("source_only", "self_training")
   return smoke(config) if arg.smoke else config
