@@ -29,7 +29,7 @@ def _compare(config: config_lib.ConfigDict, found: dict[str, dict[str, Any]]) ->
   for domain in ("target", "source"):
     columns = {
       f"{name} {network}": found[name][domain][network]["iou"]
-      for name in (config.compare or list(found)[-1:])
+      for name in [name for name in config.compare if name in found] or list(found)[-1:]
       for network in ("student", "teacher")
     }
     table.show(columns, title=f"IoU on {domain} validation images, %")
