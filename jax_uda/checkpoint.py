@@ -6,6 +6,7 @@ is saved: its position is the step.
 """
 
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -66,12 +67,21 @@ class Checkpoints:
       CheckpointError: This or the previous write failed, e.g. the disk is full.
     """
     step = int(state.step)
+    self._check_space(step, state)
     try:
       saved = self._manager.save(step, args=ocp.args.StandardSave(state))
     except Exception as error:  # orbax and its storage raise many types for a failed write
       raise self._write_error(step, error) from error
     if not saved and step not in self.steps():
       raise CheckpointError(f"no checkpoint of step {step} in {self.folder}: a newer one is there.")
+
+  def _check_space(self, step: int, state: Any) -> None:
+    """Refuses a write that cannot succeed: a failure half-way costs time and is reported late."""
+    needed = sum(x.nbytes for x in jax.tree.leaves(state))
+    free = shutil.disk_usage(self.folder).free
+    if free < needed:
+      mib = lambda size: f"{size / 2**20:.1f} MiB"
+      raise self._write_error(step, OSError(f"it needs {mib(needed)}, {mib(free)} are free"))
 
   def wait(self) -> None:
     """Waits until everything is on disk.

@@ -95,7 +95,7 @@ def _loop(
       jax.block_until_ready(metrics)
     log.add(metrics)
     done = step + 1
-    due = lambda every, done=done: every and (done % every == 0 or done == end)
+    due = lambda every, done=done: done == end or (every and done % every == 0)
     if due(config.log_every_steps):
       log.flush()
     if due(config.checkpoint.every_steps):

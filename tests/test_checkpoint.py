@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -106,6 +107,15 @@ def test_a_write_that_fails_says_so_and_loses_nothing(folder):
   assert "Complete checkpoints: 4, 8" in run.stdout
   with checkpoint.Checkpoints(folder) as checkpoints:
     assert checkpoints.restore(toy_state(0)).step == 8
+
+
+def test_a_full_disk_is_noticed_before_writing(folder, monkeypatch):
+  usage = shutil.disk_usage(folder)
+  monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+  full = pytest.raises(checkpoint.CheckpointError, match="step 12 .* 0.0 MiB are free.*: 4, 8")
+  with checkpoint.Checkpoints(folder) as checkpoints, full:
+    checkpoints.save(toy_state(12))
+  assert sorted(path.name for path in folder.iterdir()) == ["4", "8"]
 
 
 def test_no_checkpoint_is_an_error_that_names_the_folder(tmp_path):
