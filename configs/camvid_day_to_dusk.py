@@ -29,7 +29,7 @@ def get_config(arg: str = ""):
   config.data.rare_class = dict(temperature=0.05, min_pixels=60, crop_min_pixels=30)
   config.model = dict(encoder="compact", decoder="light")
   config.optimizer.groups = ()
-  config.schedule = dict(learning_rate=2e-3, warmup_steps=50, power=0.9)
+  config.schedule = dict(learning_rate=2e-3, warmup_steps=50, power=0.9, end_value=1e-3)
   config.eval = dict(every_steps=500, batch_size=20, window=(), stride=())
   config.checkpoint.every_steps = 250
 
