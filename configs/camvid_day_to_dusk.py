@@ -40,7 +40,13 @@ def get_config(arg: str = ""):
   config.stage.warm_up = dict(stop_step=300)
   config.stage.source_only = continued
   config.stage.self_training = dict(
-    method=dict(name="dacs", pseudo_threshold=0.9, mix_per_image_classes=True, **shared),
+    method=dict(
+      name="dacs",
+      pseudo_threshold=0.9,
+      pseudo_weight_per_pixel=True,
+      mix_per_image_classes=True,
+      **shared,
+    ),
     **continued,
   )
   config.compare = ("source_only", "self_training")

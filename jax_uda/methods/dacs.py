@@ -16,6 +16,7 @@ def dacs(
   task: Task,
   *,
   pseudo_threshold: float = 0.968,
+  pseudo_weight_per_pixel: bool = False,
   ignore_top: int = 0,
   ignore_bottom: int = 0,
   mix_per_image_classes: bool = False,
@@ -30,6 +31,8 @@ def dacs(
   Args:
     task: The classes and the standardisation.
     pseudo_threshold: A pseudo-label is confident if its probability is at least this.
+    pseudo_weight_per_pixel: Learn from confident pixels alone, instead of from all pixels weighted
+      by the confident fraction of the batch (the reference).
     ignore_top: Rows at the top of target crops whose pseudo-labels weigh 0 (Cityscapes: 15).
     ignore_bottom: Rows at the bottom, likewise (Cityscapes: 120).
     mix_per_image_classes: See `self_training.mixed_view`.
@@ -49,6 +52,7 @@ def dacs(
       threshold=pseudo_threshold,
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,
+      per_pixel=pseudo_weight_per_pixel,
     )
     mixed = self_training.mixed_view(source, target, draws.classes, per_image=mix_per_image_classes)
     if source_augmentation:

@@ -59,6 +59,7 @@ def target_view(
   threshold: float,
   ignore_top: int = 0,
   ignore_bottom: int = 0,
+  per_pixel: bool = False,
 ) -> View:
   """The target batch with the teacher's pseudo-labels, see `pseudo_label`.
 
@@ -72,6 +73,7 @@ def target_view(
     ignore_top=ignore_top,
     ignore_bottom=ignore_bottom,
     valid=batch["target"].get("valid"),
+    per_pixel=per_pixel,
   )
   return View(image, found.label, found.weight)
 

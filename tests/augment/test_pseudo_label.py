@@ -46,3 +46,10 @@ def test_invalid_pixels_weigh_nothing_and_still_count_in_the_fraction():
 def test_a_valid_mask_of_another_shape_is_an_error():
   with pytest.raises(ValueError, match=r"valid has shape \(2,\)"):
     pseudo_label.pseudo_label(jnp.zeros((1, 2, 2, 3)), (2, 2), threshold=0.9, valid=jnp.ones(2))
+
+
+def test_weights_can_be_of_each_pixel():
+  logits = jnp.zeros((1, 4, 4, 3)).at[0, :2, :, 1].set(50.0)
+  found = pseudo_label.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, per_pixel=True)
+  assert found.weight[0, :, 0].tolist() == [0, 1, 0, 0]
+  assert found.confident_fraction == 0.5
