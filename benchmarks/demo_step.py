@@ -1,8 +1,12 @@
 """Speed of the demo's training step, beside the same step in plain PyTorch where torch is installed.
 
-  python benchmarks/demo_step.py [--steps 20] [--threads 2]
+  python benchmarks/demo_step.py [--steps 20] [--threads 2] [--compile]
 
-One process measures everything, in turns, so that the ratios hold when the machine's speed drifts.
+The network, sizes and optimizer are those of `configs/demo.py`; the method is DACS with pseudo-labels
+weighted by the confident fraction of the batch. One process measures everything in turns, so that
+ratios hold when the machine's speed drifts, and both sides augment in the same steps. A ratio is
+images/s of jax_uda divided by images/s of PyTorch: above 1, jax_uda is faster. Leave the machine
+alone while it runs: other load slows PyTorch's threads, which wait for each other, more than XLA's.
 """
 
 import argparse
@@ -11,8 +15,13 @@ import os
 import resource
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 BATCH, SIZE, CLASSES = 8, (64, 96), 11
+FREQUENCY = (0.2, 0.18, 0.015, 0.35, 0.03, 0.12, 0.01, 0.012, 0.07, 0.008, 0.005)
+THRESHOLD, DECAY, POWER = 0.9, 0.99, 0.3
+WARM_UP = 2  # turns that are not timed
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,6 +30,9 @@ def parse_args() -> argparse.Namespace:
   )
   parser.add_argument("--steps", type=int, default=20, help="timed steps of each side")
   parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads for both")
+  parser.add_argument(
+    "--compile", action="store_true", help="also time torch.compile (needs a C++ compiler, minutes)"
+  )
   return parser.parse_args()
 
 
@@ -29,30 +41,31 @@ if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the
   os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: args.threads]))
 
 import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from jax_uda import methods, models, optimizer, state, train_step  # noqa: E402
-from jax_uda.methods.base import Task, class_weights  # noqa: E402
-
-FREQUENCY = (0.2, 0.18, 0.015, 0.35, 0.03, 0.12, 0.01, 0.012, 0.07, 0.008, 0.005)
-THRESHOLD, DECAY, POWER = 0.9, 0.99, 0.3
+from jax_uda import ema, losses, methods, models, optimizer, resize, state, train_step  # noqa: E402
+from jax_uda.augment import strong  # noqa: E402
+from jax_uda.context import Passes, named_key  # noqa: E402
+from jax_uda.methods.base import Task, class_weights, standardise  # noqa: E402
 
 
 @dataclasses.dataclass
 class Side:
-  """Something to time: `run()` does one step and waits for it."""
+  """Something to time: `run(turn)` does the work of one step and waits for it."""
 
   name: str
-  run: object
+  run: Callable[[int], Any]
+  images: int = 0  # that one step trains on; 0 for a part of a step
   seconds: list[float] = dataclasses.field(default_factory=list)
 
   @property
   def median(self) -> float:
     return statistics.median(self.seconds)
 
-  @property
-  def images_per_second(self) -> float:
-    return 2 * BATCH / self.median
+  def line(self) -> str:
+    speed = f"{self.images / self.median:10.1f}" if self.images else ""
+    return f"{self.name:52s}{1e3 * self.median:10.1f}{1e3 * min(self.seconds):8.1f}{speed}"
 
 
 def make_batch():
@@ -67,74 +80,105 @@ def make_batch():
   }
 
 
-def jax_side(method_name: str, batch) -> tuple[Side, dict]:
-  """Our step; also its compile time, memory, network and task."""
-  model = models.build(encoder="compact", decoder="light", num_classes=CLASSES)
-  task = Task(CLASSES, model.image_mean, model.image_std, FREQUENCY)
-  settings = dict(source_augmentation=True, class_weight_power=POWER)
-  if method_name == "dacs":
-    settings["pseudo_threshold"] = THRESHOLD
-  method = methods.build(task, name=method_name, **settings)
-  tx = optimizer.build(lambda step: 2e-3)
-  current = state.create(model, method, tx, image_size=SIZE, seed=0)
-  params = jax.device_get(current.student["params"])
-  step = train_step.make_train_step(model, method, tx, ema_decay=DECAY)
+class Ours:
+  """The network, the methods and the optimizer of the demo."""
+
+  def __init__(self):
+    self.model = models.build(encoder="compact", decoder="light", num_classes=CLASSES)
+    self.task = Task(CLASSES, self.model.image_mean, self.model.image_std, FREQUENCY)
+    shared = dict(source_augmentation=True, class_weight_power=POWER)
+    self.methods = {
+      "source_only": methods.build(self.task, name="source_only", **shared),
+      "dacs": methods.build(self.task, name="dacs", pseudo_threshold=THRESHOLD, **shared),
+    }
+    self.optimizer = optimizer.build(lambda step: 2e-3)
+
+  def initial(self, name: str) -> state.TrainState:
+    return state.create(self.model, self.methods[name], self.optimizer, image_size=SIZE, seed=0)
+
+  def draws(self, step, batch):
+    """The random numbers of DACS in the given step of a run from `initial`."""
+    key = jax.random.fold_in(jax.random.key(0), step)
+    return self.methods["dacs"].draw(named_key(key, "draws"), batch)
+
+  def gates(self, batch, steps: int) -> np.ndarray:
+    """bool [steps, 2, 2]: (source, mixed) x (jitter, blur); `source_only` has the source's."""
+    draws = jax.vmap(lambda step: self.draws(step, batch))(jnp.arange(steps))
+    is_open = lambda d: jnp.stack(
+      [d.jitter_gate > strong.JITTER_GATE, d.blur_gate > strong.BLUR_GATE], -1
+    )
+    return np.stack([is_open(draws.source), is_open(draws.mixed)], 1)
+
+
+def step_side(ours: Ours, name: str, batch) -> Side:
+  """The whole training step; prints what compiling took."""
+  step = train_step.make_train_step(ours.model, ours.methods[name], ours.optimizer, ema_decay=DECAY)
+  current = ours.initial(name)
   start = time.perf_counter()
   compiled = jax.jit(step, donate_argnums=0).lower(current, batch).compile()
-  facts = {
-    "compile": time.perf_counter() - start,
-    "memory": compiled.memory_analysis(),
-    "model": model,
-    "task": task,
-    "params": params,
-  }
+  seconds, memory = time.perf_counter() - start, compiled.memory_analysis()
+  print(
+    f"{name}: compiled in {seconds:.1f} s; temporaries {memory.temp_size_in_bytes / 2**20:.0f} MiB, "
+    f"arguments {memory.argument_size_in_bytes / 2**20:.0f} MiB"
+  )
 
-  def run():
+  def run(turn):
+    del turn  # the state counts for itself
     nonlocal current
     current, metrics = compiled(current, batch)
     return jax.block_until_ready(metrics)
 
-  return Side(f"jax_uda {method_name}", run), facts
+  return Side(f"jax_uda {name}", run, images=2 * BATCH if name == "dacs" else BATCH)
 
 
-def pieces(facts, batch) -> list[Side]:
+def pieces(ours: Ours, batch) -> list[Side]:
   """The parts of the adaptation step, each compiled alone."""
-  model, task = facts["model"], facts["task"]
-  variables = {"params": facts["params"]}
-  method = methods.build(task, name="dacs", source_augmentation=True, pseudo_threshold=THRESHOLD)
-  image = methods.base.standardise(batch["source"]["image"], task)
-  tx = optimizer.build(lambda step: 2e-3)
-  forward = jax.jit(lambda v, x: model.apply(v, x, train=False, use_running_average=False).logits)
+  model, task, method = ours.model, ours.task, ours.methods["dacs"]
+  params = ours.initial("dacs").student["params"]
+  opt_state, weights = ours.optimizer.init(params), class_weights(task, POWER)
 
-  @jax.jit
-  def views(variables, key):
-    passes = train_step.Passes(train_step.teacher_pass(model), variables)
-    return method.views(method.draw(key, batch), batch, passes)
+  def logits(params, image):
+    return model.apply({"params": params}, image, train=False, use_running_average=False).logits
 
-  @jax.jit
-  def backward(params, x):
-    return jax.grad(lambda p: forward({"params": p}, x).sum() ** 2)(params)
+  def views(params, batch, step):
+    teacher = Passes(train_step.teacher_pass(model), {"params": params})
+    return method.views(ours.draws(step, batch), batch, teacher)
 
-  @jax.jit
-  def update(params, opt_state):
-    updates, opt_state = tx.update(params, opt_state, params)
-    return jax.tree.map(lambda p, u, t: (p + u, 0.99 * t), params, updates, params), opt_state
+  def augment(image, batch, step):
+    draws = ours.draws(step, batch)
+    both = (draws.source, draws.mixed)
+    return [strong.augment(image, d, mean=task.image_mean, std=task.image_std) for d in both]
 
-  params, opt_state = facts["params"], tx.init(facts["params"])
-  counter = iter(range(10**9))  # new draws at each call: the gates open and close as in training
-  wait = jax.block_until_ready
+  def loss(params, image, label):
+    full = resize.bilinear(logits(params, image), SIZE)
+    return losses.weighted_cross_entropy(full, label, class_weights=weights)
+
+  def update(grads, opt_state, params, step):
+    updates, opt_state = ours.optimizer.update(grads, opt_state, params)
+    moved = jax.tree.map(jnp.add, params, updates)
+    return moved, opt_state, ema.update(params, moved, step, DECAY)
+
+  image, label = standardise(batch["source"]["image"], task), batch["source"]["label"]
+
+  def side(name, function, operands):
+    function = jax.jit(function)
+    return Side(name, lambda turn: jax.block_until_ready(function(*operands(turn))))
+
   return [
-    Side("teacher forward", lambda: wait(forward(variables, image))),
-    Side(
-      "views: teacher, pseudo-labels, mix, augmentation",
-      lambda: wait(views(variables, jax.random.key(next(counter)))),
+    side("  teacher forward", logits, lambda turn: (params, image)),
+    side("  augmentation of source and mixed images", augment, lambda turn: (image, batch, turn)),
+    side("  views: both of these, pseudo-labels, mix", views, lambda turn: (params, batch, turn)),
+    side("  student, one view: forward", loss, lambda turn: (params, image, label)),
+    side(
+      "  student, one view: loss and gradient",
+      jax.value_and_grad(loss),
+      lambda turn: (params, image, label),
     ),
-    Side("student forward + backward, one view of 8", lambda: wait(backward(params, image))),
-    Side("optimizer + teacher", lambda: wait(update(params, opt_state))),
+    side("  optimizer and moving average", update, lambda turn: (params, opt_state, params, turn)),
   ]
 
 
-def torch_sides(facts, batch) -> list[Side]:
+def torch_sides(ours: Ours, batch) -> list[Side]:
   """The same steps in PyTorch, after a check that the network is the same; [] without torch."""
   try:
     import torch
@@ -144,101 +188,109 @@ def torch_sides(facts, batch) -> list[Side]:
   import torch_demo_step
 
   torch.set_num_threads(args.threads)
-  task = facts["task"]
+  task = ours.task
   weights = np.asarray(class_weights(task, POWER)).tolist()
   to_torch = lambda a: torch.tensor(np.moveaxis(a, -1, 1).copy())
   source, target = (to_torch(batch[name]["image"]) for name in ("source", "target"))
   label = torch.tensor(batch["source"]["label"].astype(np.int64))
-  sides = []
-  for adapt in (False, True):
-    for channels_last in (False, True):
-      step = torch_demo_step.Step(
-        CLASSES,
-        task.image_mean,
-        task.image_std,
-        weights,
-        adapt=adapt,
-        threshold=THRESHOLD,
-        decay=DECAY,
-      )
-      if channels_last:
-        for net in (step.student, step.teacher):
-          net.to(memory_format=torch.channels_last)
-      layout = "channels last" if channels_last else "channels first"
-      name = f"PyTorch {'dacs' if adapt else 'source_only'}, {layout}"
-      sides.append(Side(name, lambda step=step: step(source, label, target)))
-  check_same_network(step.student, facts, batch)
-  return sides
+  gates = ours.gates(batch, 1 + WARM_UP + args.steps).tolist()
+  layouts = {
+    "channels first": {},
+    "channels last": {"channels_last": True},
+  } | ({"torch.compile": {"compiled": True}} if args.compile else {})
+
+  def side(name, adapt, layout):
+    step = torch_demo_step.Step(
+      CLASSES,
+      task.image_mean,
+      task.image_std,
+      weights,
+      adapt=adapt,
+      threshold=THRESHOLD,
+      decay=DECAY,
+      **layouts[layout],
+    )
+    run = lambda turn: step(source, label, target, gates[turn])
+    return Side(f"PyTorch {name}, {layout}", run, images=2 * BATCH if adapt else BATCH)
+
+  check_same_network(torch_demo_step.Net(CLASSES), ours, batch)
+  return [side(name, name == "dacs", layout) for name in ours.methods for layout in layouts]
 
 
-def check_same_network(net, facts, batch) -> None:
-  """Copies our weights into PyTorch's network and compares the logits."""
+def check_same_network(net, ours: Ours, batch) -> None:
+  """Copies weights of ours into PyTorch's network and compares the logits."""
   import torch
 
-  flat = {
-    ".".join(key.key for key in path): np.asarray(value)
-    for path, value in jax.tree.leaves_with_path(facts["params"])
-  }
+  rng = np.random.default_rng(0)
+  # Residual branches and the context start at zero: without noise they would not be compared.
+  params = jax.tree.map(
+    lambda p: np.asarray(p + 0.05 * rng.standard_normal(p.shape), np.float32),
+    ours.initial("dacs").student["params"],
+  )
   tensors = {}
-  for name, value in flat.items():
-    module, leaf = name.rsplit(".", 1)
+  for path, value in jax.tree.leaves_with_path(params):
+    *module, leaf = (key.key for key in path)
     if value.ndim == 4:
       value = value.transpose(3, 2, 0, 1)
     elif value.ndim == 2:
       value = value.T[..., None, None]
-    tensors[f"{module}.{'bias' if leaf == 'bias' else 'weight'}"] = torch.tensor(value.copy())
-  before = {name: value.clone() for name, value in net.state_dict().items()}
+    name = ".".join([*module, "bias" if leaf == "bias" else "weight"])
+    tensors[name] = torch.tensor(value.copy())
   net.load_state_dict(tensors)  # strict: every name and shape must fit
-  image = methods.base.standardise(batch["source"]["image"], facts["task"])
-  ours = (
-    facts["model"]
-    .apply({"params": facts["params"]}, image, train=False, use_running_average=True)
-    .logits
+  image = standardise(batch["source"]["image"], ours.task)
+  expected = np.asarray(
+    ours.model.apply({"params": params}, image, train=False, use_running_average=True).logits
   )
   with torch.no_grad():
-    theirs = net(torch.tensor(np.moveaxis(np.asarray(image), -1, 1).copy()))
-  error = np.abs(np.moveaxis(theirs.numpy(), 1, -1) - ours).max() / np.abs(ours).max()
-  count = sum(value.size for value in flat.values())
-  print(f"same network: {count:,} parameters, logits differ by {error:.1e} of their maximum")
-  net.load_state_dict(before)
+    actual = net(torch.tensor(np.moveaxis(np.asarray(image), -1, 1).copy())).numpy()
+  difference = np.abs(np.moveaxis(actual, 1, -1) - expected).max()
+  counts = [sum(p.size for p in jax.tree.leaves(params)), sum(p.numel() for p in net.parameters())]
+  print(
+    f"same network: max difference {difference:.1e} of logits up to {np.abs(expected).max():.1f}; "
+    f"{counts[0]:,} and {counts[1]:,} parameters"
+  )
+  if counts[0] != counts[1] or not difference <= 1e-4 * max(1, np.abs(expected).max()):
+    raise SystemExit("the networks differ: the comparison below would mean nothing")
+
+
+def print_ratio(ours: Side, rivals: list[Side], name: str) -> None:
+  best = min(rivals, key=lambda side: side.median)
+  fastest = min(min(side.seconds) for side in rivals) / min(ours.seconds)
+  print(
+    f"{name}: jax_uda / PyTorch = {best.median / ours.median:.2f} (medians; fastest steps "
+    f"{fastest:.2f}), {best.name.split(', ')[1]}"
+  )
 
 
 def main() -> None:
-  batch = make_batch()
-  ours, facts = {}, {}
-  for name in ("source_only", "dacs"):
-    ours[name], facts[name] = jax_side(name, batch)
-  parts = pieces(facts["dacs"], batch)
-  sides = [*ours.values(), *parts, *torch_sides(facts["dacs"], batch)]
-  for turn in range(args.steps + 2):
+  load = os.getloadavg()[0]
+  print(
+    f"{BATCH} + {BATCH} images of {SIZE[0]}x{SIZE[1]}, {args.threads} threads, {args.steps} steps each; "
+    f"load before {load:.1f}{': too much, do not trust the ratios' if load > 1 else ''}"
+  )
+  batch, ours = make_batch(), Ours()
+  steps = {name: step_side(ours, name, batch) for name in ours.methods}
+  for side in steps.values():
+    side.run(0)  # step 0; the turns below are steps 1, 2, …
+  # Before anything else is loaded; compiling needs more than running.
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+  print(f"peak resident memory of compiling and running these: {peak:.0f} MiB")
+  sides = [*steps.values(), *pieces(ours, batch), *torch_sides(ours, batch)]
+  for turn in range(1, 1 + WARM_UP + args.steps):
     for side in sides:
+      time.sleep(0.01)  # until the threads of the side before stop spinning
       start = time.perf_counter()
-      side.run()
-      if turn >= 2:  # the first two warm up
+      side.run(turn)
+      if turn > WARM_UP:
         side.seconds.append(time.perf_counter() - start)
-  print(
-    f"{BATCH} + {BATCH} images of {SIZE[0]}x{SIZE[1]}, {args.threads} threads, {args.steps} steps each"
-  )
   print(f"{'':52s}{'median ms':>10s}{'min':>8s}{'images/s':>10s}")
-  for side in sides:
-    speed = f"{side.images_per_second:10.1f}" if side not in parts else ""
-    print(f"{side.name:52s}{1e3 * side.median:10.1f}{1e3 * min(side.seconds):8.1f}{speed}")
-  for name, fact in facts.items():
-    memory = fact["memory"]
-    print(
-      f"{name}: compiled in {fact['compile']:.1f} s; temporaries "
-      f"{memory.temp_size_in_bytes / 2**20:.0f} MiB, arguments "
-      f"{memory.argument_size_in_bytes / 2**20:.0f} MiB"
-    )
-  print(
-    f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB"
-  )
-  for name, side in ours.items():
+  print("\n".join(side.line() for side in sides))
+  for name, side in steps.items():
     rivals = [other for other in sides if other.name.startswith(f"PyTorch {name},")]
-    if rivals:
-      best = min(rivals, key=lambda other: other.median)
-      ratio = best.median / side.median
-      print(f"{name}: jax_uda is {ratio:.2f} times as fast as {best.name} (medians)")
+    for compiled in (False, True):
+      group = [other for other in rivals if other.name.endswith("torch.compile") == compiled]
+      if group:
+        print_ratio(side, group, name)
 
 
 if __name__ == "__main__":
