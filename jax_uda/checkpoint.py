@@ -39,17 +39,17 @@ class Checkpoints:
 
   def __exit__(self, exc_type, exc, traceback) -> None:
     """Waits for writes in flight; an error of theirs does not hide the one under way."""
+    failed = exc
     try:
       self.wait()
-    except CheckpointError:
-      if exc_type is None:
-        raise
-    finally:
-      try:
-        self._manager.close()
-      except Exception:  # close() raises the failed write again, which wait() has reported
-        if exc_type is None:
-          raise
+    except CheckpointError as error:
+      failed = failed or error
+    try:
+      self._manager.close()
+    except Exception as error:  # close() raises a failed write again, which wait() has reported
+      failed = failed or error
+    if failed is not None and failed is not exc:
+      raise failed
 
   def steps(self) -> list[int]:
     """The steps of the complete checkpoints, ascending."""

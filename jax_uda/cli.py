@@ -84,7 +84,7 @@ def _main(argv: Sequence[str]) -> None:
   logging.set_verbosity(logging.FATAL)
   try:
     _run_mode(argv)
-  except (ValueError, ArithmeticError, OSError, ImportError) as error:
+  except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
     if _TRACEBACK.value:
       raise
     raise SystemExit(f"error: {error}") from None

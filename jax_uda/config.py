@@ -129,13 +129,19 @@ def call(function: Callable, field: str, *args: Any, **settings: Any) -> Any:
   """Calls `function` with a config group as its keyword arguments.
 
   Raises:
-    ValueError: A key of the group `config.<field>` is no argument of the function.
+    ValueError: A key of the group `config.<field>` is no argument of the function, or one is missing.
   """
-  known = inspect.signature(function).parameters
-  for key in settings.keys() - known.keys():
+  signature = inspect.signature(function)
+  known = signature.parameters
+  takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+  for key in () if takes_any else settings.keys() - known.keys():
     near = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"config.{field} has no field {key!r}.{hint} Known: {', '.join(known)}.")
+  try:
+    signature.bind(*args, **settings)
+  except TypeError as error:
+    raise ValueError(f"config.{field}: {error}.") from None
   return function(*args, **settings)
 
 

@@ -100,24 +100,45 @@ def _groups(config: config_lib.ConfigDict) -> tuple[optimizer.Group, ...]:
   )
 
 
+def _check_fields(config: config_lib.ConfigDict) -> None:
+  """Raises ValueError for fields that do not fit each other, before anything takes time."""
+  if config.stop_step > config.num_steps:
+    raise ValueError(
+      f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
+      f"{config.num_steps}; a recipe sets it per stage: config.stage.<name>.stop_step."
+    )
+  if len(config.eval.window) not in (0, 2) or len(config.eval.window) != len(config.eval.stride):
+    raise ValueError(
+      f"config.eval.window = {config.eval.window} and config.eval.stride = {config.eval.stride} must "
+      "both be (height, width), or both empty."
+    )
+  if config.eval.batch_size < 1:
+    raise ValueError(f"config.eval.batch_size = {config.eval.batch_size} must be at least 1.")
+
+
+def _build_model(config: config_lib.ConfigDict, num_classes: int) -> models.Segmentor:
+  dtype = jnp.dtype(config.compute_dtype)
+  try:
+    return config_lib.call(
+      models.build, "model", num_classes=num_classes, dtype=dtype, **config.model
+    )
+  except TypeError as error:  # a misspelt encoder or decoder option
+    raise ValueError(f"config.model: {error}.") from None
+
+
 def build(config: config_lib.ConfigDict) -> Experiment:
   """Builds everything a run needs; prepares data sets that are not there yet.
 
   Raises:
     ValueError: A field of the config is unknown or does not fit the others; named in the message.
   """
+  _check_fields(config)
   mesh = mesh_lib.data_mesh()
   mesh_lib.check_batch_size(config.batch_size, mesh)
   data_dir = pathlib.Path(config.data.dir).expanduser()
   domains = datasets.load_domains(config.data, data_dir)
   label_space = domains.label_space
-  model = config_lib.call(
-    models.build,
-    "model",
-    num_classes=label_space.num_classes,
-    dtype=jnp.dtype(config.compute_dtype),
-    **config.model,
-  )
+  model = _build_model(config, label_space.num_classes)
   task = Task(
     num_classes=label_space.num_classes,
     image_mean=model.image_mean,

@@ -32,9 +32,16 @@ def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, An
   The method's views of source and target image, the teacher's pseudo-labels, both networks'
   predictions for the target and its ground truth.
   """
-  number = min(exp.config.panel_images, len(exp.domains.source_val), len(exp.domains.target_val))
+  number = min(
+    max(exp.config.panel_images, 1), len(exp.domains.source_val), len(exp.domains.target_val)
+  )
   source, target = _pick(exp.domains.source_val, number), _pick(exp.domains.target_val, number)
-  stack = lambda rows, name: np.stack([row[name] for row in rows])
+  # Images of different sizes are cut to what they share, in whole strides of the networks.
+  shapes = np.array([row["label"].shape for row in (*source, *target)])
+  height, width = (int(n) // 32 * 32 or int(n) for n in shapes.min(0))
+  if (shapes == shapes[0]).all():
+    height, width = shapes[0]
+  stack = lambda rows, name: np.stack([row[name][:height, :width] for row in rows])
   batch = {
     "source": {"image": stack(source, "image"), "label": stack(source, "label")},
     "target": {"image": stack(target, "image")},
@@ -51,7 +58,7 @@ def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, An
   if "target" in views:
     columns["pseudo-label"] = views["target"].label
   for name, variables in (("student", state.student), ("teacher", state.teacher)):
-    size = target[0]["label"].shape
+    size = (int(height), int(width))
     columns[f"{name}'s prediction"] = exp.predict(variables, batch["target"]["image"], size)
   columns["ground truth"] = stack(target, "label")
   return columns

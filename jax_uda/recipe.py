@@ -20,8 +20,13 @@ def _run(
   stages = {name: config_lib.stage_config(config, name) for name in config.stages}
   found = {}
   for number, (name, stage) in enumerate(stages.items(), 1):
+    if function is train_lib.evaluate and not (workdir / name / "checkpoints").is_dir():
+      print(f"\n== stage {number} of {len(stages)}: {name} is not trained yet", flush=True)
+      continue
     print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
     found[name] = function(stage, workdir / name)
+  if not found:
+    raise ValueError(f"no checkpoints in {workdir}: train there first, or correct --workdir.")
   return found
 
 

@@ -62,6 +62,8 @@ def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> 
   if not mesh_lib.is_main_process():
     return
   write_atomically(workdir / "config.json", json.dumps(_plain(config), indent=2))
+  if (workdir / "versions.json").exists():
+    return  # a continued run keeps the record of its start
   write_atomically(workdir / "versions.json", json.dumps(versions(), indent=2))
   table = parameter_overview.get_parameter_overview(params, include_stats="global")
   write_atomically(workdir / "parameters.txt", table + "\n")

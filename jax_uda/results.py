@@ -76,9 +76,10 @@ def write(
     found[domain] = {
       network: _json_scores(counts, names) for network, counts in count(exp, state, domain).items()
     }
-  panel_columns = pictures.panel_columns(exp, state)  # runs the networks: on every process
   if mesh_lib.is_main_process():
     record.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
+  panel_columns = pictures.panel_columns(exp, state)  # runs the networks: on every process
+  if mesh_lib.is_main_process():
     _show(exp, found, panel_columns, workdir, writer)
   return found
 

@@ -14,14 +14,16 @@ from jax_uda.report.writer import MetricWriter
 
 
 def check_finite(rows: list[dict[str, Any]], first_step: int) -> None:
-  """Raises FloatingPointError for the first step with a loss that is not finite, naming its terms.
+  """Raises FloatingPointError for the first step with a metric that is not finite, naming them.
+
+  With a gradient norm among the metrics, a step that spoils the parameters is caught at once.
 
   Args:
-    rows: Metrics of consecutive steps, losses under `loss` and `loss/<term>`.
+    rows: Metrics of consecutive steps.
     first_step: The step of `rows[0]`.
   """
   for step, row in enumerate(rows, first_step):
-    bad = sorted(name for name, value in row.items() if "loss" in name and not np.isfinite(value))
+    bad = sorted(name for name, value in row.items() if not np.isfinite(value))
     if bad:
       terms = ", ".join(f"{name} = {row[name]}" for name in bad)
       raise FloatingPointError(
@@ -76,7 +78,7 @@ class StepLog:
     """Waits for the steps noted so far, checks them, prints a line and writes their means.
 
     Raises:
-      FloatingPointError: A loss is not finite.
+      FloatingPointError: A loss or the gradient is not finite.
     """
     if not self._pending:
       return

@@ -14,7 +14,7 @@ from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.report.writer import MetricWriter
-from jax_uda.state import TrainState
+from jax_uda.state import TrainState, encoder_variables
 from jax_uda.step_log import StepLog
 
 say = lambda text: print(text, flush=True)
@@ -53,8 +53,11 @@ def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -
   fields = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
   wanted = options.lookup(fields, carry, "init_carry")
   found = others.restore_part({name: getattr(state, name) for name in wanted})
+  copy = lambda tree: jax.tree.map(jnp.copy, tree)
   if carry == "weights":
-    found["teacher"] = jax.tree.map(jnp.copy, found["student"])
+    found["teacher"] = copy(found["student"])
+  if state.reference is not None:  # the frozen network is the one this run starts from
+    found["reference"] = copy(encoder_variables(found["student"]))
   return state.replace(**found)
 
 
@@ -139,6 +142,11 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     state = _start(exp, checkpoints, workdir)
     record.write(config, workdir, state.student["params"])
     first, end = int(state.step), last_step(config)
+    if first >= end and checkpoints.latest_step() is None:
+      raise ValueError(
+        f"config.init_from = {config.init_from!r} stands at step {first}, this run ends at {end}: "
+        "nothing would be trained; raise config.num_steps."
+      )
     if first < end:
       say(f"training from step {first} to {end} in {workdir}")
     log = StepLog(exp.schedule, writer, first, end, images_per_step=2 * config.batch_size)

@@ -99,6 +99,7 @@ def make_train_step(
     metrics = {
       "loss": result.loss,
       **result.metrics,
+      **{f"weight/{name}": jnp.mean(view.weight) for name, view in views.items()},
       "grad_norm": optax.global_norm(grads),
     }
     state = state.replace(

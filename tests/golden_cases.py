@@ -126,6 +126,7 @@ def kind_of(name: str) -> str | None:
 def golden(kind: str) -> list:
   """Pytest parameters of all files of `kind`; the ids are `golden[<method>/<file>]`."""
   assert kind in CLAIMED, f"add {kind!r} to CLAIMED"
+  assert files(), f"no golden files in {ROOT}: JAX_UDA_GOLDEN must hold folders such as base/"
   paths = [path for path in files() if kind_of(name_of(path)) == kind]
   return [pytest.param(load(path), id=f"golden[{name_of(path)}]") for path in paths]
 

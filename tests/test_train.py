@@ -88,7 +88,7 @@ def test_a_run_killed_at_a_random_step_and_restarted_ends_bit_identical(
     f"--workdir={workdir}",
     f"--compilation_cache={jax.config.jax_compilation_cache_dir}",
   ]
-  step = random.randint(3, 6)
+  step = random.randint(1, 5)
   process = subprocess.Popen(
     command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
   )
@@ -100,6 +100,7 @@ def test_a_run_killed_at_a_random_step_and_restarted_ends_bit_identical(
   os.kill(process.pid, signal.SIGKILL)
   process.wait()
   before = len(metric_rows(workdir))
+  assert before < 8, f"killed too late for a test, at step {before} instead of {step}"
   train.train(make_config(), workdir)
   config = make_config()
   assert_identical(final_state(config, finished), final_state(config, workdir))
@@ -158,7 +159,7 @@ def test_a_stage_whose_predecessor_is_missing_is_refused(make_config, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_term(make_config, tmp_path):
   config = make_config(method="source_only")
   config.schedule.learning_rate = 1e30
-  with pytest.raises(FloatingPointError, match=r"step \d: loss = .*, loss/source = "):
+  with pytest.raises(FloatingPointError, match=r"step \d: .*loss = .*, loss/source = "):
     train.train(config, tmp_path / "run")
   with train.open_checkpoints(tmp_path / "run") as checkpoints:
     state = (

@@ -91,7 +91,9 @@ def training_batches(
 ) -> grain.MapDataset:
   """Endless training batches with random access.
 
-  Source and target are drawn, cropped and mirrored independently of each other. An image smaller than
+  Source and target are drawn, cropped and mirrored independently of each other. Without rare class
+  sampling, and for the target always, each image comes once an epoch; the reference draws with
+  replacement. An image smaller than
   the crop is padded.
 
   Args:

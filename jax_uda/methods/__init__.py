@@ -11,11 +11,14 @@ from jax_uda.methods.source_only import source_only
 METHODS = {"dacs": dacs, "daformer": daformer, "source_only": source_only}
 
 
-def build(task: Task, *, name: str, **settings: Any) -> Method:
+def build(task: Task, *, name: str = "", **settings: Any) -> Method:
   """The method `name` with `config.method`'s other fields as keyword arguments.
 
   Raises:
     ValueError: The method or one of its settings is unknown.
   """
   function = options.lookup(METHODS, name, "method.name")
-  return config.call(function, "method", task, **settings)
+  try:
+    return config.call(function, "method", task, **settings)
+  except TypeError as error:  # of a method that hands settings on to another
+    raise ValueError(f"config.method: {error}.") from None

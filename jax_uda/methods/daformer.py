@@ -1,14 +1,48 @@
 """DAFormer (Hoyer et al., CVPR 2022): DACS plus the thing-class ImageNet feature distance.
 
-Rare-class sampling, the schedule and the x10 decoder rate of the paper are settings of the data and
-of the optimizer.
+The frozen network it compares with is the one the run starts from; the distance has its meaning when
+that start is an ImageNet encoder. Rare-class sampling, the schedule and the x10 decoder rate of the
+paper are settings of the data and of the optimizer.
 """
 
-import functools
+from collections.abc import Sequence
+from typing import Any
 
+from jax_uda.methods.base import Method, Task
 from jax_uda.methods.dacs import dacs
 
 # Traffic light and sign, person, rider and all vehicles, among the 19 Cityscapes classes.
 CITYSCAPES_THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
 
-daformer = functools.partial(dacs, feature_distance_weight=0.005, thing_classes=CITYSCAPES_THINGS)
+
+def daformer(
+  task: Task,
+  *,
+  thing_classes: Sequence[int] = (),
+  feature_distance_weight: float = 0.005,
+  **settings: Any,
+) -> Method:
+  """DAFormer.
+
+  Args:
+    task: The classes and the standardisation.
+    thing_classes: Classes of the feature distance; may be left out for the 19 Cityscapes classes.
+    feature_distance_weight: Of the feature distance.
+    **settings: See `dacs`.
+
+  Raises:
+    ValueError: `thing_classes` is missing and the classes are not those of Cityscapes.
+  """
+  if not thing_classes:
+    if task.num_classes != 19:
+      raise ValueError(
+        f"config.method.thing_classes is missing: which of the {task.num_classes} classes are things "
+        "is known for the 19 Cityscapes classes only."
+      )
+    thing_classes = CITYSCAPES_THINGS
+  return dacs(
+    task,
+    thing_classes=thing_classes,
+    feature_distance_weight=feature_distance_weight,
+    **settings,
+  )
