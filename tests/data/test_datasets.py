@@ -123,7 +123,7 @@ def test_mistakes_in_the_config_are_explained(tmp_path, quick_streets, source, m
 
 
 def test_a_missing_argument_is_named(tmp_path, small_camvid):
-  with pytest.raises(ValueError, match=r"config\.data\.source .*'val'"):
+  with pytest.raises(ValueError, match=r"config\.data\.source: .*'val'"):
     datasets.find_builder(
       dict(name="camvid", path=str(small_camvid), train=("train",)), tmp_path, "data.source"
     )
