@@ -1,0 +1,128 @@
+"""Pixels against a bank of prototypes a class (SePiCo BankCL), without an [N, C, L] tensor.
+
+The negatives need only the mean of each class's bank: the mean of similarities is the similarity of
+the mean. The positives need every entry, but only of the pixel's own class. So pixels are grouped by
+class into blocks of equal size, and each block meets one bank: a C-th of the work of all pairs.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda.losses import arrays
+
+
+def bank_cross_entropy(
+  embeddings: jax.Array,
+  labels: jax.Array,
+  bank: jax.Array,
+  length: jax.Array,
+  *,
+  temperature: float,
+  weights: jax.Array | None = None,
+  block: int = 128,
+) -> jax.Array:
+  """Weighted mean of `mean_l softplus(lse_{k != y}(f . mean(b_k) / t) - f . b_yl / t)`.
+
+  Each entry l of the own bank is a positive of its own; every other class's bank is one negative,
+  its mean entry. A class with an empty bank is no negative, and its pixels are left out.
+
+  Args:
+    embeddings: [..., A], any float dtype. With three or more axes the pixels are grouped within
+      each entry of axis 0, so that a batch split over devices stays where it is.
+    labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
+    bank: [C, L, A], constant. The order of its entries does not matter.
+    length: [C] integers: the entries 0..length-1 of a class count.
+    temperature: Divides the similarities.
+    weights: [...] float32 or None (all 1); constant.
+    block: Pixels a block; changes memory and time, not the value.
+
+  Returns:
+    float32 scalar. No valid pixel: value and gradient are exactly 0.
+
+  Raises:
+    ValueError: A shape or dtype does not fit, or temperature or block is not above 0.
+
+  Source: SePiCo (Xie et al., TPAMI 2023) BankCL; golden `sepico/bank_loss`.
+
+  >>> import jax.numpy as jnp
+  >>> bank = jnp.eye(2)[:, None]  # one entry a class: the prototype loss
+  >>> loss = bank_cross_entropy(jnp.eye(2), jnp.array([0, 1]), bank, jnp.ones(2, int), temperature=0.1)
+  >>> print(f"{loss:.6f}")
+  0.000045
+  """
+  _check(embeddings, bank, length, temperature, block)
+  num_classes, num_entries, dim = bank.shape
+  bank = jax.lax.stop_gradient(bank.astype(jnp.float32)) / temperature
+  filled = jnp.arange(num_entries) < length[:, None]  # [C, L]
+  x, y, w = arrays.pixels(embeddings, labels, weights, num_classes)
+  w = w * filled[:, 0][y]
+  negatives = _other_classes(x, y, bank, filled)
+  groups = embeddings.shape[0] if embeddings.ndim > 2 else 1
+  split = lambda a: a.reshape(groups, -1, *a.shape[1:])
+  nll = jax.vmap(functools.partial(_own_class, bank=bank, filled=filled, block=block))(
+    split(x), split(y), split(negatives)
+  )
+  return arrays.weighted_mean(nll.reshape(-1), w)
+
+
+def _check(embeddings, bank, length, temperature, block) -> None:
+  arrays.check_positive("temperature", temperature)
+  arrays.check_positive("block", block)
+  arrays.check_float("embeddings", embeddings, min_ndim=2)
+  arrays.check_float("bank", bank)
+  if bank.ndim != 3 or bank.shape[-1] != embeddings.shape[-1]:
+    raise ValueError(
+      f"bank has shape {bank.shape}, but embeddings ask for [C, L, {embeddings.shape[-1]}]"
+    )
+  arrays.check_labels("length", length, bank.shape[:1], of="banks")
+
+
+def _other_classes(x: jax.Array, y: jax.Array, bank: jax.Array, filled: jax.Array) -> jax.Array:
+  """[N]: log-sum-exp of the similarities to the mean entries of all other classes."""
+  count = jnp.sum(filled, 1)
+  mean = jnp.sum(jnp.where(filled[..., None], bank, 0.0), 1) / jnp.maximum(count, 1)[:, None]
+  is_negative = (jnp.arange(len(bank)) != y[:, None]) & (count > 0)
+  # A finite floor instead of -inf: the one class with entries has no negatives, and no NaN gradient.
+  return jax.nn.logsumexp(jnp.where(is_negative, arrays.matmul(x, mean.T), -1e30), -1)
+
+
+def _own_class(x, y, negatives, *, bank, filled, block) -> jax.Array:
+  """[N]: mean over the own bank's entries of softplus(negatives - f . b)."""
+  order, block_class, position = _blocks(y, len(bank), block)
+  count = jnp.sum(filled, 1)
+
+  @jax.checkpoint  # the similarities [block, L] are recomputed: all of them would be [N, L]
+  def one_block(_, args):
+    members, negative, c = args
+    positive = arrays.matmul(members, bank[c].T)
+    terms = jnp.where(filled[c], jax.nn.softplus(negative[:, None] - positive), 0.0)
+    return None, jnp.sum(terms, 1) / jnp.maximum(count[c], 1)
+
+  # Slots beyond a class's pixels read pixel 0, and nobody reads what they compute.
+  shape = (len(block_class), block)
+  args = (x[order].reshape(*shape, -1), negatives[order].reshape(shape), block_class)
+  _, nll = jax.lax.scan(one_block, None, args)
+  return nll.reshape(-1)[position]
+
+
+def _blocks(y: jax.Array, num_classes: int, block: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Blocks of one class each, for labels y [N]: slots, the class of each block, pixels' slots.
+
+  Returns (order [M] the pixel in each slot, block_class [M / block], position [N] the slot of each
+  pixel), with M = block * (ceil(N / block) + C), enough for any labels.
+  """
+  num_pixels = len(y)
+  num_blocks = -(-num_pixels // block) + num_classes
+  counts = jnp.sum(y[:, None] == jnp.arange(num_classes), 0)
+  ends = jnp.cumsum(-(-counts // block))  # [C], in blocks
+  first_slot = (ends - -(-counts // block)) * block
+  first_pixel = jnp.cumsum(counts) - counts
+  by_class = jnp.argsort(y, stable=True)
+  sorted_y = y[by_class]
+  slot = first_slot[sorted_y] + jnp.arange(num_pixels) - first_pixel[sorted_y]
+  order = jnp.zeros(num_blocks * block, jnp.int32).at[slot].set(by_class.astype(jnp.int32))
+  position = jnp.zeros(num_pixels, jnp.int32).at[by_class].set(slot.astype(jnp.int32))
+  block_class = jnp.searchsorted(ends, jnp.arange(num_blocks), side="right")
+  return order, jnp.minimum(block_class, num_classes - 1), position
