@@ -17,11 +17,13 @@ class PseudoLabel(NamedTuple):
       margins and invalid pixels, where it is 0.
     confident_fraction: Scalar in [0, 1], share of the *batch's* pixels whose largest probability
       reaches the threshold.
+    confidence: [B,H,W] float32, the probability of the label.
   """
 
   label: jax.Array
   weight: jax.Array
   confident_fraction: jax.Array
+  confidence: jax.Array
 
 
 def pseudo_label(
@@ -49,15 +51,44 @@ def pseudo_label(
     ValueError: `valid` is not of the labels' shape.
   """
   logits = resize.bilinear(logits.astype(jnp.float32), size)
-  if valid is not None and valid.shape != logits.shape[:-1]:
-    raise ValueError(f"valid has shape {valid.shape}, the labels have {logits.shape[:-1]}")
-  probability = 1 / jnp.sum(jnp.exp(logits - jnp.max(logits, -1, keepdims=True)), -1)  # of argmax
-  is_confident = probability >= threshold
-  confident = jnp.mean(is_confident, dtype=jnp.float32)
-  row = jnp.arange(size[0])[:, None]
-  used = (row >= ignore_top) & (row < size[0] - ignore_bottom)
-  weight = is_confident.astype(jnp.float32) if per_pixel else jnp.full(used.shape, confident)
-  weight = jnp.where(used, weight, 0.0) * jnp.ones(logits.shape[:-1], jnp.float32)
+  label = jnp.argmax(logits, -1)
+  confidence = 1 / jnp.sum(jnp.exp(logits - jnp.max(logits, -1, keepdims=True)), -1)
+  return weigh(
+    label,
+    confidence,
+    threshold=threshold,
+    ignore_top=ignore_top,
+    ignore_bottom=ignore_bottom,
+    valid=valid,
+    per_pixel=per_pixel,
+  )
+
+
+def weigh(
+  label: jax.Array,
+  confidence: jax.Array,
+  *,
+  threshold: float,
+  ignore_top: int = 0,
+  ignore_bottom: int = 0,
+  valid: jax.Array | None = None,
+  per_pixel: bool = False,
+) -> PseudoLabel:
+  """The same for labels [B,H,W] whose confidence [B,H,W] is known; see `pseudo_label`."""
+  if valid is not None and valid.shape != label.shape:
+    raise ValueError(f"valid has shape {valid.shape}, the labels have {label.shape}")
+  is_confident = confidence >= threshold
+  fraction = jnp.mean(is_confident, dtype=jnp.float32)
+  height = label.shape[1]
+  row = jnp.arange(height)[:, None]
+  used = (row >= ignore_top) & (row < height - ignore_bottom)
+  weight = is_confident.astype(jnp.float32) if per_pixel else jnp.full(used.shape, fraction)
+  weight = jnp.where(used, weight, 0.0) * jnp.ones(label.shape, jnp.float32)
   if valid is not None:
     weight = jnp.where(valid != 0, weight, 0.0)
-  return PseudoLabel(jnp.argmax(logits, -1).astype(jnp.int32), weight, confident)
+  return PseudoLabel(label.astype(jnp.int32), weight, fraction, confidence)
+
+
+def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = 255) -> jax.Array:
+  """label [...], but `ignore` where weight [...] is 0: the labels of a contrastive loss."""
+  return jnp.where(weight != 0, label, ignore)

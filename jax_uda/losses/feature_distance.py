@@ -5,36 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-
-def downscale_label(
-  label: jax.Array, factor: int, num_classes: int, min_ratio: float, ignore: int = 255
-) -> jax.Array:
-  """The majority label of each `factor` x `factor` cell.
-
-  Args:
-    label: [B,H,W] integers; everything outside 0..C-1 counts as one more class, "ignored".
-    factor: One cell = `factor` pixels; it divides H and W.
-    num_classes: C.
-    min_ratio: Smallest share of the cell that the majority must hold.
-    ignore: Value of a cell without such a majority, or whose majority is "ignored".
-
-  Returns:
-    [B, H / factor, W / factor] int32.
-
-  Raises:
-    ValueError: `factor` does not divide the sides.
-  """
-  batch, height, width = label.shape
-  if height % factor or width % factor:
-    raise ValueError(f"factor = {factor} does not divide the label's size {height}x{width}")
-  cells = label.reshape(batch, height // factor, factor, width // factor, factor)
-  ids = jnp.where((cells >= 0) & (cells < num_classes), cells, num_classes)
-  share = jnp.stack(
-    [jnp.mean(ids == c, (2, 4), dtype=jnp.float32) for c in range(num_classes + 1)], -1
-  )
-  winner = jnp.argmax(share, -1).astype(jnp.int32)
-  keep = (jnp.max(share, -1) >= min_ratio) & (winner < num_classes)
-  return jnp.where(keep, winner, ignore)
+from jax_uda.losses.label_grid import downscale_label
 
 
 def feature_distance(

@@ -43,9 +43,9 @@ def test_the_reference_is_a_constant():
   assert not jax.grad(loss)(jnp.zeros_like(features)).any()
 
 
-def test_a_cell_that_does_not_tile_the_label_is_an_error():
-  with pytest.raises(ValueError, match="factor = 3 does not divide"):
-    losses.downscale_label(jnp.zeros((1, 8, 8), jnp.int32), 3, 2, 0.75)
+def test_a_cell_larger_than_the_label_is_an_error():
+  with pytest.raises(ValueError, match="factor = 9; expected 1 to 8"):
+    losses.downscale_label(jnp.zeros((1, 8, 8), jnp.int32), 9, 2, 0.75)
 
 
 def test_labels_that_are_no_multiple_of_the_features_are_an_error():
