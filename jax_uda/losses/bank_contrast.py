@@ -48,23 +48,19 @@ def bank_cross_entropy(
 
   >>> import jax.numpy as jnp
   >>> bank = jnp.eye(2)[:, None]  # one entry a class: the prototype loss
-  >>> loss = bank_cross_entropy(jnp.eye(2), jnp.array([0, 1]), bank, jnp.ones(2, int), temperature=0.1)
-  >>> print(f"{loss:.6f}")
-  0.000045
+  >>> loss = bank_cross_entropy(jnp.eye(2), jnp.array([0, 1]), bank, jnp.ones(2, int), temperature=1.0)
+  >>> print(f"{loss:.4f}")
+  0.3133
   """
   _check(embeddings, bank, length, temperature, block)
   num_classes, num_entries, dim = bank.shape
   bank = jax.lax.stop_gradient(bank.astype(jnp.float32)) / temperature
   filled = jnp.arange(num_entries) < length[:, None]  # [C, L]
   x, y, w = arrays.pixels(embeddings, labels, weights, num_classes)
-  w = w * filled[:, 0][y]
-  negatives = _other_classes(x, y, bank, filled)
   groups = embeddings.shape[0] if embeddings.ndim > 2 else 1
-  split = lambda a: a.reshape(groups, -1, *a.shape[1:])
-  nll = jax.vmap(functools.partial(_own_class, bank=bank, filled=filled, block=block))(
-    split(x), split(y), split(negatives)
-  )
-  return arrays.weighted_mean(nll.reshape(-1), w)
+  group_nll = functools.partial(_nll, bank=bank, filled=filled, block=block)
+  nll = jax.vmap(group_nll)(x.reshape(groups, -1, dim), y.reshape(groups, -1))
+  return arrays.weighted_mean(nll.reshape(-1), w * filled[:, 0][y])
 
 
 def _check(embeddings, bank, length, temperature, block) -> None:
@@ -79,31 +75,25 @@ def _check(embeddings, bank, length, temperature, block) -> None:
   arrays.check_labels("length", length, bank.shape[:1], of="banks")
 
 
-def _other_classes(x: jax.Array, y: jax.Array, bank: jax.Array, filled: jax.Array) -> jax.Array:
-  """[N]: log-sum-exp of the similarities to the mean entries of all other classes."""
-  count = jnp.sum(filled, 1)
-  mean = jnp.sum(jnp.where(filled[..., None], bank, 0.0), 1) / jnp.maximum(count, 1)[:, None]
-  is_negative = (jnp.arange(len(bank)) != y[:, None]) & (count > 0)
-  # A finite floor instead of -inf: the one class with entries has no negatives, and no NaN gradient.
-  return jax.nn.logsumexp(jnp.where(is_negative, arrays.matmul(x, mean.T), -1e30), -1)
-
-
-def _own_class(x, y, negatives, *, bank, filled, block) -> jax.Array:
-  """[N]: mean over the own bank's entries of softplus(negatives - f . b)."""
+def _nll(x: jax.Array, y: jax.Array, bank: jax.Array, filled: jax.Array, block: int) -> jax.Array:
+  """The loss of each pixel [N], from x [N, A], y [N] and the bank over the temperature [C, L, A]."""
   order, block_class, position = _blocks(y, len(bank), block)
   count = jnp.sum(filled, 1)
+  mean = jnp.sum(jnp.where(filled[..., None], bank, 0.0), 1) / jnp.maximum(count, 1)[:, None]
 
   @jax.checkpoint  # the similarities [block, L] are recomputed: all of them would be [N, L]
   def one_block(_, args):
-    members, negative, c = args
-    positive = arrays.matmul(members, bank[c].T)
-    terms = jnp.where(filled[c], jax.nn.softplus(negative[:, None] - positive), 0.0)
+    members, c = args
+    is_negative = (jnp.arange(len(bank)) != c) & (count > 0)
+    # A finite floor instead of -inf: a lone class has no negatives, and must not give NaN gradients.
+    negatives = jnp.where(is_negative, arrays.matmul(members, mean.T), -1e30)
+    margin = jax.nn.logsumexp(negatives, -1)[:, None] - arrays.matmul(members, bank[c].T)
+    terms = jnp.where(filled[c], jax.nn.softplus(margin), 0.0)
     return None, jnp.sum(terms, 1) / jnp.maximum(count[c], 1)
 
   # Slots beyond a class's pixels read pixel 0, and nobody reads what they compute.
-  shape = (len(block_class), block)
-  args = (x[order].reshape(*shape, -1), negatives[order].reshape(shape), block_class)
-  _, nll = jax.lax.scan(one_block, None, args)
+  members = x[order].reshape(-1, block, x.shape[-1])
+  _, nll = jax.lax.scan(one_block, None, (members, block_class))
   return nll.reshape(-1)[position]
 
 

@@ -32,6 +32,11 @@ def feature_distance(
 
   Raises:
     ValueError: The shapes do not fit.
+
+  >>> import jax.numpy as jnp
+  >>> features, labels = jnp.ones((1, 2, 2, 4)), jnp.zeros((1, 4, 4), int)
+  >>> float(feature_distance(features, features - 1, labels, thing_classes=(0,), num_classes=2))
+  2.0
   """
   if features.shape != reference.shape:
     raise ValueError(f"reference has shape {reference.shape}, features has {features.shape}")

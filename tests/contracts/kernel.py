@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Kernel:
   """A loss with toy inputs.
 
@@ -36,7 +36,7 @@ class Kernel:
   bad: tuple[tuple[Mapping[str, Any], str], ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Update:
   """A state update with toy inputs; called as `update(state, **inputs)`, returns the next state."""
 

@@ -1,0 +1,167 @@
+"""InfoNCE between two sets of labelled vectors, by chunks of anchors, and two losses made of it."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda.losses import arrays
+
+
+def info_nce(
+  anchors: jax.Array,
+  anchor_labels: jax.Array,
+  contrasts: jax.Array,
+  contrast_labels: jax.Array,
+  *,
+  temperature: float,
+  anchor_weights: jax.Array | None = None,
+  contrast_weights: jax.Array | None = None,
+  denominator: Literal["negatives", "all"] = "negatives",
+  exclude_diagonal: bool = False,
+  chunk: int = 1024,
+) -> jax.Array:
+  """Weighted mean over anchors of the mean over positives of `-log p(positive)`.
+
+  With s_ij = a_i . b_j / t, positives P(i) = {j: same label}, negatives Q(i) = {j: another label}:
+
+    l_i = 1 / |P(i)| sum_{j in P(i)} lse({s_ij} + {s_ik: k in D}) - s_ij
+
+  where D = Q(i) for "negatives" (one positive against all negatives; Wang et al., ICCV 2021,
+  eq. 4) and D = P(i) + Q(i) without j itself for "all" (SupCon L_out; Khosla et al., NeurIPS 2020,
+  eq. 2). An anchor without positives is left out of the mean.
+
+  Args:
+    anchors: [..., A] (N in all), any float dtype; used as given, usually unit vectors.
+    anchor_labels: [...] integers; negative or 255 is ignored.
+    contrasts: [..., A] (M in all); stop its gradient before the call if it is a memory.
+    contrast_labels: [...] integers, likewise.
+    temperature: Divides the similarities.
+    anchor_weights: [...] float32 or None: weights of the mean over anchors; constant.
+    contrast_weights: [...] float32 or None: a positive's share in the mean over P(i); weight 0
+      leaves the contrast out altogether; constant.
+    denominator: See above.
+    exclude_diagonal: Leaves out pair (i, i): for a set contrasted with itself.
+    chunk: Anchors at a time, so that memory grows with chunk * M and not with N * M.
+
+  Returns:
+    float32 scalar. No valid pair: value and gradient are exactly 0.
+
+  Raises:
+    ValueError: A shape, dtype or option does not fit.
+
+  >>> import jax.numpy as jnp
+  >>> x, y = jnp.repeat(jnp.eye(2), 2, 0), jnp.array([0, 0, 1, 1])
+  >>> print(f"{info_nce(x, y, x, y, temperature=1.0, exclude_diagonal=True):.4f}")
+  0.5514
+  """
+  if denominator not in ("negatives", "all"):
+    raise ValueError(f"denominator = {denominator!r}; expected 'negatives' or 'all'")
+  arrays.check_positive("temperature", temperature)
+  arrays.check_positive("chunk", chunk)
+  a = _labelled("anchor", anchors, anchor_labels, anchor_weights)
+  b = _labelled("contrast", contrasts, contrast_labels, contrast_weights)
+  arrays.check_rows("contrasts", b.embeddings, a.embeddings.shape[-1], of="anchors")
+  num_anchors = len(a.labels)
+  if exclude_diagonal and num_anchors != len(b.labels):
+    raise ValueError(
+      f"exclude_diagonal needs as many contrasts as anchors: {len(b.labels)} and {num_anchors} came"
+    )
+  chunk = min(chunk, num_anchors)
+  padding = -num_anchors % chunk
+  rows = (a.embeddings / temperature, a.labels, jnp.arange(num_anchors))
+  rows = jax.tree.map(lambda x: jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), rows)
+  rows = jax.tree.map(lambda x: x.reshape(-1, chunk, *x.shape[1:]), rows)
+
+  @jax.checkpoint  # the similarities [chunk, M] are recomputed: all of them would be [N, M]
+  def one_chunk(args):
+    x, label, index = args
+    valid = b.weights > 0
+    if exclude_diagonal:
+      valid = valid & (jnp.arange(len(b.labels)) != index[:, None])
+    positive = valid & (label[:, None] == b.labels)
+    competitor = valid if denominator == "all" else valid & ~positive
+    share = jnp.where(positive, b.weights, 0.0)
+    return _anchor_nll(arrays.matmul(x, b.embeddings.T), share, competitor, denominator)
+
+  nll, has_positive = jax.lax.map(one_chunk, rows)
+  flat = lambda x: x.reshape(-1)[:num_anchors]
+  return arrays.weighted_mean(flat(nll), a.weights * flat(has_positive))
+
+
+def _labelled(name, embeddings, labels, weights) -> arrays.Pixels:
+  """Checks under the caller's names; every label but negative ones and 255 is valid."""
+  arrays.check_float(f"{name}s", embeddings, min_ndim=2)
+  arrays.check_labels(f"{name}_labels", labels, embeddings.shape[:-1], of=f"{name}s")
+  if weights is not None:
+    arrays.check_shape(f"{name}_weights", weights, labels.shape, of=f"{name}s")
+  return arrays.pixels(embeddings, labels, weights, num_classes=255)
+
+
+def _anchor_nll(
+  s: jax.Array, share: jax.Array, competitor: jax.Array, denominator: str
+) -> tuple[jax.Array, jax.Array]:
+  """([n], [n]): each anchor's loss, and whether it has positives; s, share, competitor [n, M]."""
+  total = jnp.sum(share, 1)
+  # A finite floor instead of -inf: an anchor without competitors must not give NaN gradients.
+  log_rest = jax.nn.logsumexp(jnp.where(competitor, s, -1e30), 1)[:, None]
+  nll = log_rest - s if denominator == "all" else jax.nn.softplus(log_rest - s)
+  terms = jnp.where(share > 0, share * nll, 0.0)
+  return jnp.sum(terms, 1) / jnp.where(total > 0, total, 1.0), total > 0
+
+
+def supervised_pixel_contrast(
+  embeddings: jax.Array,
+  labels: jax.Array,
+  key: jax.Array,
+  *,
+  num_classes: int,
+  temperature: float = 0.1,
+  anchors_per_class: int = 64,
+  denominator: Literal["negatives", "all"] = "negatives",
+) -> jax.Array:
+  """`info_nce` of a random sample of every class, contrasted with itself.
+
+  Args:
+    embeddings: [..., A], any float dtype; L2-normalised inside (a zero vector stays zero).
+    labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
+    key: Draws `anchors_per_class` pixels of each class without replacement, or all if it has fewer.
+    num_classes: C.
+    temperature: Divides the cosines.
+    anchors_per_class: Classes count alike in the mean when they have that many pixels.
+    denominator: See `info_nce`.
+
+  Returns:
+    float32 scalar. No class with two pixels: value and gradient are exactly 0.
+
+  Raises:
+    ValueError: A shape, dtype or option does not fit.
+
+  Source: Wang et al., Exploring Cross-Image Pixel Contrast for Semantic Segmentation, ICCV 2021,
+  eq. 4, without its memory and hard sampling.
+
+  >>> import jax, jax.numpy as jnp
+  >>> x, y = jnp.repeat(jnp.eye(2), 8, 0), jnp.repeat(jnp.arange(2), 8)
+  >>> loss = supervised_pixel_contrast(
+  ...   x, y, jax.random.key(0), num_classes=2, temperature=1.0, anchors_per_class=4
+  ... )
+  >>> print(f"{loss:.4f}")
+  0.9048
+  """
+  arrays.check_positive("anchors_per_class", anchors_per_class)
+  x, y, w = arrays.pixels(embeddings, labels, None, num_classes)
+  order = jax.random.uniform(key, y.shape)
+  count = min(anchors_per_class, len(y))
+  is_class = (y == jnp.arange(num_classes)[:, None]) & (w > 0)  # [C, N]
+  score, chosen = jax.lax.top_k(jnp.where(is_class, order, -1.0), count)  # [C, count]
+  chosen_labels = jnp.where(score >= 0, jnp.arange(num_classes)[:, None], 255).reshape(-1)
+  sample = arrays.l2_normalize(x[chosen.reshape(-1)])
+  return info_nce(
+    sample,
+    chosen_labels,
+    sample,
+    chosen_labels,
+    temperature=temperature,
+    denominator=denominator,
+    exclude_diagonal=True,
+  )
