@@ -1,0 +1,84 @@
+"""Draws docs/losses.png: where each loss pushes embeddings in the plane.
+
+  python docs/losses_toy.py
+
+Three classes of 2-D embeddings; arrows are steps down the gradient, of equal mean length in every panel;
+the number is the mean length of the gradient itself. Stars are prototypes, small dots bank entries.
+"""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+
+from jax_uda import losses
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+COLORS = np.array(["#c2410c", "#1d4ed8", "#15803d"])
+KEYS = jax.random.split(jax.random.key(3), 4)
+LABELS = jnp.repeat(jnp.arange(3), 8)
+ANGLE = jnp.array([0.3, 2.2, 4.3])
+PROTOTYPES = jnp.stack([jnp.cos(ANGLE), jnp.sin(ANGLE)], 1)
+POINTS = 0.55 * PROTOTYPES[LABELS] + 0.38 * jax.random.normal(KEYS[0], (24, 2))
+# The first class spreads along one axis, the others hardly at all.
+VARIANCE = jnp.array([[0.02, 0.6], [0.02, 0.02], [0.02, 0.02]])
+BANK = PROTOTYPES[:, None] + jnp.sqrt(VARIANCE)[:, None] * jax.random.normal(KEYS[1], (3, 12, 2))
+
+PANELS = {
+  "prototype (ProtoCL, SPCL, CONFETI)": lambda x: losses.prototype_cross_entropy(
+    x, LABELS, PROTOTYPES, temperature=0.5
+  ),
+  "prototype, temperature 100": lambda x: losses.prototype_cross_entropy(
+    x, LABELS, PROTOTYPES, temperature=100.0
+  ),
+  "distribution (DistCL)": lambda x: losses.distribution_cross_entropy(
+    x, LABELS, PROTOTYPES, VARIANCE, temperature=0.5
+  ),
+  "bank (BankCL)": lambda x: losses.bank_cross_entropy(
+    x, LABELS, BANK, jnp.full(3, 12), temperature=0.5
+  ),
+  "regulariser, sign 1 (as published)": lambda x: losses.mean_similarity_regularizer(
+    x, LABELS, PROTOTYPES, temperature=0.5
+  ),
+  "class centroids": lambda x: losses.centroid_cross_entropy(
+    x, LABELS, PROTOTYPES, temperature=0.5
+  ),
+  "pixel to pixel (InfoNCE)": lambda x: losses.info_nce(
+    x, LABELS, x, LABELS, temperature=0.5, exclude_diagonal=True
+  ),
+}
+
+
+def draw(axes, title: str, loss) -> None:
+  """One panel: points, what they are compared with, and steps down the gradient."""
+  step = -np.asarray(jax.grad(loss)(POINTS)) * len(POINTS)
+  length = np.linalg.norm(step, axis=1).mean()
+  axes.quiver(*POINTS.T, *(0.3 * step / length).T, angles="xy", scale_units="xy", scale=1, width=5e-3)
+  axes.scatter(*POINTS.T, c=COLORS[np.asarray(LABELS)], s=18, zorder=3)
+  if "bank" in title:
+    axes.scatter(*BANK.reshape(-1, 2).T, c=np.repeat(COLORS, 12), s=5, alpha=0.6)
+  elif "pixel" not in title and "region" not in title:
+    axes.scatter(*PROTOTYPES.T, c=COLORS, s=150, marker="*", edgecolors="black", zorder=4)
+  axes.set(title=f"{title}\n|gradient| {length:.2g}", xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
+  axes.set_xticks([])
+  axes.set_yticks([])
+
+
+def main() -> None:
+  columns = 3
+  rows = -(-len(PANELS) // columns)
+  figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 4.3 * rows))
+  for axes in grid.flat[len(PANELS) :]:
+    axes.set_axis_off()
+  for axes, (title, loss) in zip(grid.flat, PANELS.items(), strict=False):
+    draw(axes, title, loss)
+  figure.tight_layout()
+  figure.savefig(pathlib.Path(__file__).with_name("losses.png"), dpi=70)
+
+
+if __name__ == "__main__":
+  main()
