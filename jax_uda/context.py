@@ -70,10 +70,20 @@ class Context:
     student: Passes,
     teacher: Passes,
     reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
+    phase_start: int = 0,
   ):
     """Made by the train step, inside the function that is differentiated."""
     self.views, self.step, self.key = views, step, key
     self._student, self._teacher, self._reference = student, teacher, reference
+    self._phase_start = phase_start
+
+  def started(self, step: int) -> bool:
+    """Whether the training has reached `step`, one of `Method.gates`; known when tracing.
+
+    So what has not started yet is not even computed: a pass that only a later term asks for costs
+    nothing before, and leaves BatchNorm statistics alone.
+    """
+    return self._phase_start >= step
 
   def student(self, view: str) -> Outputs:
     """The student on `view`, in training mode; carries gradients."""

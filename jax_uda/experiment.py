@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -30,12 +31,15 @@ class Experiment:
   schedule: optax.Schedule
   optimizer: optax.GradientTransformation
 
-  @functools.cached_property
-  def train_step(self):
-    """The jitted step; it donates the state."""
+  def train_step(self, phase_start: int = 0):
+    """The jitted step from gate `phase_start` of the method on; it donates the state."""
     replicated = mesh_lib.replicated(self.mesh)
     step = train_step.make_train_step(
-      self.model, self.method, self.optimizer, ema_decay=self.config.ema_decay
+      self.model,
+      self.method,
+      self.optimizer,
+      ema_decay=self.config.ema_decay,
+      phase_start=phase_start,
     )
     return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
 
@@ -148,14 +152,19 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   schedule = config_lib.call(
     optimizer.warmup_poly, "schedule", num_steps=config.num_steps, **config.schedule
   )
-  settings = config.optimizer.to_dict() | {"groups": _groups(config)}
+  method = methods.build(task, **config.method)
+  heads = {name: head(dtype=jnp.dtype(config.compute_dtype)) for name, head in method.heads.items()}
+  settings = config.optimizer.to_dict() | {
+    "groups": _groups(config),
+    "start_steps": method.start_steps,
+  }
   return Experiment(
     config=config,
     mesh=mesh,
     domains=domains,
     task=task,
-    model=model,
-    method=methods.build(task, **config.method),
+    model=model.clone(heads=flax.core.FrozenDict(heads)) if heads else model,
+    method=method,
     schedule=schedule,
     optimizer=config_lib.call(optimizer.build, "optimizer", schedule, **settings),
   )

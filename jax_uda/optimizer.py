@@ -9,7 +9,8 @@ the momentum, as PyTorch does. Everything is a chain of optax transformations.
 """
 
 import re
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,14 +27,11 @@ class Group(NamedTuple):
     pattern: Searched for in the path; of several groups the first match counts.
     learning_rate: Multiplies the base learning rate.
     weight_decay: Multiplies the base weight decay.
-    start_step: Before this step nothing of the group is touched: no update, no decay, no moments,
-      no bias-correction counter.
   """
 
   pattern: str
   learning_rate: float = 1.0
   weight_decay: float = 1.0
-  start_step: int = 0
 
 
 def path_name(path: Sequence[Any]) -> str:
@@ -104,6 +102,10 @@ def _decay_by(multiplier) -> optax.GradientTransformation:
   )
 
 
+def _start_step(path: str, start_steps: Mapping[str, int]) -> int:
+  return next((step for pattern, step in start_steps.items() if re.search(pattern, path)), 0)
+
+
 def build(
   schedule: optax.Schedule,
   *,
@@ -114,6 +116,7 @@ def build(
   b2: float = 0.999,
   eps: float = 1e-8,
   groups: Sequence[Group] = (),
+  start_steps: Mapping[str, int] = types.MappingProxyType({}),
 ) -> optax.GradientTransformation:
   """AdamW or SGD with parameter groups.
 
@@ -125,16 +128,18 @@ def build(
     b1: Decay of AdamW's first moment.
     b2: Decay of AdamW's second moment.
     eps: AdamW's epsilon.
-    groups: Multipliers and start steps by parameter path; the first match counts.
+    groups: Multipliers by parameter path; the first match counts.
+    start_steps: By regular expression of parameter paths (the first match counts): before that step
+      nothing of them is touched: no update, no decay, no moments, no bias-correction counter.
 
   Raises:
     ValueError: For an unknown `name`.
   """
   decay = _decay_by(lambda path: weight_decay * group_of(path, groups).weight_decay)
   directions = _directions(name, momentum, b1, b2, eps, decay)
-  starts = {group.start_step for group in groups} | {0}
+  starts = set(start_steps.values()) | {0}
   if len(starts) > 1:
-    # A gated group keeps its own moments and counter, which stay at zero until it starts.
+    # Gated parameters keep its own moments and counter, which stay at zero until they start.
     gated = {
       start: optax.conditionally_mask(directions, lambda step, start=start, **_: step >= start)
       for start in starts
@@ -142,7 +147,7 @@ def build(
     directions = optax.partition(
       gated,
       lambda tree: jax.tree.map_with_path(
-        lambda path, _: group_of(path_name(path), groups).start_step, tree
+        lambda path, _: _start_step(path_name(path), start_steps), tree
       ),
     )
   return optax.chain(

@@ -61,10 +61,12 @@ def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -
   return state.replace(**found)
 
 
-def _compile(exp: experiment.Experiment, state: TrainState, batch: Any) -> Callable:
+def _compile(
+  exp: experiment.Experiment, phase_start: int, state: TrainState, batch: Any
+) -> Callable:
   """Compiles the step ahead of time and says what it needs."""
   start = time.perf_counter()
-  step = exp.train_step.lower(state, batch).compile()
+  step = exp.train_step(phase_start).lower(state, batch).compile()
   seconds = time.perf_counter() - start
   memory = step.memory_analysis()
   mib = lambda size: f"{size / 2**20:.0f} MiB"
@@ -86,12 +88,14 @@ def _loop(
   """Trains to the last step, with logging, evaluation and checkpoints on the way."""
   config, end = exp.config, last_step(exp.config)
   wait = mesh_lib.must_wait(exp.mesh)
-  train_step = None
+  phase_start = None
   for step in range(int(state.step), end):
     with log.waiting_for_data():
       batch = mesh_lib.put_batch(exp.mesh, next(batches))
-    if train_step is None:
-      train_step = _compile(exp, state, batch)
+    if phase_start != exp.method.phase_start(step):
+      log.flush()  # the metrics of another phase may have other names
+      phase_start = exp.method.phase_start(step)
+      train_step = _compile(exp, phase_start, state, batch)
       log.start()
     state, metrics = train_step(state, batch)
     if wait:

@@ -4,7 +4,7 @@ It does not know which method it runs: a method supplies the random draws, the
 views and the objectives (`jax_uda.methods.base.Method`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -20,8 +20,8 @@ from jax_uda.state import TrainState
 Metrics = dict[str, jax.Array]
 
 
-def student_pass(model: Segmentor, key: jax.Array) -> Callable:
-  """A pass in training mode; each view has dropout masks of its own."""
+def student_pass(model: Segmentor, key: jax.Array, parts: Mapping[str, Any]) -> Callable:
+  """A pass in training mode of the view's parts; each view has dropout masks of its own."""
 
   def apply(variables, image, name):
     outputs, updated = model.apply(
@@ -29,6 +29,7 @@ def student_pass(model: Segmentor, key: jax.Array) -> Callable:
       image,
       train=True,
       use_running_average=False,
+      parts=parts.get(name),
       rngs={"dropout": named_key(key, f"student/{name}")},
       mutable=["batch_stats"],
     )
@@ -56,6 +57,7 @@ def make_train_step(
   optimizer: optax.GradientTransformation,
   *,
   ema_decay: float,
+  phase_start: int = 0,
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
   """Returns the pure function `train_step(state, batch) -> (state, metrics)`.
 
@@ -67,6 +69,7 @@ def make_train_step(
     method: Draws, views and objectives.
     optimizer: Acts on the student's parameters.
     ema_decay: Largest decay of the teacher's moving average (`jax_uda.ema`).
+    phase_start: `method.phase_start(step)` of the steps it is for; a method without gates needs none.
   """
 
   def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
@@ -81,7 +84,7 @@ def make_train_step(
     )
 
     def loss_fn(params):
-      student = Passes(student_pass(model, key), {**state.student, "params": params})
+      student = Passes(student_pass(model, key, method.parts), {**state.student, "params": params})
       ctx = Context(
         views=views,
         step=state.step,
@@ -89,6 +92,7 @@ def make_train_step(
         student=student,
         teacher=teacher,
         reference=reference if method.uses_reference else None,
+        phase_start=phase_start,
       )
       result = method.objective.apply(state.objective, ctx)
       student.variables.pop("params")

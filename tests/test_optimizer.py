@@ -61,9 +61,8 @@ def test_sgd_adds_the_decay_before_the_momentum():
     np.testing.assert_allclose(params["w"], p, rtol=1e-6)
 
 
-def test_a_gated_group_is_untouched_before_its_start_and_then_starts_afresh():
-  groups = (optimizer.Group("late", start_step=3),)
-  tx = optimizer.build(lambda _: 0.1, groups=groups)
+def test_a_gated_parameter_is_untouched_before_its_start_and_then_starts_afresh():
+  tx = optimizer.build(lambda _: 0.1, start_steps={"late": 3})
   plain = optimizer.build(lambda _: 0.1)
   params = {"late": jnp.ones(2), "early": jnp.ones(2)}
   state, late = tx.init(params), {"w": jnp.ones(2)}

@@ -1,8 +1,10 @@
 """What a method is: random draws, views and objectives."""
 
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -37,12 +39,26 @@ class Method(NamedTuple):
       `teacher(name, image)` gives the teacher's `Outputs`.
     objective: The training loss, usually a `chain`.
     uses_reference: Whether objectives ask for the frozen initial network.
+    heads: Heads that the segmentor must have, by name: called with `dtype=`, they give a module.
+    parts: By view, what the *student* computes of it behind the encoder ("decoder", head names);
+      everything for a view that is not listed.
+    gates: Steps at which terms start (`Context.started`); the step is compiled anew at each.
+    start_steps: By regular expression of parameter paths, the step before which the optimizer leaves
+      them untouched.
   """
 
   draw: Callable[[jax.Array, Batch], Any]
   views: Callable[[Any, Batch, Passes], dict[str, View]]
   objective: Objective
   uses_reference: bool = False
+  heads: Mapping[str, Callable[..., nn.Module]] = types.MappingProxyType({})
+  parts: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
+  gates: tuple[int, ...] = ()
+  start_steps: Mapping[str, int] = types.MappingProxyType({})
+
+  def phase_start(self, step: int) -> int:
+    """The last gate at or before `step`, or 0: steps with the same answer run the same program."""
+    return max((gate for gate in self.gates if gate <= step), default=0)
 
 
 def standardise(image: jax.Array, task: Task) -> jax.Array:

@@ -1,6 +1,6 @@
 """Encoder, decoder and named heads put together."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import flax
 import flax.linen as nn
@@ -28,13 +28,30 @@ class Segmentor(nn.Module):
   decoder: nn.Module
   heads: Mapping[str, nn.Module] = flax.core.FrozenDict()  # hashable, as modules are
 
-  def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Outputs:
-    """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`."""
+  def __call__(
+    self,
+    image: jax.Array,
+    *,
+    train: bool,
+    use_running_average: bool,
+    parts: Collection[str] | None = None,
+  ) -> Outputs:
+    """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`.
+
+    `parts` names what runs behind the encoder: "decoder" and heads; None means all. A part that is
+    left out costs nothing, and its BatchNorm statistics stay as they are.
+    """
     mode = {"train": train, "use_running_average": use_running_average}
+    wanted = {"decoder", *self.heads} if parts is None else parts
     features = self.encoder(image, **mode)
-    logits, fused = self.decoder(features, **mode)
-    heads = {name: head(features, fused, **mode) for name, head in self.heads.items()}
-    return Outputs(logits.astype(jnp.float32), features, fused, heads)
+    logits = fused = None
+    if "decoder" in wanted:
+      logits, fused = self.decoder(features, **mode)
+      logits = logits.astype(jnp.float32)
+    heads = {
+      name: head(features, fused, **mode) for name, head in self.heads.items() if name in wanted
+    }
+    return Outputs(logits, features, fused, heads)
 
   def encode(
     self, image: jax.Array, *, train: bool, use_running_average: bool

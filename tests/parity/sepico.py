@@ -196,7 +196,7 @@ def delayed_adamw(case: Case):
   tx = optimizer.build(
     lambda step: jnp.asarray(case.lr, jnp.float32)[step],
     weight_decay=float(case.weight_decay),
-    groups=(optimizer.Group("head", start_step=start),),
+    start_steps={"head": start},
     b1=float(case.b1),
     b2=float(case.b2),
     eps=float(case.eps),
