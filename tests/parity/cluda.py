@@ -1,0 +1,61 @@
+"""CLUDA's kernels against the reference; tolerances of tests/golden/cluda/README.md."""
+
+import functools
+
+import golden_cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+from golden_cases import Case
+
+from jax_uda.losses import pixel_contrast
+
+close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+close_map = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+close_grad = functools.partial(golden_cases.assert_close, rtol=1e-4, atol=1e-8)
+
+
+def check_grads(case: Case, loss, inputs, names, order: str):
+  """`loss(*inputs)` and its gradient against `loss_<order>` and `grad_<name>_<order>`."""
+  argnums = tuple(range(len(inputs)))
+  value, grads = jax.jit(jax.value_and_grad(loss, argnums))(*inputs)
+  close_loss(value, case[f"loss_{order}"])
+  for name, grad in zip(names, grads, strict=True):
+    close_grad(grad, case[f"grad_{name}_{order}"])
+
+
+def pseudo_weight(case: Case, name: str = "pseudo_weight"):
+  return jnp.asarray(case[name]) if case.has_pseudo_weight else None
+
+
+def single_cl(case: Case):
+  for order in ("aligned", "interleaved"):
+    loss = lambda x, order=order: pixel_contrast.pixel_contrast(
+      x, jnp.asarray(case.labels), weights=pseudo_weight(case), pixel_order=order, block=40
+    )
+    check_grads(case, loss, [jnp.asarray(case.feats)], ["feats"], order)
+
+
+def multires_cl(case: Case):
+  inputs = [jnp.asarray(case[name]) for name in ("lr_feats", "hr_feats", "weight")]
+  for order in ("aligned", "interleaved"):
+    parts = functools.partial(
+      pixel_contrast.multires_pixel_contrast,
+      labels=jnp.asarray(case.labels),
+      hr_mask=jnp.asarray(case.hr_labels) != 0,
+      weights=pseudo_weight(case),
+      pixel_order=order,
+      block=40,
+      return_parts=True,
+    )
+    check_grads(case, lambda *x, f=parts: f(*x).loss, inputs, ["lr", "hr", "weight"], order)
+    _, low, high = jax.jit(parts)(*inputs)
+    close_loss(0.5 * low.mean(), case[f"loss_lr_lr_{order}"])
+    close_loss(0.5 * high.mean(), case[f"loss_lr_hr_{order}"])
+    close_map((low + high).reshape(-1), case[f"anchor_loss_{order}"])
+
+
+CHECKS = {
+  "cluda/single_cl": single_cl,
+  "cluda/multires_cl": multires_cl,
+}
