@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.losses import arrays, blocks
 
 
 def bank_cross_entropy(
@@ -58,9 +58,12 @@ def bank_cross_entropy(
   filled = jnp.arange(num_entries) < length[:, None]  # [C, L]
   x, y, w = arrays.pixels(embeddings, labels, weights, num_classes)
   groups = embeddings.shape[0] if embeddings.ndim > 2 else 1
-  group_nll = functools.partial(_nll, bank=bank, filled=filled, block=block)
-  nll = jax.vmap(group_nll)(x.reshape(groups, -1, dim), y.reshape(groups, -1))
-  return arrays.weighted_mean(nll.reshape(-1), w * filled[:, 0][y])
+  w = w * filled[:, 0][y]
+  split = lambda a: a.reshape(groups, -1, *a.shape[1:])
+  sums = jax.vmap(functools.partial(_weighted_sum, bank=bank, filled=filled, block=block))(
+    split(x), split(y), split(w)
+  )
+  return jnp.sum(sums) / jnp.where(jnp.sum(w) > 0, jnp.sum(w), 1.0)
 
 
 def _check(embeddings, bank, length, temperature, block) -> None:
@@ -75,33 +78,41 @@ def _check(embeddings, bank, length, temperature, block) -> None:
   arrays.check_labels("length", length, bank.shape[:1], of="banks")
 
 
-def _nll(x: jax.Array, y: jax.Array, bank: jax.Array, filled: jax.Array, block: int) -> jax.Array:
-  """The loss of each pixel [N], from x [N, A], y [N] and the bank over the temperature [C, L, A]."""
-  order, block_class, position = _blocks(y, len(bank), block)
+def _weighted_sum(
+  x: jax.Array, y: jax.Array, w: jax.Array, bank: jax.Array, filled: jax.Array, block: int
+) -> jax.Array:
+  """Sum of w * loss over the pixels x [N, A], y [N], w [N]; bank is that over the temperature."""
+  order, is_pixel, block_class = _blocks(y, len(bank), block)
   count = jnp.sum(filled, 1)
   mean = jnp.sum(jnp.where(filled[..., None], bank, 0.0), 1) / jnp.maximum(count, 1)[:, None]
+  in_blocks = lambda a: a.reshape(-1, block, *a.shape[1:])
+  return blocks.sum_over_blocks(
+    _block_sum,
+    in_blocks(x[order]),
+    (),
+    (in_blocks(jnp.where(is_pixel, w[order], 0.0)), block_class),
+    (bank, mean, filled),
+  )
 
-  @jax.checkpoint  # the similarities [block, L] are recomputed: all of them would be [N, L]
-  def one_block(_, args):
-    members, c = args
-    is_negative = (jnp.arange(len(bank)) != c) & (count > 0)
-    # A finite floor instead of -inf: a lone class has no negatives, and must not give NaN gradients.
-    negatives = jnp.where(is_negative, arrays.matmul(members, mean.T), -1e30)
-    margin = jax.nn.logsumexp(negatives, -1)[:, None] - arrays.matmul(members, bank[c].T)
-    terms = jnp.where(filled[c], jax.nn.softplus(margin), 0.0)
-    return None, jnp.sum(terms, 1) / jnp.maximum(count[c], 1)
 
-  # Slots beyond a class's pixels read pixel 0, and nobody reads what they compute.
-  members = x[order].reshape(-1, block, x.shape[-1])
-  _, nll = jax.lax.scan(one_block, None, (members, block_class))
-  return nll.reshape(-1)[position]
+def _block_sum(members, shared, block_constants, constants) -> jax.Array:
+  """Sum of weight * loss over a block of one class's pixels, members [block, A]."""
+  del shared  # the bank is not trained
+  (weight, c), (bank, mean, filled) = block_constants, constants
+  count = jnp.sum(filled, 1)
+  is_negative = (jnp.arange(len(bank)) != c) & (count > 0)
+  # A finite floor instead of -inf: a lone class has no negatives, and must not give NaN gradients.
+  negatives = jnp.where(is_negative, arrays.matmul(members, mean.T), -1e30)
+  margin = jax.nn.logsumexp(negatives, -1)[:, None] - arrays.matmul(members, bank[c].T)
+  nll = jnp.sum(jnp.where(filled[c], jax.nn.softplus(margin), 0.0), 1) / jnp.maximum(count[c], 1)
+  return jnp.sum(jnp.where(weight > 0, weight * nll, 0.0))
 
 
 def _blocks(y: jax.Array, num_classes: int, block: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Blocks of one class each, for labels y [N]: slots, the class of each block, pixels' slots.
+  """Blocks of one class each, for labels y [N].
 
-  Returns (order [M] the pixel in each slot, block_class [M / block], position [N] the slot of each
-  pixel), with M = block * (ceil(N / block) + C), enough for any labels.
+  Returns (order [M] the pixel in each slot, is_pixel [M] whether it is one, block_class [M / block]),
+  with M = block * (ceil(N / block) + C), enough for any labels.
   """
   num_pixels = len(y)
   num_blocks = -(-num_pixels // block) + num_classes
@@ -112,7 +123,6 @@ def _blocks(y: jax.Array, num_classes: int, block: int) -> tuple[jax.Array, jax.
   by_class = jnp.argsort(y, stable=True)
   sorted_y = y[by_class]
   slot = first_slot[sorted_y] + jnp.arange(num_pixels) - first_pixel[sorted_y]
-  order = jnp.zeros(num_blocks * block, jnp.int32).at[slot].set(by_class.astype(jnp.int32))
-  position = jnp.zeros(num_pixels, jnp.int32).at[by_class].set(slot.astype(jnp.int32))
+  order = jnp.full(num_blocks * block, -1, jnp.int32).at[slot].set(by_class.astype(jnp.int32))
   block_class = jnp.searchsorted(ends, jnp.arange(num_blocks), side="right")
-  return order, jnp.minimum(block_class, num_classes - 1), position
+  return jnp.maximum(order, 0), order >= 0, jnp.minimum(block_class, num_classes - 1)

@@ -1,7 +1,11 @@
 """Pixel-wise cross-entropy with ignored pixels and weights."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
+
+from jax_uda.losses import arrays
 
 
 def weighted_cross_entropy(
@@ -10,23 +14,37 @@ def weighted_cross_entropy(
   weights: jax.Array | None = None,
   *,
   class_weights: jax.Array | None = None,
+  denominator: Literal["all", "valid"] = "all",
 ) -> jax.Array:
-  """Sum of `weight * -log softmax(logits)[label]` over valid pixels, divided by *all* pixels.
-
-  Ignored and zero-weight pixels count in the denominator (the DACS family's convention).
+  """Sum of `weight * -log softmax(logits)[label]` over valid pixels, divided as `denominator` says.
 
   Args:
-    logits: [..., C] at the labels' resolution, any float dtype.
+    logits: [..., C] at the labels' resolution, any float dtype; divide them by a temperature first
+      if there is one.
     labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) contributes 0.
     weights: [...] float32 or None; constant.
     class_weights: [C] float32 or None: a further weight by the pixel's label; constant.
+    denominator: `all`, the number of all pixels: ignored and zero-weight ones count (the DACS
+      family). `valid`, the sum of the valid pixels' weights, hence their number if there are no
+      weights: the mean over valid pixels (SPCL, the source loss of RCCR; PyTorch's own).
 
   Returns:
     float32 scalar. No valid pixel: value and gradient are exactly 0.
 
   Raises:
-    ValueError: The shapes do not fit.
+    ValueError: The shapes do not fit, or `denominator` is unknown.
+
+  Source: golden `base/weighted_ce` (all), `spcl/seg_loss` (valid).
+
+  >>> import jax.numpy as jnp
+  >>> logits, labels = jnp.zeros((4, 3)), jnp.array([0, 2, 255, 255])
+  >>> f"{weighted_cross_entropy(logits, labels):.4f}"  # ln 3 / 2
+  '0.5493'
+  >>> f"{weighted_cross_entropy(logits, labels, denominator='valid'):.4f}"
+  '1.0986'
   """
+  if denominator not in ("all", "valid"):
+    raise ValueError(f"denominator = {denominator!r}; expected 'all' or 'valid'")
   num_classes = logits.shape[-1]
   for name, array, expected in (
     ("labels", labels, logits.shape[:-1]),
@@ -45,6 +63,9 @@ def weighted_cross_entropy(
     weight = weight * weights
   if class_weights is not None:
     weight = weight * jnp.asarray(class_weights)[safe]
+  weight = jax.lax.stop_gradient(weight)
   picked = jnp.take_along_axis(logits, safe[..., None], -1)[..., 0]
   nll = jax.nn.logsumexp(logits, -1) - picked
-  return jnp.sum(jax.lax.stop_gradient(weight) * nll) / nll.size
+  if denominator == "valid":
+    return arrays.weighted_mean(nll, weight)
+  return jnp.sum(weight * nll) / nll.size

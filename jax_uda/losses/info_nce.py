@@ -1,11 +1,14 @@
 """InfoNCE between two sets of labelled vectors, by chunks of anchors, and two losses made of it."""
 
+import functools
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.losses import arrays, blocks
+
+NUM_IDS = 255  # every id but 255 = ignore is a class
 
 
 def info_nce(
@@ -67,26 +70,37 @@ def info_nce(
     raise ValueError(
       f"exclude_diagonal needs as many contrasts as anchors: {len(b.labels)} and {num_anchors} came"
     )
-  chunk = min(chunk, num_anchors)
-  padding = -num_anchors % chunk
-  rows = (a.embeddings / temperature, a.labels, jnp.arange(num_anchors))
-  rows = jax.tree.map(lambda x: jnp.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)), rows)
-  rows = jax.tree.map(lambda x: x.reshape(-1, chunk, *x.shape[1:]), rows)
+  valid = b.weights > 0
+  positives = jax.ops.segment_sum(valid.astype(jnp.int32), b.labels, num_segments=NUM_IDS)[a.labels]
+  partner = jnp.full(num_anchors, -1)
+  if exclude_diagonal:
+    partner = jnp.arange(num_anchors)
+    positives = positives - (valid & (a.labels == b.labels))
+  weight = jnp.where(positives > 0, a.weights, 0.0)
+  total = blocks.sum_over_blocks(
+    functools.partial(_block_sum, denominator=denominator),
+    blocks.split_rows(a.embeddings / temperature, chunk),
+    b.embeddings,
+    blocks.split_rows((a.labels, partner, weight), chunk),
+    (b.labels, b.weights),
+  )
+  return total / jnp.where(jnp.sum(weight) > 0, jnp.sum(weight), 1.0)
 
-  @jax.checkpoint  # the similarities [chunk, M] are recomputed: all of them would be [N, M]
-  def one_chunk(args):
-    x, label, index = args
-    valid = b.weights > 0
-    if exclude_diagonal:
-      valid = valid & (jnp.arange(len(b.labels)) != index[:, None])
-    positive = valid & (label[:, None] == b.labels)
-    competitor = valid if denominator == "all" else valid & ~positive
-    share = jnp.where(positive, b.weights, 0.0)
-    return _anchor_nll(arrays.matmul(x, b.embeddings.T), share, competitor, denominator)
 
-  nll, has_positive = jax.lax.map(one_chunk, rows)
-  flat = lambda x: x.reshape(-1)[:num_anchors]
-  return arrays.weighted_mean(flat(nll), a.weights * flat(has_positive))
+def _block_sum(x, contrasts, anchors, contrast_side, *, denominator) -> jax.Array:
+  """Sum of weight * loss over a block of anchors x [n, A]."""
+  (label, partner, weight), (contrast_label, contrast_weight) = anchors, contrast_side
+  valid = (contrast_weight > 0) & (jnp.arange(len(contrast_label)) != partner[:, None])
+  positive = valid & (label[:, None] == contrast_label)
+  competitor = valid if denominator == "all" else valid & ~positive
+  share = jnp.where(positive, contrast_weight, 0.0)
+  total = jnp.sum(share, 1)
+  s = arrays.matmul(x, contrasts.T)
+  # A finite floor instead of -inf: an anchor without competitors must not give NaN gradients.
+  log_rest = jax.nn.logsumexp(jnp.where(competitor, s, -1e30), 1)[:, None]
+  nll = log_rest - s if denominator == "all" else jax.nn.softplus(log_rest - s)
+  per_anchor = jnp.sum(jnp.where(positive, share * nll, 0.0), 1)
+  return jnp.sum(jnp.where(weight > 0, weight * per_anchor / jnp.where(total > 0, total, 1.0), 0.0))
 
 
 def _labelled(name, embeddings, labels, weights) -> arrays.Pixels:
@@ -95,19 +109,7 @@ def _labelled(name, embeddings, labels, weights) -> arrays.Pixels:
   arrays.check_labels(f"{name}_labels", labels, embeddings.shape[:-1], of=f"{name}s")
   if weights is not None:
     arrays.check_shape(f"{name}_weights", weights, labels.shape, of=f"{name}s")
-  return arrays.pixels(embeddings, labels, weights, num_classes=255)
-
-
-def _anchor_nll(
-  s: jax.Array, share: jax.Array, competitor: jax.Array, denominator: str
-) -> tuple[jax.Array, jax.Array]:
-  """([n], [n]): each anchor's loss, and whether it has positives; s, share, competitor [n, M]."""
-  total = jnp.sum(share, 1)
-  # A finite floor instead of -inf: an anchor without competitors must not give NaN gradients.
-  log_rest = jax.nn.logsumexp(jnp.where(competitor, s, -1e30), 1)[:, None]
-  nll = log_rest - s if denominator == "all" else jax.nn.softplus(log_rest - s)
-  terms = jnp.where(share > 0, share * nll, 0.0)
-  return jnp.sum(terms, 1) / jnp.where(total > 0, total, 1.0), total > 0
+  return arrays.pixels(embeddings, labels, weights, num_classes=NUM_IDS)
 
 
 def supervised_pixel_contrast(

@@ -1,0 +1,73 @@
+"""Two networks at odds over which domain a prediction comes from (output-space adversarial training).
+
+A discriminator D sees the softmax map of a segmentation and gives a map of logits of "this is the
+target domain": 0 is the source, 1 the target. D learns to tell them; the segmentation network learns
+to make its target maps look like source maps. Who is constant is up to the caller, as in
+
+  probability = jax.nn.softmax(logits)
+  generator = adversarial_generator_loss(D(constant_weights, probability_of_target))
+  discriminator = adversarial_discriminator_loss(*(D(weights, stop_gradient(p)) for p in maps))
+
+(AdaptSegNet, Tsai et al., CVPR 2018; SPCL's warm-up weighs the first by 0.001.)
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_uda.losses import arrays
+
+SOURCE, TARGET = 0.0, 1.0
+
+
+def adversarial_generator_loss(target_map: jax.Array) -> jax.Array:
+  """Mean of `-log(1 - sigmoid(d))`: small where the discriminator takes the target for the source.
+
+  Args:
+    target_map: Logits of the discriminator for target images, of any shape and float dtype.
+
+  Returns:
+    float32 scalar, unweighted.
+
+  Raises:
+    ValueError: The map does not hold floats.
+
+  Source: golden `spcl/adv_warmup`.
+
+  >>> import jax.numpy as jnp
+  >>> print(f"{adversarial_generator_loss(jnp.zeros((1, 2, 3, 1))):.4f}")
+  0.6931
+  """
+  return _cross_entropy("target_map", target_map, SOURCE)
+
+
+def adversarial_discriminator_loss(source_map: jax.Array, target_map: jax.Array) -> jax.Array:
+  """Mean of `-log(1 - sigmoid(d))` over the source and of `-log sigmoid(d)` over the target, halved.
+
+  Each domain counts one half, whatever the sizes of the maps.
+
+  Args:
+    source_map: Logits of the discriminator for source images, of any shape and float dtype.
+    target_map: The same for target images; its shape may differ.
+
+  Returns:
+    float32 scalar.
+
+  Raises:
+    ValueError: A map does not hold floats.
+
+  Source: golden `spcl/adv_warmup`.
+
+  >>> import jax.numpy as jnp
+  >>> sure = jnp.full((1, 2, 3, 1), 20.0)
+  >>> print(f"{adversarial_discriminator_loss(-sure, sure):.4f}")
+  0.0000
+  """
+  source = _cross_entropy("source_map", source_map, SOURCE)
+  return (source + _cross_entropy("target_map", target_map, TARGET)) / 2
+
+
+def _cross_entropy(name: str, logits: jax.Array, domain: float) -> jax.Array:
+  arrays.check_float(name, logits)
+  labels = jnp.full(logits.shape, domain)
+  return jnp.mean(optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), labels))
