@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays, blocks
+from jax_uda.losses import anchor_blocks, arrays
 
 
 def bank_cross_entropy(
@@ -86,18 +86,19 @@ def _weighted_sum(
   count = jnp.sum(filled, 1)
   mean = jnp.sum(jnp.where(filled[..., None], bank, 0.0), 1) / jnp.maximum(count, 1)[:, None]
   in_blocks = lambda a: a.reshape(-1, block, *a.shape[1:])
-  return blocks.sum_over_blocks(
+  total, _ = anchor_blocks.total(
     _block_sum,
     in_blocks(x[order]),
-    (),
+    (),  # the bank is not trained
     (in_blocks(jnp.where(is_pixel, w[order], 0.0)), block_class),
     (bank, mean, filled),
   )
+  return total
 
 
-def _block_sum(members, shared, block_constants, constants) -> jax.Array:
+def _block_sum(members, trained, block_constants, constants) -> tuple[jax.Array, None]:
   """Sum of weight * loss over a block of one class's pixels, members [block, A]."""
-  del shared  # the bank is not trained
+  del trained
   (weight, c), (bank, mean, filled) = block_constants, constants
   count = jnp.sum(filled, 1)
   is_negative = (jnp.arange(len(bank)) != c) & (count > 0)
@@ -105,7 +106,7 @@ def _block_sum(members, shared, block_constants, constants) -> jax.Array:
   negatives = jnp.where(is_negative, arrays.matmul(members, mean.T), -1e30)
   margin = jax.nn.logsumexp(negatives, -1)[:, None] - arrays.matmul(members, bank[c].T)
   nll = jnp.sum(jnp.where(filled[c], jax.nn.softplus(margin), 0.0), 1) / jnp.maximum(count[c], 1)
-  return jnp.sum(jnp.where(weight > 0, weight * nll, 0.0))
+  return jnp.sum(jnp.where(weight > 0, weight * nll, 0.0)), None
 
 
 def _blocks(y: jax.Array, num_classes: int, block: int) -> tuple[jax.Array, jax.Array, jax.Array]:

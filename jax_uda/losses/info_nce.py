@@ -1,12 +1,11 @@
 """InfoNCE between two sets of labelled vectors, by chunks of anchors, and two losses made of it."""
 
-import functools
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays, blocks
+from jax_uda.losses import anchor_blocks, arrays
 
 NUM_IDS = 255  # every id but 255 = ignore is a class
 
@@ -77,28 +76,38 @@ def info_nce(
     partner = jnp.arange(num_anchors)
     positives = positives - (valid & (a.labels == b.labels))
   weight = jnp.where(positives > 0, a.weights, 0.0)
-  total = blocks.sum_over_blocks(
-    functools.partial(_block_sum, denominator=denominator),
-    blocks.split_rows(a.embeddings / temperature, chunk),
+  groups = anchors.shape[0] if anchors.ndim > 2 else 1  # blocks share the work of every group
+  layout = anchor_blocks.Layout(groups, num_anchors // groups, chunk)
+  total, _ = anchor_blocks.total(
+    _all_block if denominator == "all" else _negatives_block,
+    layout.split(a.embeddings / temperature),
     b.embeddings,
-    blocks.split_rows((a.labels, partner, weight), chunk),
+    jax.tree.map(layout.split, (a.labels, partner, weight)),
     (b.labels, b.weights),
   )
   return total / jnp.where(jnp.sum(weight) > 0, jnp.sum(weight), 1.0)
 
 
-def _block_sum(x, contrasts, anchors, contrast_side, *, denominator) -> jax.Array:
+def _negatives_block(x, contrasts, anchors, contrast_side):
+  return _block_sum(x, contrasts, anchors, contrast_side, with_positives=False), None
+
+
+def _all_block(x, contrasts, anchors, contrast_side):
+  return _block_sum(x, contrasts, anchors, contrast_side, with_positives=True), None
+
+
+def _block_sum(x, contrasts, anchors, contrast_side, *, with_positives: bool) -> jax.Array:
   """Sum of weight * loss over a block of anchors x [n, A]."""
   (label, partner, weight), (contrast_label, contrast_weight) = anchors, contrast_side
   valid = (contrast_weight > 0) & (jnp.arange(len(contrast_label)) != partner[:, None])
   positive = valid & (label[:, None] == contrast_label)
-  competitor = valid if denominator == "all" else valid & ~positive
+  competitor = valid if with_positives else valid & ~positive
   share = jnp.where(positive, contrast_weight, 0.0)
   total = jnp.sum(share, 1)
   s = arrays.matmul(x, contrasts.T)
   # A finite floor instead of -inf: an anchor without competitors must not give NaN gradients.
   log_rest = jax.nn.logsumexp(jnp.where(competitor, s, -1e30), 1)[:, None]
-  nll = log_rest - s if denominator == "all" else jax.nn.softplus(log_rest - s)
+  nll = log_rest - s if with_positives else jax.nn.softplus(log_rest - s)
   per_anchor = jnp.sum(jnp.where(positive, share * nll, 0.0), 1)
   return jnp.sum(jnp.where(weight > 0, weight * per_anchor / jnp.where(total > 0, total, 1.0), 0.0))
 
