@@ -84,7 +84,9 @@ def make_train_step(
     )
 
     def loss_fn(params):
-      student = Passes(student_pass(model, key, method.parts), {**state.student, "params": params})
+      student = Passes(
+        student_pass(model, key, method.parts(phase_start)), {**state.student, "params": params}
+      )
       ctx = Context(
         views=views,
         step=state.step,

@@ -45,6 +45,14 @@ def draw(key: jax.Array, batch_size: int, *, strength: float = 0.2) -> StrongDra
   )
 
 
+def one_call(draws: StrongDraws) -> StrongDraws:
+  """The same with one order of operations and one sigma for all images, as in one kornia call."""
+  same = lambda x: jnp.broadcast_to(x[:1], x.shape)
+  return draws.replace(
+    color=draws.color.replace(order=same(draws.color.order)), sigma=same(draws.sigma)
+  )
+
+
 def augment(
   image: jax.Array, draws: StrongDraws, *, mean: Sequence[float], std: Sequence[float]
 ) -> jax.Array:

@@ -40,8 +40,8 @@ class Method(NamedTuple):
     objective: The training loss, usually a `chain`.
     uses_reference: Whether objectives ask for the frozen initial network.
     heads: Heads that the segmentor must have, by name: called with `dtype=`, they give a module.
-    parts: By view, what the *student* computes of it behind the encoder ("decoder", head names);
-      everything for a view that is not listed.
+    parts: `phase_start -> {view: names}`, what the *student* computes of a view behind the encoder
+      ("decoder", head names); everything for a view that is not listed.
     gates: Steps at which terms start (`Context.started`); the step is compiled anew at each.
     start_steps: By regular expression of parameter paths, the step before which the optimizer leaves
       them untouched.
@@ -52,7 +52,7 @@ class Method(NamedTuple):
   objective: Objective
   uses_reference: bool = False
   heads: Mapping[str, Callable[..., nn.Module]] = types.MappingProxyType({})
-  parts: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
+  parts: Callable[[int], Mapping[str, tuple[str, ...]]] = lambda phase_start: {}
   gates: tuple[int, ...] = ()
   start_steps: Mapping[str, int] = types.MappingProxyType({})
 
