@@ -67,3 +67,13 @@ def test_permuting_pixels_changes_nothing_and_bfloat16_gives_float32():
 def test_a_wrong_shape_is_an_error_that_names_the_argument():
   with pytest.raises(ValueError, match=r"weights has shape \(5,\)"):
     losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS[:5])
+
+
+def test_the_mean_over_valid_pixels_leaves_ignored_ones_out_of_the_denominator():
+  keep = jnp.array([0, 1, 3, 4, 5])
+  valid = losses.weighted_cross_entropy(LOGITS, LABELS, denominator="valid")
+  mean = losses.weighted_cross_entropy(LOGITS[keep], LABELS[keep])
+  np.testing.assert_allclose(valid, mean, rtol=1e-6)
+  weighted = losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS, denominator="valid")
+  total = losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS) * 6
+  np.testing.assert_allclose(weighted, total / WEIGHTS[keep].sum(), rtol=1e-6)
