@@ -9,9 +9,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jax_uda import options
-from jax_uda.models import mit
+from jax_uda.models import mit, resnet
 from jax_uda.models.compact import CompactEncoder
 from jax_uda.models.daformer_head import DAFormerHead
+from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.light_decoder import LightDecoder
 from jax_uda.models.segmentor import Segmentor
 
@@ -19,11 +20,14 @@ from jax_uda.models.segmentor import Segmentor
 ENCODERS = {
   "compact": CompactEncoder,
   **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.VARIANTS.items()},
+  **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.VARIANTS.items()},
 }
 
 # Called with the number of classes, the options and the compute dtype.
 DECODERS = {
   "daformer": DAFormerHead,
+  "dlv2": DLV2Head,
+  "dlv2red": functools.partial(DLV2Head, dilations=(6, 12)),
   "light": LightDecoder,
 }
 

@@ -19,11 +19,14 @@ class BatchNorm(nn.Module):
   Attributes:
     epsilon: Added to the variance.
     momentum: Share of the new batch in the running statistics (PyTorch's convention).
+    trainable: Whether scale and bias are parameters. If not they live in `batch_stats` beside the
+      statistics, where neither gradient nor weight decay nor a moving average reaches them.
     dtype: The dtype of the result; parameters and statistics are float32.
   """
 
   epsilon: float = 1e-5
   momentum: float = 0.1
+  trainable: bool = True
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -32,8 +35,12 @@ class BatchNorm(nn.Module):
     features = x.shape[-1:]
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, features)
     running_var = self.variable("batch_stats", "var", jnp.ones, features)
-    scale = self.param("scale", nn.initializers.ones, features)
-    bias = self.param("bias", nn.initializers.zeros, features)
+    if self.trainable:
+      scale = self.param("scale", nn.initializers.ones, features)
+      bias = self.param("bias", nn.initializers.zeros, features)
+    else:
+      scale = self.variable("batch_stats", "scale", jnp.ones, features).value
+      bias = self.variable("batch_stats", "bias", jnp.zeros, features).value
     x = x.astype(jnp.float32)
     if use_running_average:
       mean, var = running_mean.value, running_var.value

@@ -1,0 +1,61 @@
+"""The decoder of DeepLabV2 (Chen et al., 2017): dilated 3x3 convolutions of the last map, summed.
+
+No norm, no ReLU, no dropout. A widely copied implementation returns after two of its four branches;
+`dilations=(6, 12)` is that network (RCCR; `dlv2red` of the DAFormer family). Module names follow the
+released checkpoints. Goldens: `base/dlv2_head`, `base/deeplab_*`, `rccr/classifier_two_branch`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class DilatedConv(nn.Module):
+  """One branch: a 3x3 convolution with bias, padded by its dilation."""
+
+  features: int
+  dilation: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B, H, W, D] to [B, H, W, features]."""
+    return nn.Conv(
+      self.features,
+      (3, 3),
+      kernel_dilation=self.dilation,
+      padding=((self.dilation,) * 2,) * 2,
+      kernel_init=nn.initializers.normal(0.01),
+      dtype=self.dtype,
+      name="conv",
+    )(x)
+
+
+class DLV2Head(nn.Module):
+  """The decoder; logits have the stride of the coarsest map, which is returned as `fused`.
+
+  Attributes:
+    num_classes: Channels of the logits.
+    dilations: One branch each.
+    dtype: Compute dtype; parameters and logits are float32.
+  """
+
+  num_classes: int
+  dilations: tuple[int, ...] = (6, 12, 18, 24)
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Maps fine to coarse -> (logits [B,h,w,C], the coarsest map [B,h,w,D])."""
+    del train, use_running_average  # no dropout, no BatchNorm
+    x = features[-1]
+    branches = [
+      DilatedConv(self.num_classes, dilation, self.dtype, name=f"aspp_modules_{i}")(x)
+      for i, dilation in enumerate(self.dilations)
+    ]
+    return sum(branch.astype(jnp.float32) for branch in branches), x
