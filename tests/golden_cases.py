@@ -31,6 +31,7 @@ CLAIMED: dict[str, str] = {
   "base/dlv2_head": "models/test_dlv2_head.py",
   "base/ema": "test_ema.py",
   "base/feature_distance": "losses/test_feature_distance.py",
+  "base/hrda_attention_head": "models/test_segformer_head.py",
   "base/image_rescale": "data/test_rescale.py",
   "base/label_maps": "data/test_label_spaces.py",
   "base/lr_schedule": "test_optimizer.py",
@@ -58,6 +59,8 @@ CLAIMED: dict[str, str] = {
   "sepico/step_dark_dist": "methods/test_sepico.py",
   "sepico/step_dist": "methods/test_sepico.py",
   "sepico/step_proto": "methods/test_sepico.py",
+  "cluda/feat_weighter": "models/test_segformer_head.py",
+  "cluda/fused_feature": "models/test_daformer_head.py",
   "rccr/classifier_two_branch": "models/test_dlv2_head.py",
 }
 

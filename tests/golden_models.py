@@ -2,6 +2,7 @@
 
 import json
 
+import flax.linen as nn
 import golden_cases
 import jax
 import jax.numpy as jnp
@@ -60,3 +61,44 @@ def flat_statistics(case: golden_cases.Case, variables: dict) -> np.ndarray:
   """All BatchNorm statistics in the file's order."""
   by_name = weights.to_torch({"batch_stats": variables["batch_stats"]})
   return np.concatenate([by_name[str(name)].ravel() for name in case.bn_stat_names])
+
+
+def level_fusion(head: nn.Module, features: tuple, tensors: dict) -> dict:
+  """The variables of a decoder with the file's weights, named and laid out as in PyTorch."""
+  init = lambda key: head.init(key, features, train=False, use_running_average=True)
+  return weights.from_torch(tensors, jax.eval_shape(init, jax.random.key(0)))
+
+
+def torch_layout(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Tensors stored channels-last (HWIO, linear in x out), laid out as in PyTorch."""
+  axes = {4: (3, 2, 0, 1), 2: (1, 0)}
+  return {k: v.transpose(axes.get(v.ndim, range(v.ndim))) for k, v in tensors.items()}
+
+
+def check_level_fusion(case: golden_cases.Case, head: nn.Module) -> None:
+  """Compares a decoder with CLUDA's file: both modes, gradients and new statistics."""
+  features = tuple(jnp.asarray(case[f"level{i}"]) for i in range(4))
+  variables = level_fusion(head, features, torch_layout(case.group("param/")))
+
+  @jax.jit
+  def run(features):
+    evaluated = head.apply(variables, features, train=False, use_running_average=True)
+
+    def training(features):
+      mode = {"train": True, "use_running_average": False}
+      return head.apply(variables, features, mutable=["batch_stats"], **mode)
+
+    trained, pullback, state = jax.vjp(training, features, has_aux=True)
+    gradients = pullback((jnp.asarray(case.cot_logits), jnp.asarray(case.cot_fused)))
+    return evaluated, trained, gradients[0], state
+
+  evaluated, trained, gradients, state = run(features)
+  for mode, (logits, fused) in (("eval", evaluated), ("train", trained)):
+    golden_cases.assert_close(logits, case[f"logits_{mode}"], 1e-5, 1e-5)
+    golden_cases.assert_close(fused, case[f"fused_{mode}"], 1e-5, 1e-5)
+  for i, gradient in enumerate(gradients):
+    golden_cases.assert_close(gradient, case[f"grad_level{i}"], 1e-4, 1e-8)
+  statistics = weights.to_torch(state)
+  assert statistics.keys() == case.group("after/").keys()
+  for name, expected in case.group("after/").items():
+    golden_cases.assert_close(statistics[name], expected, 1e-5, 1e-5)

@@ -14,6 +14,7 @@ from jax_uda.models.compact import CompactEncoder
 from jax_uda.models.daformer_head import DAFormerHead
 from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.light_decoder import LightDecoder
+from jax_uda.models.segformer_head import SegFormerHead
 from jax_uda.models.segmentor import Segmentor
 
 # Called with the options and the compute dtype.
@@ -29,6 +30,7 @@ DECODERS = {
   "dlv2": DLV2Head,
   "dlv2red": functools.partial(DLV2Head, dilations=(6, 12)),
   "light": LightDecoder,
+  "segformer": SegFormerHead,
 }
 
 

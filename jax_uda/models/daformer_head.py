@@ -88,14 +88,15 @@ class SeparableASPP(nn.Module):
     return bottleneck(jnp.concatenate(branches, -1), use_running_average=use_running_average)
 
 
-class DAFormerHead(nn.Module):
-  """The decoder; logits and `fused` have the stride of the finest map.
+class LevelFusionHead(nn.Module):
+  """What the decoders on four levels share: linear embeddings, a fusion, a classifier.
+
+  Logits and `fused` have the stride of the finest map. Subclasses say how to fuse.
 
   Attributes:
     num_classes: Channels of the logits.
     embed_dim: Channels each level is embedded in.
-    channels: Channels of every fusion branch and of `fused`.
-    dilations: Dilations of the fusion branches.
+    channels: Channels of `fused`.
     dropout: Share of whole channels dropped before the classifier, in training.
     depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
     dtype: Compute dtype; parameters, BatchNorm statistics and logits are float32.
@@ -104,7 +105,6 @@ class DAFormerHead(nn.Module):
   num_classes: int
   embed_dim: int = 256
   channels: int = 256
-  dilations: tuple[int, ...] = (1, 6, 12, 18)
   dropout: float = 0.1
   depthwise: str = "auto"
   dtype: Any = jnp.float32
@@ -116,15 +116,18 @@ class DAFormerHead(nn.Module):
     """Maps fine to coarse -> (logits [B,h,w,C], fused [B,h,w,channels], before the dropout)."""
     size = features[0].shape[1:3]
     levels = [resize.bilinear(self._embed(i, x), size) for i, x in enumerate(features)]
-    aspp = SeparableASPP(
-      self.channels, self.dilations, self.depthwise, self.dtype, name="fuse_layer"
+    fused = self._fusion("fuse_layer")(
+      jnp.concatenate(levels, -1), use_running_average=use_running_average
     )
-    fused = aspp(jnp.concatenate(levels, -1), use_running_average=use_running_average)
     x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(fused)
     classifier = nn.Conv(
       self.num_classes, (1, 1), kernel_init=nn.initializers.normal(0.01), name="conv_seg"
     )
     return classifier(x.astype(jnp.float32)), fused
+
+  def _fusion(self, name: str) -> nn.Module:
+    """The module from all levels [B,h,w,levels * embed_dim] to `fused`."""
+    raise NotImplementedError
 
   def _embed(self, level: int, x: jax.Array) -> jax.Array:
     """A linear map of every pixel, initialised as PyTorch does: U(+-1 / sqrt(fan_in))."""
@@ -137,3 +140,15 @@ class DAFormerHead(nn.Module):
       dtype=self.dtype,
       name=f"embed_layers_{level}",
     )(x)
+
+
+class DAFormerHead(LevelFusionHead):
+  """The decoder: levels are fused by separable ASPP with these `dilations`.
+
+  CLUDA's contrast reads its `fused`; golden `cluda/fused_feature`.
+  """
+
+  dilations: tuple[int, ...] = (1, 6, 12, 18)
+
+  def _fusion(self, name: str) -> nn.Module:
+    return SeparableASPP(self.channels, self.dilations, self.depthwise, self.dtype, name=name)

@@ -2,6 +2,7 @@
 
 import functools
 
+import golden_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +59,18 @@ def test_matches_reference(case, mode, rtol):
   else:
     for name, value in statistics.items():
       np.testing.assert_array_equal(value, case[f"w/{name}"])
+
+
+@pytest.mark.parametrize("case", golden("cluda/fused_feature"))
+def test_the_fused_map_matches_the_reference_of_cluda(case):
+  head = daformer_head.DAFormerHead(
+    num_classes=int(case.num_classes),
+    embed_dim=int(case.embed_dims),
+    channels=int(case.channels),
+    dilations=tuple(case.dilations.tolist()),
+    dropout=0.0,
+  )
+  golden_models.check_level_fusion(case, head)
 
 
 def test_dropout_and_batch_statistics_are_switched_independently():
