@@ -51,3 +51,47 @@ class ProjectionHead(nn.Module):
       block = ConvModule(width, dtype=self.dtype, name=f"convs_{i}")
       x = block(x, use_running_average=use_running_average)
     return arrays.l2_normalize(x)
+
+
+class RegionProjectionHead(nn.Module):
+  """RCCR's head: 1x1 convolution, ReLU, 1x1 convolution, both with bias; L2 normalisation.
+
+  Golden: `rccr/projection_head`.
+
+  Attributes:
+    dim: Embedding dimension, A.
+    hidden: Channels between the convolutions; 0: as many as come in.
+    source: "last" reads the coarsest encoder map (RCCR, at stride 8), "fused" the decoder's.
+    pool: Side of the cells that are averaged first, which multiplies the stride; a last row or
+      column that fills no cell is dropped.
+    dtype: Compute dtype; parameters and embeddings are float32.
+  """
+
+  dim: int = 128
+  hidden: int = 0
+  source: Literal["last", "fused"] = "last"
+  pool: int = 1
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    features: Sequence[jax.Array],
+    fused: jax.Array | None,
+    *,
+    train: bool,
+    use_running_average: bool,
+  ) -> jax.Array:
+    """Encoder maps, fine to coarse, and the decoder's -> unit vectors [B, h, w, A]."""
+    del train, use_running_average  # no dropout, no BatchNorm
+    x = features[-1] if self.source == "last" else fused
+    if x is None:
+      raise ValueError("this head reads the decoder's map: ask for the part 'decoder' too")
+    if self.pool > 1:
+      x = nn.avg_pool(x, (self.pool, self.pool), (self.pool, self.pool))
+    x = nn.relu(self._conv(self.hidden or x.shape[-1], "project_0")(x))
+    return arrays.l2_normalize(self._conv(self.dim, "project_2")(x))
+
+  def _conv(self, features: int, name: str) -> nn.Conv:
+    init = nn.initializers.normal(0.01)
+    return nn.Conv(features, (1, 1), kernel_init=init, dtype=self.dtype, name=name)
