@@ -1,0 +1,43 @@
+"""Random square patches taken out of an image (MIC, Hoyer et al., 2023).
+
+Masked patches of a standardised image become 0, the mean colour. Golden: `base/mic_block_mask`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda import resize
+
+
+def draw(key: jax.Array, batch_size: int, size: tuple[int, int], block: int) -> jax.Array:
+  """[B, h, w] uniform numbers, one a patch: h = round(H / block), but at least 1.
+
+  Args:
+    key: Random key.
+    batch_size: B.
+    size: (height, width) of the images in pixels.
+    block: Side of a patch in pixels: 64 for crops of 1024, 32 for crops of 512.
+
+  Raises:
+    ValueError: `block` is below 1.
+  """
+  if block < 1:
+    raise ValueError(f"block = {block}; expected the side of a patch in pixels, 1 or more")
+  rows, columns = (max(round(side / block), 1) for side in size)  # round half to even
+  return jax.random.uniform(key, (batch_size, rows, columns))
+
+
+def keep(uniform: jax.Array, size: tuple[int, int], *, ratio: float) -> jax.Array:
+  """[B, H, W] bool, True = the pixel stays: patches [B, h, w] whose number exceeds `ratio`.
+
+  Args:
+    uniform: [B, h, w] in [0, 1); where h does not divide H, patches differ by a pixel.
+    size: (H, W).
+    ratio: Expected fraction of patches that are taken out.
+  """
+  return resize.nearest((uniform > ratio)[..., None], size)[..., 0]
+
+
+def apply(image: jax.Array, uniform: jax.Array, *, ratio: float) -> jax.Array:
+  """The standardised image [B, H, W, 3] with 0, the mean colour, where `keep` is False."""
+  return jnp.where(keep(uniform, image.shape[1:3], ratio=ratio)[..., None], image, 0)
