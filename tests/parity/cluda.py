@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda.losses import pixel_contrast
+from jax_uda.losses import fused_grid, pixel_contrast
 
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
 close_map = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -55,7 +55,40 @@ def multires_cl(case: Case):
     close_map((low + high).reshape(-1), case[f"anchor_loss_{order}"])
 
 
+def cl_grid(case: Case):
+  names = ("lr_fused", "hr_fused_crop", "weight_logits")
+  inputs = [jnp.asarray(case[name]) for name in names]
+
+  def sample(*maps):
+    return fused_grid.fused_grid(
+      *maps,
+      jnp.asarray(case.labels),
+      jnp.asarray(case.crop_boxes),
+      weights=pseudo_weight(case),
+      grid=tuple(case.fm_size.tolist()),
+      lr_scale=float(case.lr_scale),
+    )
+
+  grid = jax.jit(sample)(*inputs)
+  close_map(grid.embeddings, case.lr_grid)
+  close_map(grid.hr_embeddings, case.hr_grid)
+  close_map(grid.attention, case.weight_grid)
+  np.testing.assert_array_equal(grid.labels, case.labels_grid)
+  np.testing.assert_array_equal(grid.hr_mask, case.mask_grid)
+  np.testing.assert_array_equal(grid.hr_mask * grid.labels, case.hr_labels_grid)
+  if case.has_pseudo_weight:
+    close_map(grid.weights, case.pseudo_weight_grid)
+  for order in ("aligned", "interleaved"):
+
+    def loss(*maps, order=order):
+      *arrays, weights = sample(*maps)
+      return pixel_contrast.multires_pixel_contrast(*arrays, weights=weights, pixel_order=order)
+
+    check_grads(case, loss, inputs, names, order)
+
+
 CHECKS = {
   "cluda/single_cl": single_cl,
   "cluda/multires_cl": multires_cl,
+  "cluda/cl_grid": cl_grid,
 }
