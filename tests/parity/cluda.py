@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
+from jax_uda.augment import entropy_crop as entropy
 from jax_uda.losses import fused_grid, pixel_contrast
 
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
@@ -87,8 +88,19 @@ def cl_grid(case: Case):
     check_grads(case, loss, inputs, names, order)
 
 
+def entropy_crop(case: Case):
+  logits, image_size = jnp.asarray(case.logits), tuple(case.image_size.tolist())
+  options = dict(crop_size=tuple(case.crop_size.tolist()), stride=tuple(case.stride.tolist()))
+  values = jax.jit(entropy.entropy_map)(logits)
+  close_map(values, case.entropy)
+  close_map(entropy.window_means(values, image_size, **options), case.window_means)
+  boxes = jax.jit(lambda x: entropy.entropy_boxes(x, image_size, **options))(logits)
+  np.testing.assert_array_equal(boxes, case.crop_boxes)
+
+
 CHECKS = {
   "cluda/single_cl": single_cl,
   "cluda/multires_cl": multires_cl,
   "cluda/cl_grid": cl_grid,
+  "cluda/entropy_crop": entropy_crop,
 }
