@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jax_uda import options
+from jax_uda.models import hrda as hrda_lib
 from jax_uda.models import mit, resnet
 from jax_uda.models.compact import CompactEncoder
 from jax_uda.models.daformer_head import DAFormerHead
@@ -42,6 +43,7 @@ def build(
   heads: Mapping[str, nn.Module] | None = None,
   encoder_options: Mapping[str, Any] | None = None,
   decoder_options: Mapping[str, Any] | None = None,
+  hrda: Mapping[str, Any] | None = None,
   dtype: Any = jnp.float32,
 ) -> Segmentor:
   """A segmentor from names.
@@ -53,6 +55,8 @@ def build(
     heads: Further heads by name, see `Segmentor`.
     encoder_options: Keyword arguments of the encoder, to depart from its defaults.
     decoder_options: Keyword arguments of the decoder.
+    hrda: Keyword arguments of `jax_uda.models.hrda.wrap`, to look at the image at two resolutions;
+      None: at one.
     dtype: Compute dtype; parameters, BatchNorm statistics and logits stay float32.
 
   Raises:
@@ -61,8 +65,9 @@ def build(
   """
   make_encoder = options.lookup(ENCODERS, encoder, "model.encoder")
   make_decoder = options.lookup(DECODERS, decoder, "model.decoder")
-  return Segmentor(
+  segmentor = Segmentor(
     encoder=make_encoder(**(encoder_options or {}), dtype=dtype),
     decoder=make_decoder(num_classes=num_classes, **(decoder_options or {}), dtype=dtype),
     heads=flax.core.FrozenDict(heads or {}),
   )
+  return segmentor if hrda is None else hrda_lib.wrap(segmentor, **hrda)
