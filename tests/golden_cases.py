@@ -65,6 +65,7 @@ CLAIMED: dict[str, str] = {
   "sepico/step_dist": "methods/test_sepico.py",
   "sepico/step_proto": "methods/test_sepico.py",
   "cluda/feat_weighter": "models/test_segformer_head.py",
+  "cluda/hrda_head": "models/test_hrda_cluda.py",
   "cluda/fused_feature": "models/test_daformer_head.py",
   "rccr/classifier_two_branch": "models/test_dlv2_head.py",
   "rccr/projection_head": "models/test_projection_heads.py",
