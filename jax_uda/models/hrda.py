@@ -47,9 +47,11 @@ class MultiScaleDecoder(nn.Module):
     """Attention before its sigmoid, at the size of the logits: [B, *size, C or 1]."""
     return resize.bilinear(self.scale_attention(features, **mode)[0], size)
 
-  def weigh(self, features: tuple[jax.Array, ...], **mode: bool) -> jax.Array:
-    """The feature weight before its sigmoid, [B,h,w,1]."""
-    return self.feat_weighter(features, **mode)[0]
+  def weigh(
+    self, features: tuple[jax.Array, ...], size: tuple[int, int], **mode: bool
+  ) -> jax.Array:
+    """The feature weight before its sigmoid, at the size of the logits: [B, *size, 1]."""
+    return resize.bilinear(self.feat_weighter(features, **mode)[0], size)
 
 
 class HRDA(Segmentor):
@@ -111,7 +113,7 @@ class HRDA(Segmentor):
         attention = self.decoder.attend(features, context.shape[1:3], **mode)
         logits = hrda_fusion.fuse(context, detail, attention, order=self.fusion).logits
       if self.decoder.feat_weighter is not None and (train or self.is_initializing()):
-        heads["feature_weight"] = self.decoder.weigh(features, **mode)
+        heads["feature_weight"] = self.decoder.weigh(features, context.shape[1:3], **mode)
     for name, head in self.heads.items():
       if name in wanted:
         heads[name] = head(features, fused, **mode)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_cases import assert_close, golden
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_uda import losses, models, resize, sliding
 from jax_uda.models import hrda_boxes, weights
@@ -147,6 +148,48 @@ def test_without_the_decoder_the_detail_is_not_looked_at():
   for a, b in zip(outputs.features, features, strict=True):
     np.testing.assert_array_equal(a, b)
   assert features[0].shape == (2, 8, 8, 8)
+
+
+def test_eight_devices_equal_one():
+  model, variables, _ = small()
+  image = jax.random.normal(jax.random.key(5), (8, 32, 32, 3))
+  boxes = 4 * jax.random.randint(jax.random.key(6), (8, 2), 0, 5)
+  boxes = jnp.stack([boxes[:, 0], boxes[:, 0] + 16, boxes[:, 1], boxes[:, 1] + 16], 1)
+
+  @jax.jit
+  def run(image, boxes):
+    evaluated = model.apply(variables, image, **EVAL)
+    rngs = {"dropout": jax.random.key(0)}
+    trained = model.apply(
+      variables, image, crop_box=boxes, rngs=rngs, mutable=["batch_stats"], **TRAIN
+    )
+    return evaluated.logits, trained
+
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  spread = lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+  one, eight = run(image, boxes), run(spread(image), spread(boxes))
+  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_any_encoder_and_decoder_can_be_wrapped(dtype):
+  model = models.build(
+    encoder="resnet50_v1c",
+    decoder="dlv2",
+    num_classes=3,
+    encoder_options={"depths": (1, 1, 1, 1)},
+    hrda={"crop_size": (32, 32), "class_attention": False, "feature_weighter": True},
+    dtype=dtype,
+  )
+  image, box = jnp.zeros((1, 64, 64, 3)), jnp.array([0, 32, 16, 48])
+  init = functools.partial(model.init_with_output, crop_box=box, train=True)
+  rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+  outputs, _ = jax.eval_shape(functools.partial(init, use_running_average=True), rngs, image)
+  assert outputs.logits.shape == (1, 8, 8, 3) and outputs.logits.dtype == jnp.float32
+  # At the decoder's stride, 8, although the finest map that it reads has 4.
+  assert outputs.heads["feature_weight"].shape == (1, 4, 4, 1)
+  assert outputs.heads["hr_fused"].shape == (1, 4, 4, 2048)
 
 
 @pytest.mark.parametrize("size, crop", [((33, 32), (16, 16)), ((32, 32), (16, 18))])

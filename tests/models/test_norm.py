@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_uda.models import norm
@@ -80,3 +81,16 @@ def test_statistics_of_half_precision_inputs_are_float32():
   y, variables = module.init_with_output(jax.random.key(0), x, use_running_average=False)
   assert y.dtype == jnp.bfloat16
   assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize("use_running_average", [True, False])
+def test_untrained_scale_and_bias_are_no_parameters_but_act_the_same(use_running_average):
+  mode = {"use_running_average": use_running_average}
+  expected = norm.BatchNorm().apply({"params": PARAMS, "batch_stats": STATS}, X, **mode)
+  module = norm.BatchNorm(trainable=False)
+  assert set(module.init(jax.random.key(0), X, **mode)) == {"batch_stats"}
+  variables = {"batch_stats": {**STATS, **PARAMS}}
+  y, state = module.apply(variables, X, mutable=["batch_stats"], **mode)
+  np.testing.assert_array_equal(y, expected)
+  for name, value in PARAMS.items():
+    np.testing.assert_array_equal(state["batch_stats"][name], value)

@@ -2,6 +2,7 @@
 
 import functools
 
+import golden_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jax_uda.models import resnet, weights
 
 EVAL = {"train": False, "use_running_average": True}
 TRAIN = {"train": True, "use_running_average": False}
+NAMES = golden_cases.ROOT / "base" / "names_uda_dlv2red_r101v1c.json.gz"
 DILATIONS = (6, 12, 18, 24)
 
 
@@ -169,6 +171,17 @@ def test_networks_have_the_published_number_of_parameters(encoder, decoder, tota
     functools.partial(model.init, **EVAL), jax.random.key(0), jnp.zeros((1, 32, 32, 3))
   )
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == total
+
+
+def test_names_and_shapes_are_those_of_the_released_network():
+  model = models.build(encoder="resnet101_v1c", decoder="dlv2red", num_classes=19)
+  shapes = jax.eval_shape(
+    functools.partial(model.init, **EVAL), jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+  )
+  ours = weights.to_torch(jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), shapes))
+  entries = golden_cases.load(NAMES)["entries"]
+  expected = {e["name"]: tuple(e["shape"]) for e in entries if "num_batches" not in e["name"]}
+  assert {name: value.shape for name, value in ours.items()} == expected
 
 
 def test_frozen_affine_parameters_are_out_of_the_optimizers_reach():
