@@ -49,7 +49,9 @@ def fuse(
       attention is 0; its mask is interpolated like the attention, so the crop's border is soft.
     order: What happens first to the context, see above.
   """
-  resize_first = options.lookup({"scale_first": False, "resize_first": True}, order, "model.fusion")
+  resize_first = options.lookup(
+    {"scale_first": False, "resize_first": True}, order, "model.hrda.fusion"
+  )
   small = context.shape[1:3]
   large = (2 * small[0], 2 * small[1])
   attention = jax.nn.sigmoid(attention_logits.astype(jnp.float32))
