@@ -21,7 +21,7 @@ class Layout:
   """How N = groups * length anchors are dealt out to blocks.
 
   Each block takes its share of *every* group. A group is an image; so if the batch is split over
-  devices, every device works on its own images' anchors in every block.
+  devices, every device has an equal part in every block, and no block is one device's alone.
   """
 
   def __init__(self, groups: int, length: int, block: int):
