@@ -6,9 +6,10 @@ from jax_uda import config, options
 from jax_uda.methods.base import Method, Task
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.daformer import daformer
+from jax_uda.methods.sepico import sepico
 from jax_uda.methods.source_only import source_only
 
-METHODS = {"dacs": dacs, "daformer": daformer, "source_only": source_only}
+METHODS = {"dacs": dacs, "daformer": daformer, "sepico": sepico, "source_only": source_only}
 
 
 def build(task: Task, *, name: str = "", **settings: Any) -> Method:

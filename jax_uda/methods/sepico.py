@@ -54,7 +54,7 @@ def sepico(
   ignore_bottom: int = 0,
   jitter_strength: float = 0.2,
   day_night_fusion: bool = False,
-  class_weight_strength: float = 0.0,
+  class_weights: jax.Array | None = None,
   embedding_dim: int = 512,
   head_options: dict[str, Any] | None = None,
   **contrast: Any,
@@ -75,8 +75,8 @@ def sepico(
     ignore_bottom: See there.
     jitter_strength: See there.
     day_night_fusion: The target batch brings `day_image`, whose predictions help (Dark Zurich).
-    class_weight_strength: Of `day_night.frequency_weights` on all cross-entropies and, with
-      `day_night_fusion`, on the fused probabilities; 0 = none.
+    class_weights: [C] on all cross-entropies and, with `day_night_fusion`, on the fused
+      probabilities (`day_night.frequency_weights`); None = none.
     embedding_dim: A.
     head_options: Of the projection head.
     **contrast: See `objectives.class_contrast`.
@@ -84,9 +84,7 @@ def sepico(
   Raises:
     TypeError: A setting is unknown.
   """
-  weights = None
-  if class_weight_strength:
-    weights = day_night.frequency_weights(jnp.array(task.class_frequency), class_weight_strength)
+  weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
 
   def predict(teacher, name, image, day):
     """Labels and their confidence, both [B,H,W]."""
