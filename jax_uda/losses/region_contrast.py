@@ -1,0 +1,105 @@
+"""A feature cell against the teacher's view of the same place, and a queue of other cells (RCCR).
+
+Anchors come from an image in which a box of the target was pasted into the source; the positive of an
+anchor is the teacher's embedding of the same place in the untouched target image.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda.losses import anchor_blocks, arrays
+
+NUM_IDS = 255  # every id but 255 = ignore is a class
+
+
+def region_contrast(
+  anchors: jax.Array,
+  positives: jax.Array,
+  labels: jax.Array,
+  queue_embeddings: jax.Array,
+  queue_labels: jax.Array,
+  *,
+  weights: jax.Array | None = None,
+  queue_valid: jax.Array | None = None,
+  temperature: float = 0.1,
+  first_rows: int = 2000,
+  epsilon: float = 1e-8,
+  block: int = 256,
+) -> jax.Array:
+  """Weighted mean over anchors of `-log(exp(p - m) / (D + e) + e)`.
+
+  With p = z . t / tau for the anchor z and its positive t, s_k = z . b_k / tau for the rows of the
+  queue, and m = max(p, max_k s_k):
+
+    D = exp(p - m) + sum_{k: label_k != y} exp(s_k - m)
+
+  Rows of the anchor's class count in m, not in D. Rows of label 255 differ from every class.
+
+  Args:
+    anchors: [..., A] (N in all), unit vectors, any float dtype.
+    positives: [..., A], constant.
+    labels: [...] integers, the anchors' classes y; an anchor labelled 255 or below 0 is left out.
+    queue_embeddings: [M, A], the oldest rows first; constant.
+    queue_labels: [M] integers.
+    weights: [...] float32 or None (all 1), 0 for what is no anchor: cells outside the box, or where
+      the teacher is not confident; constant.
+    queue_valid: [M] bool or None (all): rows that hold something.
+    temperature: tau.
+    first_rows: The maximum m looks at this many rows only, as in the reference. It matters, by way
+      of e, only where every row is of the anchor's class.
+    epsilon: e; not negligible against probabilities of 1e-5.
+    block: Anchors at a time: memory grows with block * M, not with N * M.
+
+  Returns:
+    float32 scalar. No anchor of positive weight: value and gradient are exactly 0.
+
+  Raises:
+    ValueError: A shape, dtype or number does not fit.
+
+  Source: RCCR (Zhou et al., ICME 2022), reference code; golden `rccr/region_contrast`.
+
+  >>> import jax.numpy as jnp
+  >>> x, y = jnp.eye(2), jnp.array([0, 1])
+  >>> print(f"{region_contrast(x, x, y, x, y, temperature=1.0):.4f}")  # log(1 + 1 / e)
+  0.3133
+  """
+  for name, value in (("temperature", temperature), ("first_rows", first_rows), ("block", block)):
+    arrays.check_positive(name, value)
+  arrays.check_float("anchors", anchors, min_ndim=2)
+  arrays.check_float("positives", positives)
+  arrays.check_shape("positives", positives, anchors.shape, of="anchors")
+  arrays.check_rows("queue_embeddings", queue_embeddings, anchors.shape[-1], of="anchors")
+  arrays.check_labels("queue_labels", queue_labels, queue_embeddings.shape[:1], of="queue rows")
+  if queue_valid is None:
+    queue_valid = jnp.ones(queue_labels.shape, bool)
+  arrays.check_shape("queue_valid", queue_valid, queue_labels.shape, of="queue rows")
+  z, y, w = arrays.pixels(anchors, labels, weights, NUM_IDS)
+  t = jax.lax.stop_gradient(positives.reshape(z.shape).astype(jnp.float32))
+  rows = jax.lax.stop_gradient(queue_embeddings.astype(jnp.float32))
+  groups = anchors.shape[0] if anchors.ndim > 2 else 1
+  layout = anchor_blocks.Layout(groups, len(z) // groups, block)
+  seen_by_max = queue_valid & (jnp.arange(len(rows)) < first_rows)
+  total, _ = anchor_blocks.total(
+    _block_sum,
+    layout.split(z / temperature),
+    (),  # the queue is not trained
+    jax.tree.map(layout.split, (t, y, w)),
+    (rows, queue_labels, queue_valid, seen_by_max, jnp.float32(epsilon)),
+  )
+  return total / jnp.where(jnp.sum(w) > 0, jnp.sum(w), 1.0)
+
+
+def _block_sum(z, trained, anchors, queue) -> tuple[jax.Array, None]:
+  """Sum of weight * loss over a block of anchors z [n, A], divided by the temperature already."""
+  del trained
+  (t, y, w), (rows, row_labels, valid, seen_by_max, epsilon) = anchors, queue
+  positive = jnp.sum(z * t, -1)
+  s = arrays.matmul(z, rows.T)  # [n, M]
+  largest = jnp.maximum(positive, jnp.max(jnp.where(seen_by_max, s, -1e30), 1))
+  own = jnp.exp(positive - largest)
+  is_negative = valid & (row_labels != y[:, None])
+  # Masked before the exponential: a row beyond the first could overflow there.
+  exponent = jnp.where(is_negative, s - largest[:, None], -jnp.inf)
+  denominator = own + jnp.sum(jnp.exp(exponent), 1)
+  nll = -jnp.log(own / (denominator + epsilon) + epsilon)
+  return jnp.sum(jnp.where(w > 0, w * nll, 0.0)), None

@@ -1,0 +1,87 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_uda.losses.ramp import exponential_ramp
+from jax_uda.losses.region_contrast import region_contrast
+
+KEYS = jax.random.split(jax.random.key(0), 3)
+unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+Z, T = unit(jax.random.normal(KEYS[0], (2, 7, 5)))
+ROWS = unit(jax.random.normal(KEYS[1], (11, 5)))
+ROW_LABELS = jnp.array([0, 1, 2, 0, 255, 1, 2, 2, 1, 0, 1])
+Y = jnp.array([0, 1, 2, 255, 0, 1, 2])
+W = jnp.array([1.0, 0.0, 2.0, 1.0, 1.0, 0.5, 1.0])
+
+
+def dense(z, first_rows, epsilon):
+  """The formula, anchor by anchor."""
+  values, weights = [], []
+  for i in range(7):
+    if Y[i] == 255:
+      continue
+    p, s = z[i] @ T[i] / 0.3, ROWS @ z[i] / 0.3
+    m = jnp.maximum(p, s[:first_rows].max())
+    rest = jnp.exp(s - m)[np.asarray(ROW_LABELS) != int(Y[i])].sum()
+    own = jnp.exp(p - m)
+    values.append(-jnp.log(own / (own + rest + epsilon) + epsilon))
+    weights.append(W[i])
+  return jnp.sum(jnp.array(values) * jnp.array(weights)) / sum(weights)
+
+
+def loss(z, first_rows=100, epsilon=1e-8, block=3):
+  return region_contrast(
+    z,
+    T,
+    Y,
+    ROWS,
+    ROW_LABELS,
+    weights=W,
+    temperature=0.3,
+    first_rows=first_rows,
+    epsilon=epsilon,
+    block=block,
+  )
+
+
+@pytest.mark.parametrize(("first_rows", "epsilon"), [(100, 1e-8), (3, 0.1), (100, 0.1)])
+def test_it_is_its_formula_written_anchor_by_anchor(first_rows, epsilon):
+  np.testing.assert_allclose(loss(Z, first_rows, epsilon), dense(Z, first_rows, epsilon), rtol=1e-5)
+
+
+def test_the_gradient_flows_through_the_maximum_too():
+  direction = jax.random.normal(KEYS[2], Z.shape)
+  step = 1e-2 * direction
+  slope = (dense(Z + step, 100, 0.3) - dense(Z - step, 100, 0.3)) / 2e-2
+  gradient = jax.grad(lambda z: loss(z, epsilon=0.3))(Z)
+  np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_blocks_do_not_matter(block):
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+    jax.value_and_grad(lambda z: loss(z, block=block))(Z),
+    jax.value_and_grad(loss)(Z),
+  )
+
+
+def test_rows_that_hold_nothing_play_no_part():
+  valid = jnp.arange(11) < 6
+  part = region_contrast(Z, T, Y, ROWS[:6], ROW_LABELS[:6], temperature=0.3)
+  garbage = ROWS.at[6:].set(30.0)
+  whole = region_contrast(Z, T, Y, garbage, ROW_LABELS, queue_valid=valid, temperature=0.3)
+  np.testing.assert_allclose(whole, part, rtol=1e-6)
+
+
+def test_an_empty_queue_leaves_the_positive_alone():
+  value = region_contrast(Z, T, Y, ROWS, ROW_LABELS, queue_valid=jnp.zeros(11, bool))
+  np.testing.assert_allclose(value, 0, atol=1e-6)
+
+
+def test_the_ramp_rises_to_its_weight_and_stays():
+  ramp = exponential_ramp(jnp.arange(0, 121, 20), 100, weight=0.3, rate=2.0)
+  assert (jnp.diff(ramp[:6]) > 0).all() and ramp[5] == ramp[6]
+  np.testing.assert_allclose(ramp[0], 0.3 * np.exp(-2), rtol=1e-6)
+  np.testing.assert_allclose(ramp[5], 0.3, rtol=1e-6)
