@@ -53,7 +53,12 @@ def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
-  """x [..., A] / |x| in float32; a zero vector stays zero and gets gradient 0."""
+  """x [..., A] / |x| in float32; a zero vector stays zero and gets gradient 0.
+
+  >>> import jax.numpy as jnp
+  >>> l2_normalize(jnp.array([[0.0, 2.0], [0.0, 0.0]])).tolist()
+  [[0.0, 1.0], [0.0, 0.0]]
+  """
   x = x.astype(jnp.float32)
   squared = jnp.sum(x * x, -1, keepdims=True)
   positive = squared > 0  # the root has no gradient at 0: keep it away from the root altogether

@@ -78,28 +78,30 @@ def region_contrast(
   rows = jax.lax.stop_gradient(queue_embeddings.astype(jnp.float32))
   groups = anchors.shape[0] if anchors.ndim > 2 else 1
   layout = anchor_blocks.Layout(groups, len(z) // groups, block)
-  seen_by_max = queue_valid & (jnp.arange(len(rows)) < first_rows)
   total, _ = anchor_blocks.total(
     _block_sum,
     layout.split(z / temperature),
     (),  # the queue is not trained
     jax.tree.map(layout.split, (t, y, w)),
-    (rows, queue_labels, queue_valid, seen_by_max, jnp.float32(epsilon)),
+    (rows, queue_labels, queue_valid, queue_valid[:first_rows], jnp.log(jnp.float32(epsilon))),
   )
   return total / jnp.where(jnp.sum(w) > 0, jnp.sum(w), 1.0)
 
 
 def _block_sum(z, trained, anchors, queue) -> tuple[jax.Array, None]:
-  """Sum of weight * loss over a block of anchors z [n, A], divided by the temperature already."""
+  """Sum of weight * loss over a block of anchors z [n, A], divided by the temperature already.
+
+  In logarithms: the maximum m need not cover every row, so exp(s - m) itself could overflow.
+  """
   del trained
-  (t, y, w), (rows, row_labels, valid, seen_by_max, epsilon) = anchors, queue
+  (t, y, w), (rows, row_labels, valid, seen_by_max, log_epsilon) = anchors, queue
   positive = jnp.sum(z * t, -1)
   s = arrays.matmul(z, rows.T)  # [n, M]
-  largest = jnp.maximum(positive, jnp.max(jnp.where(seen_by_max, s, -1e30), 1))
-  own = jnp.exp(positive - largest)
-  is_negative = valid & (row_labels != y[:, None])
-  # Masked before the exponential: a row beyond the first could overflow there.
-  exponent = jnp.where(is_negative, s - largest[:, None], -jnp.inf)
-  denominator = own + jnp.sum(jnp.exp(exponent), 1)
-  nll = -jnp.log(own / (denominator + epsilon) + epsilon)
+  in_sum = jnp.where(valid & (row_labels != y[:, None]), s, -jnp.inf)
+  shift = jax.lax.stop_gradient(jnp.maximum(positive, jnp.max(in_sum, 1)))  # cancels out
+  terms = jnp.exp(positive - shift) + jnp.sum(jnp.exp(in_sum - shift[:, None]), 1)
+  seen = jnp.where(seen_by_max, s[:, : len(seen_by_max)], -1e30)
+  largest = jnp.maximum(positive, jnp.max(seen, 1))
+  log_denominator = jnp.logaddexp(jnp.log(terms) + shift - largest, log_epsilon)
+  nll = -jnp.logaddexp(positive - largest - log_denominator, log_epsilon)
   return jnp.sum(jnp.where(w > 0, w * nll, 0.0)), None

@@ -28,7 +28,11 @@ class ClassStatistics(NamedTuple):
 
 
 def empty_class_statistics(num_classes: int, dim: int) -> ClassStatistics:
-  """Statistics of no pixels: all 0."""
+  """Statistics of no pixels: all 0.
+
+  >>> empty_class_statistics(num_classes=2, dim=3).count.tolist()
+  [0.0, 0.0]
+  """
   table = jnp.zeros((num_classes, dim), jnp.float32)
   return ClassStatistics(table, table, jnp.zeros(num_classes, jnp.float32))
 

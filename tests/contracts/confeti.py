@@ -5,12 +5,10 @@ import jax.numpy as jnp
 from contracts import generic
 from contracts.kernel import Kernel, Update
 
+from jax_uda import losses
 from jax_uda.losses import (
-  image_classes,
   least_squares_gan,
-  patch_nce,
   sampling,
-  semantic_consistency,
 )
 from jax_uda.losses import prototype_contrast as contrast
 from jax_uda.memory import cam_prototypes
@@ -36,7 +34,7 @@ def _sampled_contrast(embeddings, labels, uniforms, prototypes):
 def _patch_nce(negatives, bad=()) -> Kernel:
   return Kernel(
     name=f"patch_nce_{negatives}",
-    loss=lambda negatives=negatives, temperature=0.5, **rows: patch_nce.patch_nce(
+    loss=lambda negatives=negatives, temperature=0.5, **rows: losses.patch_nce(
       temperature=temperature, negatives=negatives, **rows
     ),
     inputs=PATCHES,
@@ -64,7 +62,7 @@ KERNELS = [
   ),
   Kernel(
     name="semantic_consistency",
-    loss=semantic_consistency.semantic_consistency,
+    loss=losses.semantic_consistency,
     inputs=dict(embeddings=X, reference=X[::-1] + 1, prototypes=P, weights=W),
     trains=("embeddings",),
     constants=("reference", "prototypes", "weights"),
@@ -112,7 +110,7 @@ KERNELS = [
   ),
   Kernel(
     name="image_class_cross_entropy",
-    loss=image_classes.image_class_cross_entropy,
+    loss=losses.image_class_cross_entropy,
     inputs=dict(maps=MAPS, labels=LABELS),
     trains=("maps",),
     pixels=("maps", "labels"),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.losses import patch_nce
+from jax_uda import losses
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 Q, K = (jax.random.normal(key, (3, 4, 5)) for key in KEYS)  # [B, P, A]
@@ -23,9 +23,7 @@ def test_both_kinds_of_negatives_are_the_dense_formula(temperature):
     expected = lambda q, n=groups: jax.vmap(lambda a, b: dense_rows(a, b, temperature))(
       q.reshape(n, -1, 5), K.reshape(n, -1, 5)
     )
-    rows = lambda q, n=negatives: patch_nce.patch_nce_rows(
-      q, K, temperature=temperature, negatives=n
-    )
+    rows = lambda q, n=negatives: losses.patch_nce_rows(q, K, temperature=temperature, negatives=n)
     assert rows(Q).shape == (3, 4)
     np.testing.assert_allclose(rows(Q).reshape(-1), expected(Q).reshape(-1), rtol=1e-5, atol=1e-6)
     grads = [jax.grad(lambda q, f=f: f(q).mean())(Q) for f in (rows, expected)]
@@ -35,10 +33,10 @@ def test_both_kinds_of_negatives_are_the_dense_formula(temperature):
 def test_other_images_matter_only_as_negatives_of_the_whole_batch():
   changed = K.at[2].multiply(-1.0)
   for negatives, same in (("image", True), ("batch", False)):
-    rows = [patch_nce.patch_nce_rows(Q, k, negatives=negatives)[:2] for k in (K, changed)]
+    rows = [losses.patch_nce_rows(Q, k, negatives=negatives)[:2] for k in (K, changed)]
     assert np.allclose(*rows, rtol=1e-6) == same
 
 
 def test_one_image_has_the_same_negatives_either_way():
-  values = [patch_nce.patch_nce(Q[:1], K[:1], negatives=n) for n in ("image", "batch")]
+  values = [losses.patch_nce(Q[:1], K[:1], negatives=n) for n in ("image", "batch")]
   np.testing.assert_allclose(*values, rtol=1e-6)

@@ -9,18 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import resize
+from jax_uda import losses, resize
 from jax_uda.augment import style_range as ranges
 from jax_uda.losses import (
   arrays,
-  image_classes,
   least_squares_gan,
   masks,
-  patch_nce,
   prototype_contrast,
   sampling,
 )
-from jax_uda.losses import semantic_consistency as consistency
 from jax_uda.memory import cam_prototypes
 
 close = functools.partial(golden_cases.assert_close, rtol=1e-4, atol=1e-5)
@@ -108,7 +105,7 @@ def semantic_consistency(case: Case):
   @jax.jit
   @functools.partial(jax.value_and_grad, argnums=(0, 1, 2))
   def loss(*inputs):
-    value = consistency.semantic_consistency(stylised(*inputs), reference, prototypes)
+    value = losses.semantic_consistency(stylised(*inputs), reference, prototypes)
     return float(case.weight) * value
 
   value, grads = loss(*inputs)
@@ -124,9 +121,9 @@ def patchnce(case: Case):
     temperature=float(case.temperature),
     negatives="batch" if case.all_negatives_from_minibatch else "image",
   )
-  rows = jax.jit(functools.partial(patch_nce.patch_nce_rows, **options))(queries, keys)
+  rows = jax.jit(functools.partial(losses.patch_nce_rows, **options))(queries, keys)
   close(rows.reshape(-1), case.loss_rows)
-  loss = jax.jit(jax.value_and_grad(functools.partial(patch_nce.patch_nce, **options)))
+  loss = jax.jit(jax.value_and_grad(functools.partial(losses.patch_nce, **options)))
   value, grad = loss(queries, keys)
   close(value, case.loss)
   close(grad.reshape(case.grad_q.shape), case.grad_q)
@@ -153,10 +150,8 @@ def cam_head(case: Case):
   maps = project(*inputs)
   close(jax.nn.relu(maps), case.cam_map)
   close(maps.mean((1, 2)), case.scores)
-  np.testing.assert_array_equal(
-    image_classes.image_classes(label, len(case.cam_kernel)), case.cls_label
-  )
-  loss = lambda *x: image_classes.image_class_cross_entropy(project(*x), label)
+  np.testing.assert_array_equal(losses.image_classes(label, len(case.cam_kernel)), case.cls_label)
+  loss = lambda *x: losses.image_class_cross_entropy(project(*x), label)
   value, grads = jax.jit(jax.value_and_grad(loss, (0, 1)))(*inputs)
   close(value, case.loss)
   close(grads[0], case.grad_feat)
