@@ -42,34 +42,34 @@ def num_offsets(ratio: jax.Array, size: tuple[int, int], cell: int = 8) -> jax.A
   return jnp.maximum(jnp.array(size) // cell - sides(ratio, size, cell), 1)
 
 
-def box_at(
-  ratio: jax.Array, offset_cell: jax.Array, size: tuple[int, int], cell: int = 8
+def cutmix_box(
+  ratio: jax.Array, offset: jax.Array, size: tuple[int, int], cell: int = 8
 ) -> jax.Array:
-  """[4] int32 (top, bottom, left, right) in pixels of the box whose corner is cell [2] (y, x)."""
-  start = offset_cell * cell
-  end = start + sides(ratio, size, cell) * cell
-  return jnp.stack([start[0], end[0], start[1], end[1]]).astype(jnp.int32)
+  """The box [4] int32 (top, bottom, left, right) in pixels, for the whole batch.
 
-
-def box(draws: CutMixDraws, size: tuple[int, int], cell: int = 8) -> jax.Array:
-  """The box [4] (top, bottom, left, right) of an image of `size` (height, width), in pixels.
+  Args:
+    ratio: Scalar in [0, 1), the box's share of the image's area before rounding.
+    offset: [2] in [0, 1), where the box lies within its range, vertically and horizontally.
+    size: (height, width) of the image in pixels.
+    cell: Side of a cell in pixels.
 
   Raises:
     ValueError: The image is smaller than two cells.
   """
   if min(size) < 2 * cell:
-    raise ValueError(f"an image of {size} is smaller than two cells of {cell} pixels")
-  limit = num_offsets(draws.ratio, size, cell)
-  return box_at(draws.ratio, jnp.floor(draws.offset * limit).astype(jnp.int32), size, cell)
+    raise ValueError(f"size = {size} is smaller than two cells of {cell} pixels")
+  height, width = sides(ratio, size, cell)
+  top, left = jnp.floor(offset * num_offsets(ratio, size, cell)).astype(jnp.int32)
+  return cell * jnp.stack([top, top + height, left, left + width])
 
 
-def inside(box: jax.Array, grid: tuple[int, int], cell: int = 1) -> jax.Array:
+def box_mask(box: jax.Array, grid: tuple[int, int], cell: int = 1) -> jax.Array:
   """bool [h, w]: which cells of a map of size `grid` the box covers; pixels for cell = 1."""
   top, bottom, left, right = box // cell
   row, column = jnp.arange(grid[0])[:, None], jnp.arange(grid[1])
   return (row >= top) & (row < bottom) & (column >= left) & (column < right)
 
 
-def paste(inside: jax.Array, target: jax.Array, source: jax.Array) -> jax.Array:
-  """`target` where inside [H,W], else `source`; both [B,H,W] or [B,H,W,D]."""
-  return jnp.where(inside if source.ndim == 3 else inside[..., None], target, source)
+def paste(mask: jax.Array, target: jax.Array, source: jax.Array) -> jax.Array:
+  """`target` where mask [H,W], else `source`; both [B,H,W] or [B,H,W,D]."""
+  return jnp.where(mask if source.ndim == 3 else mask[..., None], target, source)

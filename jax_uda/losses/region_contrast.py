@@ -47,7 +47,7 @@ def region_contrast(
     temperature: tau.
     first_rows: The maximum m looks at this many rows only, as in the reference. It matters, by way
       of e, only where every row is of the anchor's class.
-    epsilon: e; not negligible against probabilities of 1e-5.
+    epsilon: e, 0 or more; 1e-8 is not negligible against probabilities of 1e-5.
     block: Anchors at a time: memory grows with block * M, not with N * M.
 
   Returns:
@@ -65,6 +65,8 @@ def region_contrast(
   """
   for name, value in (("temperature", temperature), ("first_rows", first_rows), ("block", block)):
     arrays.check_positive(name, value)
+  if epsilon < 0:
+    raise ValueError(f"epsilon = {epsilon}; expected 0 or more")
   arrays.check_float("anchors", anchors, min_ndim=2)
   arrays.check_float("positives", positives)
   arrays.check_shape("positives", positives, anchors.shape, of="anchors")
@@ -73,6 +75,8 @@ def region_contrast(
   if queue_valid is None:
     queue_valid = jnp.ones(queue_labels.shape, bool)
   arrays.check_shape("queue_valid", queue_valid, queue_labels.shape, of="queue rows")
+  if queue_valid.dtype != jnp.bool_:
+    raise ValueError(f"queue_valid has dtype {queue_valid.dtype}; expected bool")
   z, y, w = arrays.pixels(anchors, labels, weights, NUM_IDS)
   t = jax.lax.stop_gradient(positives.reshape(z.shape).astype(jnp.float32))
   rows = jax.lax.stop_gradient(queue_embeddings.astype(jnp.float32))

@@ -7,9 +7,8 @@ from jax_uda.augment import cutmix
 
 
 def test_boxes_keep_to_whole_cells_inside_the_image():
-  boxes = jax.vmap(lambda key: cutmix.box(cutmix.draw(key), (64, 96)))(
-    jax.random.split(jax.random.key(0), 200)
-  )
+  draws = jax.vmap(cutmix.draw)(jax.random.split(jax.random.key(0), 200))
+  boxes = jax.vmap(lambda d: cutmix.cutmix_box(d.ratio, d.offset, (64, 96)))(draws)
   top, bottom, left, right = np.asarray(boxes).T
   assert (boxes % 8 == 0).all()
   assert (top >= 0).all() and (bottom <= 64).all() and (left >= 0).all() and (right <= 96).all()
@@ -21,9 +20,9 @@ def test_boxes_keep_to_whole_cells_inside_the_image():
 
 def test_a_box_is_where_it_is_pasted():
   box = jnp.array([8, 24, 16, 24])
-  inside = cutmix.inside(box, (32, 40))
+  inside = cutmix.box_mask(box, (32, 40))
   assert inside.sum() == 16 * 8 and inside[8:24, 16:24].all()
-  np.testing.assert_array_equal(cutmix.inside(box, (4, 5), cell=8), inside[::8, ::8])
+  np.testing.assert_array_equal(cutmix.box_mask(box, (4, 5), cell=8), inside[::8, ::8])
   source, target = jnp.zeros((2, 32, 40, 3)), jnp.ones((2, 32, 40, 3))
   pasted = cutmix.paste(inside, target, source)
   np.testing.assert_array_equal(pasted[..., 0], jnp.stack([inside, inside]))
@@ -34,4 +33,4 @@ def test_a_box_is_where_it_is_pasted():
 
 def test_an_image_of_one_cell_is_an_error():
   with pytest.raises(ValueError, match="smaller than two cells of 8 pixels"):
-    cutmix.box(cutmix.draw(jax.random.key(0)), (8, 64))
+    cutmix.cutmix_box(jnp.float32(0.5), jnp.zeros(2), (8, 64))

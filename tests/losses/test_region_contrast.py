@@ -45,7 +45,7 @@ def loss(z, first_rows=100, epsilon=1e-8, block=3):
   )
 
 
-@pytest.mark.parametrize(("first_rows", "epsilon"), [(100, 1e-8), (3, 0.1), (100, 0.1)])
+@pytest.mark.parametrize(("first_rows", "epsilon"), [(100, 1e-8), (3, 0.1), (100, 0.1), (3, 0.0)])
 def test_it_is_its_formula_written_anchor_by_anchor(first_rows, epsilon):
   np.testing.assert_allclose(loss(Z, first_rows, epsilon), dense(Z, first_rows, epsilon), rtol=1e-5)
 
@@ -73,6 +73,14 @@ def test_rows_that_hold_nothing_play_no_part():
   garbage = ROWS.at[6:].set(30.0)
   whole = region_contrast(Z, T, Y, garbage, ROW_LABELS, queue_valid=valid, temperature=0.3)
   np.testing.assert_allclose(whole, part, rtol=1e-6)
+
+
+def test_rows_beyond_the_maximum_do_not_overflow():
+  # At this temperature rows exceed the positive and the first row by far more than exp can hold.
+  loss = lambda z: region_contrast(z, -z, Y, ROWS, ROW_LABELS, temperature=0.002, first_rows=1)
+  value, grad = jax.value_and_grad(loss)(Z)
+  np.testing.assert_allclose(value, -np.log(1e-8), rtol=1e-5)
+  assert jnp.isfinite(grad).all()
 
 
 def test_an_empty_queue_leaves_the_positive_alone():

@@ -51,7 +51,7 @@ def region_contrast(case: Case):
     label, confidence = jnp.argmax(prob, -1), jnp.max(prob, -1)
     equal(label, case.target_label[t])
     close(confidence, case.target_conf[t])
-    inside = cutmix.inside(box, grid, cell)
+    inside = cutmix.box_mask(box, grid, cell)
     small = masks.nearest_label(jnp.asarray(case.src_label[t]), grid)
     mixed_label = cutmix.paste(inside, label, small)
     equal(mixed_label, case.mix2_label[t])
@@ -78,11 +78,12 @@ def region_contrast(case: Case):
 
 
 def cutmix_box(case: Case):
-  size = (int(case.size),) * 2
-  for i, ratio in enumerate(case.ratio):
-    equal(cutmix.num_offsets(jnp.float32(ratio), size), case.offset_exclusive_max[i])
-    box = cutmix.box_at(jnp.float32(ratio), jnp.asarray(case.offset_cell_yx[i]), size)
-    equal(box, case.box_top_bottom_left_right[i])
+  size, cell = (int(case.size),) * 2, int(case.cell) if "cell" in case else 8
+  for i, ratio in enumerate(jnp.asarray(case.ratio, jnp.float32)):
+    limit = case.offset_exclusive_max[i]
+    equal(cutmix.num_offsets(ratio, size, cell), limit)
+    offset = jnp.asarray((case.offset_cell_yx[i] + 0.5) / limit, jnp.float32)
+    equal(cutmix.cutmix_box(ratio, offset, size, cell), case.box_top_bottom_left_right[i])
 
 
 def classmix_consistency(case: Case):
