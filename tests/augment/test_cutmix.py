@@ -18,6 +18,14 @@ def test_boxes_keep_to_whole_cells_inside_the_image():
   assert left.max() > 56  # also beyond the height
 
 
+def test_the_smallest_box_is_one_cell_and_the_largest_has_one_place():
+  last = jnp.full(2, 0.999)
+  smallest = cutmix.cutmix_box(jnp.float32(0), last, (32, 48))
+  np.testing.assert_array_equal(smallest, [16, 24, 32, 40])  # never in the last row or column
+  largest = cutmix.cutmix_box(jnp.float32(1), last, (32, 48))
+  np.testing.assert_array_equal(largest, [0, 32, 0, 48])
+
+
 def test_a_box_is_where_it_is_pasted():
   box = jnp.array([8, 24, 16, 24])
   inside = cutmix.box_mask(box, (32, 40))

@@ -6,7 +6,7 @@ import pytest
 from jax_uda.losses.ramp import exponential_ramp
 from jax_uda.losses.region_contrast import region_contrast
 
-KEYS = jax.random.split(jax.random.key(0), 3)
+KEYS = jax.random.split(jax.random.key(0), 2)
 unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 Z, T = unit(jax.random.normal(KEYS[0], (2, 7, 5)))
 ROWS = unit(jax.random.normal(KEYS[1], (11, 5)))
@@ -45,17 +45,13 @@ def loss(z, first_rows=100, epsilon=1e-8, block=3):
   )
 
 
-@pytest.mark.parametrize(("first_rows", "epsilon"), [(100, 1e-8), (3, 0.1), (100, 0.1), (3, 0.0)])
+@pytest.mark.parametrize(("first_rows", "epsilon"), [(100, 1e-8), (3, 0.1), (100, 3.0), (3, 0.0)])
 def test_it_is_its_formula_written_anchor_by_anchor(first_rows, epsilon):
-  np.testing.assert_allclose(loss(Z, first_rows, epsilon), dense(Z, first_rows, epsilon), rtol=1e-5)
-
-
-def test_the_gradient_flows_through_the_maximum_too():
-  direction = jax.random.normal(KEYS[2], Z.shape)
-  step = 1e-2 * direction
-  slope = (dense(Z + step, 100, 0.3) - dense(Z - step, 100, 0.3)) / 2e-2
-  gradient = jax.grad(lambda z: loss(z, epsilon=0.3))(Z)
-  np.testing.assert_allclose(jnp.sum(gradient * direction), slope, rtol=1e-2)
+  """A large epsilon shows the gradient that flows through the maximum."""
+  value, grad = jax.value_and_grad(loss)(Z, first_rows, epsilon)
+  expected, expected_grad = jax.value_and_grad(dense)(Z, first_rows, epsilon)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  np.testing.assert_allclose(grad, expected_grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("block", [1, 7, 100])

@@ -14,4 +14,5 @@ def test_it_keeps_the_newest_entries_oldest_first():
     np.testing.assert_array_equal(rows.embeddings[: len(kept), 0], kept)
     np.testing.assert_array_equal(rows.labels[: len(kept) : 2], kept[::2])
     assert rows.valid.sum() == len(kept) and rows.valid[: len(kept)].all()
+    assert (rows.labels[len(kept) :] == 255).all()
     assert queue.length == len(kept) // 2
