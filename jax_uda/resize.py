@@ -24,9 +24,14 @@ def bilinear(x: jax.Array, size: tuple[int, int], align_corners: bool = False) -
   return _resize(x, size, lambda n, m: _matrix(_coordinates(n, m, align_corners), n, _linear))
 
 
-def bicubic(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """Cubic convolution (a = -0.75) of x [..., H, W, D] to `size`, half-pixel centres, edges clamped."""
-  return _resize(x, size, lambda n, m: _matrix(_coordinates(n, m, False), n, _cubic))
+def bicubic(x: jax.Array, size: tuple[int, int], scale_offset: float = 0.0) -> jax.Array:
+  """Cubic convolution (a = -0.75) of x [..., H, W, D] to `size`, half-pixel centres, edges clamped.
+
+  The grids' ratio is taken as (size + `scale_offset`) / (H, W). DINOv2 resizes its position
+  embedding with 0.1, which shifts even an axis whose length stays. Golden: `base/dino_pos_embed`.
+  """
+  grid = lambda n, m: _matrix(_coordinates(n, m, False, scale_offset), n, _cubic)
+  return _resize(x, size, grid, skip_equal=scale_offset == 0)
 
 
 def nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
@@ -45,7 +50,9 @@ def _check(x: jax.Array, size: tuple[int, int]) -> None:
     )
 
 
-def _resize(x: jax.Array, size: tuple[int, int], matrix: Callable) -> jax.Array:
+def _resize(
+  x: jax.Array, size: tuple[int, int], matrix: Callable, *, skip_equal: bool = True
+) -> jax.Array:
   """Applies `matrix(in, out)` [out, in] along the height and the width of x."""
   _check(x, size)
   if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -53,7 +60,7 @@ def _resize(x: jax.Array, size: tuple[int, int], matrix: Callable) -> jax.Array:
   operands, subscripts = [x], ["...hwd"]
   out = {"h": "h", "w": "w"}
   for letter, length, target in zip("hw", x.shape[-3:-1], size, strict=True):
-    if length != target:
+    if length != target or not skip_equal:
       out[letter] = letter.upper()
       operands.append(jnp.asarray(matrix(length, target), x.dtype))
       subscripts.append(letter.upper() + letter)
@@ -63,12 +70,14 @@ def _resize(x: jax.Array, size: tuple[int, int], matrix: Callable) -> jax.Array:
   return jnp.einsum(equation, *operands, precision="highest")
 
 
-def _coordinates(length: int, target: int, align_corners: bool) -> np.ndarray:
+def _coordinates(
+  length: int, target: int, align_corners: bool, scale_offset: float = 0.0
+) -> np.ndarray:
   """The position [target] of each output pixel on the input grid, in input pixels."""
   index = np.arange(target)
   if align_corners:
     return index * (length - 1) / max(target - 1, 1)
-  return (index + 0.5) * length / target - 0.5
+  return (index + 0.5) * length / (target + scale_offset) - 0.5
 
 
 def _matrix(source: np.ndarray, length: int, kernel: Callable) -> np.ndarray:

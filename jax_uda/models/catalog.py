@@ -9,18 +9,20 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jax_uda import options
+from jax_uda.models import dinov2, mit, resnet
 from jax_uda.models import hrda as hrda_lib
-from jax_uda.models import mit, resnet
 from jax_uda.models.compact import CompactEncoder
 from jax_uda.models.daformer_head import DAFormerHead
 from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.light_decoder import LightDecoder
 from jax_uda.models.segformer_head import SegFormerHead
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.models.vit_head import ViTHead
 
 # Called with the options and the compute dtype.
 ENCODERS = {
   "compact": CompactEncoder,
+  **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.VARIANTS.items()},
   **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.VARIANTS.items()},
   **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.VARIANTS.items()},
 }
@@ -32,6 +34,7 @@ DECODERS = {
   "dlv2red": functools.partial(DLV2Head, dilations=(6, 12)),
   "light": LightDecoder,
   "segformer": SegFormerHead,
+  "vit_head": ViTHead,
 }
 
 

@@ -20,6 +20,9 @@ REWRITES = (
   (r"(\bembed_layers\.\d+)", r"\1.proj"),
   (r"\bmlp\.dwconv\b", "mlp.dwconv.dwconv"),
 )
+# Convolutions (O, I, kh, kw) to (kh, kw, I, O), linear maps (O, I) to (I, O), and back.
+FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
+TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
 COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm; nothing here uses it
 
 
@@ -35,7 +38,7 @@ def torch_name(path: Sequence[str]) -> str:
 def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """All variables by reference name, in PyTorch's layout."""
   flat = flax.traverse_util.flatten_dict(variables)
-  return {torch_name(path): _to_torch_layout(np.asarray(value)) for path, value in flat.items()}
+  return {torch_name(path): _laid_out(path, value, TO_TORCH) for path, value in flat.items()}
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,8 +61,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   tensors = {name: t for name, t in tensors.items() if not name.endswith(COUNTER)}
   filled, misshapen = {}, []
   for name in paths.keys() & tensors.keys():
-    value, path = _from_torch_layout(np.asarray(tensors[name], np.float32)), paths[name]
-    filled[path] = value
+    path = paths[name]
+    filled[path] = value = _laid_out(path, np.asarray(tensors[name], np.float32), FROM_TORCH)
     if value.shape != flat[path].shape:
       expected = flat[path].shape
       misshapen.append(f"{name} {value.shape} for {expected}")
@@ -74,12 +77,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   return flax.traverse_util.unflatten_dict(filled)
 
 
-def _from_torch_layout(value: np.ndarray) -> np.ndarray:
-  """Convolutions (O, I, kh, kw) to (kh, kw, I, O), linear maps (O, I) to (I, O)."""
-  axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(value.ndim)
-  return value if axes is None else value.transpose(axes)
-
-
-def _to_torch_layout(value: np.ndarray) -> np.ndarray:
-  axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim)
-  return value if axes is None else value.transpose(axes)
+def _laid_out(path: Sequence[str], value: np.ndarray, axes: Mapping[int, Sequence[int]]):
+  """Kernels with their axes permuted by rank; other tensors, of whatever rank, as they are."""
+  value = np.asarray(value)
+  permutation = axes.get(value.ndim) if path[-1] == "kernel" else None
+  return value if permutation is None else value.transpose(permutation)

@@ -1,0 +1,76 @@
+"""VFM-UDA's light head on the one map of a Vision Transformer: two 2x enlargements, one 3x3.
+
+Module names follow the released checkpoints (`upscale_0` here is `upscale.0` there). Golden:
+`base/dino_tiny`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+EPSILON = 1e-6
+# PyTorch's default, U(+-1 / sqrt(fan_in)); a transposed convolution counts its outputs as fan_in.
+CONV_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class UpConv(nn.Module):
+  """A transposed convolution, kernel and stride 2, without bias: a linear map to 2 x 2 pixels.
+
+  The parameter is that of `nn.ConvTranspose(…, transpose_kernel=True)`, [2, 2, features, D]. XLA's
+  transposed convolution is 17 times slower on a CPU.
+  """
+
+  features: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[B, H, W, D] to [B, 2 H, 2 W, features]."""
+    batch, height, width, dim = x.shape
+    kernel = self.param("kernel", CONV_INIT, (2, 2, self.features, dim)).astype(self.dtype)
+    y = jnp.einsum("bhwi,yxoi->bhywxo", x.astype(self.dtype), kernel)
+    return y.reshape(batch, 2 * height, 2 * width, self.features)
+
+
+class ViTHead(nn.Module):
+  """The decoder; its logits have a quarter of the tokens' stride.
+
+  Attributes:
+    num_classes: Channels of the logits.
+    dtype: Compute dtype; parameters and logits are float32.
+  """
+
+  num_classes: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """The last map [B,h,w,D] -> (logits [B,4h,4w,C], their input [B,4h,4w,D/4])."""
+    del train, use_running_average  # no dropout, no BatchNorm
+    x = features[-1]
+    half, quarter = x.shape[-1] // 2, x.shape[-1] // 4
+    x = self._norm("upscale_1")(UpConv(half, self.dtype, name="upscale_0")(x))
+    x = nn.gelu(x, approximate=False)
+    x = self._norm("upscale_4")(UpConv(quarter, self.dtype, name="upscale_3")(x))
+    x = nn.Conv(
+      quarter,
+      (3, 3),
+      padding=((1, 1), (1, 1)),
+      use_bias=False,
+      kernel_init=CONV_INIT,
+      dtype=self.dtype,
+      name="upscale_5",
+    )(x)
+    fused = self._norm("upscale_6")(x)
+    classifier = nn.Conv(
+      self.num_classes, (1, 1), use_bias=False, kernel_init=nn.initializers.normal(0.1), name="out"
+    )
+    return classifier(fused.astype(jnp.float32)), fused
+
+  def _norm(self, name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, dtype=self.dtype, name=name)
