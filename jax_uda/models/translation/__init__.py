@@ -1,0 +1,6 @@
+"""Networks of unpaired image translation (CUT, Park et al., 2020), which CONFETI trains along."""
+
+from jax_uda.models.translation.discriminator import PatchDiscriminator as PatchDiscriminator
+from jax_uda.models.translation.generator import Generator as Generator
+from jax_uda.models.translation.patch_mlp import PatchMLP as PatchMLP
+from jax_uda.models.translation.patch_mlp import draw_positions as draw_positions

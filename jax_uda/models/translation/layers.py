@@ -1,0 +1,57 @@
+"""What generator and discriminator are made of: antialiased resampling, instance norm, padding.
+
+The blur filters are constants, written out as sums of shifted maps: a product with a resizing
+matrix would cost as much as the convolution that follows.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# Xavier normal with gain 0.02, in the patch MLP too.
+INIT = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
+
+
+def reflect_pad(width: int) -> Callable[[jax.Array], jax.Array]:
+  """Mirrors [B, H, W, D] at its borders, which are not repeated; `width` < H and W."""
+  pads = ((0, 0), (width, width), (width, width), (0, 0))
+  return lambda x: jnp.pad(x, pads, mode="reflect")
+
+
+def downsample(x: jax.Array) -> jax.Array:
+  """Every second pixel after a blur with [1, 2, 1] / 4; [B, H, W, D] to ceil(H / 2), ceil(W / 2)."""
+  x = reflect_pad(1)(x)
+  x = (x[:, :-2:2] + 2 * x[:, 1:-1:2] + x[:, 2::2]) / 4
+  return (x[:, :, :-2:2] + 2 * x[:, :, 1:-1:2] + x[:, :, 2::2]) / 4
+
+
+def upsample(x: jax.Array) -> jax.Array:
+  """Bilinear, pixel centres at half-integers, edges clamped; [B, H, W, D] to 2 H, 2 W."""
+  for axis in (1, 2):
+    length = x.shape[axis]
+    x = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(4)], mode="edge")
+    before, here, after = (jax.lax.slice_in_dim(x, i, i + length, axis=axis) for i in range(3))
+    pairs = jnp.stack([0.25 * before + 0.75 * here, 0.75 * here + 0.25 * after], axis + 1)
+    x = pairs.reshape(*x.shape[:axis], 2 * length, *x.shape[axis + 1 :])
+  return x
+
+
+def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: Any) -> nn.Conv:
+  """A convolution with bias, padded with zeros."""
+  return nn.Conv(
+    features,
+    (kernel_size,) * 2,
+    padding=((padding, padding),) * 2,
+    kernel_init=INIT,
+    dtype=dtype,
+  )
+
+
+def instance_norm(dtype: Any) -> nn.InstanceNorm:
+  """Each channel of each image to mean 0 and variance 1, without parameters; float32 inside."""
+  return nn.InstanceNorm(
+    epsilon=1e-5, use_bias=False, use_scale=False, use_fast_variance=False, dtype=dtype
+  )
