@@ -14,6 +14,7 @@ from jax_uda.models import hrda as hrda_lib
 from jax_uda.models.compact import CompactEncoder
 from jax_uda.models.daformer_head import DAFormerHead
 from jax_uda.models.dlv2_head import DLV2Head
+from jax_uda.models.efficientnet_lite import EfficientNetLite
 from jax_uda.models.light_decoder import LightDecoder
 from jax_uda.models.segformer_head import SegFormerHead
 from jax_uda.models.segmentor import Segmentor
@@ -23,6 +24,7 @@ from jax_uda.models.vit_head import ViTHead
 ENCODERS = {
   "compact": CompactEncoder,
   **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.VARIANTS.items()},
+  "efficientnet_lite0": EfficientNetLite,
   **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.VARIANTS.items()},
   **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.VARIANTS.items()},
 }

@@ -10,7 +10,7 @@ METHODS = ("auto", "shift", "conv")
 
 
 class DepthwiseConv(nn.Module):
-  """A k x k filter per channel, stride 1, padded to keep the size.
+  """A k x k filter per channel, padded so that ceil(size / stride) pixels come out.
 
   XLA's grouped convolution is several times slower on a CPU than the sum of k * k shifted
   products, which is exact as well; accelerators have kernels for it. The parameters are
@@ -19,6 +19,8 @@ class DepthwiseConv(nn.Module):
   Attributes:
     kernel_size: k, odd.
     dilation: Distance of the taps.
+    stride: Distance of the outputs. Above 1 the padding depends on the size, as TensorFlow's SAME:
+      if it is odd, the larger half comes behind.
     use_bias: Whether to add a bias.
     method: `shift`, `conv`, or `auto`: `shift` where JAX's default backend is the CPU.
     kernel_init: Initialiser of the kernel [k, k, 1, D].
@@ -27,6 +29,7 @@ class DepthwiseConv(nn.Module):
 
   kernel_size: int = 3
   dilation: int = 1
+  stride: int = 1
   use_bias: bool = True
   method: str = "auto"
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
@@ -46,23 +49,33 @@ class DepthwiseConv(nn.Module):
     return y
 
   def _shifts(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    height, width = x.shape[1:3]
-    pad, step = self.dilation * (self.kernel_size // 2), self.dilation
-    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    (height, pad_y), (width, pad_x) = map(self._out_and_padding, x.shape[1:3])
+    x = jnp.pad(x, ((0, 0), pad_y, pad_x, (0, 0)))
+
+    def under(tap: int, outputs: int) -> slice:
+      first = tap * self.dilation
+      return slice(first, first + (outputs - 1) * self.stride + 1, self.stride)
+
     return sum(
-      x[:, i * step : i * step + height, j * step : j * step + width] * kernel[i, j, 0]
+      x[:, under(i, height), under(j, width)] * kernel[i, j, 0]
       for i in range(self.kernel_size)
       for j in range(self.kernel_size)
     )
 
   def _conv(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    pad = self.dilation * (self.kernel_size // 2)
     return jax.lax.conv_general_dilated(
       x,
       kernel,
-      window_strides=(1, 1),
-      padding=((pad, pad), (pad, pad)),
+      window_strides=(self.stride, self.stride),
+      padding=[self._out_and_padding(length)[1] for length in x.shape[1:3]],
       rhs_dilation=(self.dilation, self.dilation),
       dimension_numbers=("NHWC", "HWIO", "NHWC"),
       feature_group_count=x.shape[-1],
     )
+
+  def _out_and_padding(self, length: int) -> tuple[int, tuple[int, int]]:
+    """How many outputs an axis has, and its padding before and behind."""
+    out = -(-length // self.stride)
+    reach = self.dilation * (self.kernel_size - 1) + 1
+    padding = max((out - 1) * self.stride + reach - length, 0)
+    return out, (padding // 2, padding - padding // 2)

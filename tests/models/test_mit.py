@@ -70,10 +70,10 @@ def test_drop_path_drops_whole_branches_of_single_samples_and_only_in_training()
   assert len(np.unique(np.round(np.asarray(evaluated[:, 0, 0, 0]), 3))) == 1
 
 
-@pytest.mark.parametrize("dilation", [1, 3])
-def test_shifted_products_equal_the_grouped_convolution(dilation):
-  x = jax.random.normal(jax.random.key(0), (2, 5, 7, 6))
-  module = functools.partial(depthwise.DepthwiseConv, dilation=dilation)
+@pytest.mark.parametrize("k, dilation, stride", [(3, 1, 1), (3, 3, 1), (3, 1, 2), (5, 1, 2)])
+def test_shifted_products_equal_the_grouped_convolution(k, dilation, stride):
+  x = jax.random.normal(jax.random.key(0), (2, 8, 7, 6))  # an even and an odd side
+  module = functools.partial(depthwise.DepthwiseConv, k, dilation, stride)
   variables = module().init(jax.random.key(1), x)
 
   def loss(variables, x, method):
