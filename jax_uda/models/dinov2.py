@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import resize
-from jax_uda.models import imagenet
+from jax_uda.models import block_stack, imagenet
 
 PATCH = 14
 EPSILON = 1e-6
@@ -115,6 +115,8 @@ class DINOv2(nn.Module):
     enlarge: The image is first resized to this multiple of its sides, rounded down to multiples
       of 14; with VFM-UDA's 1.1 an image of 1024 x 1024 becomes 80 x 80 tokens.
     position_grid: Side of the grid that the position embedding was learnt on.
+    scan_blocks: Whether the blocks compile as one loop, see `block_stack.run`.
+    remat: Whether the backward pass computes each block again to save memory, see there.
     dtype: Compute dtype; parameters are float32.
   """
 
@@ -126,6 +128,8 @@ class DINOv2(nn.Module):
   num_heads: int = 12
   enlarge: float = 1.1
   position_grid: int = 37
+  scan_blocks: bool = False
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -156,8 +160,12 @@ class DINOv2(nn.Module):
     grid = self.token_grid(*image.shape[1:3])
     image = resize.bilinear(image, (grid[0] * PATCH, grid[1] * PATCH)).astype(self.dtype)
     x = self._with_cls(self._hide(self._patches(image), token_mask), grid)
-    for i in range(self.depth):
-      x = Block(self.num_heads, dtype=self.dtype, name=f"blocks_{i}")(x)
+    blocks = [
+      Block(self.num_heads, dtype=self.dtype, name=f"blocks_{i}") for i in range(self.depth)
+    ]
+    call = lambda block, x, _: block(x)
+    never = [0.0] * self.depth  # no drop path
+    x = block_stack.run(self, blocks, x, call, never, scan=self.scan_blocks, remat=self.remat)
     x = _norm(self.dtype, "norm")(x)
     return (x[:, 1:].reshape(-1, *grid, self.embed_dim),)
 

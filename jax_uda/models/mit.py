@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda.models import imagenet
+from jax_uda.models import block_stack, imagenet
 from jax_uda.models.depthwise import DepthwiseConv
 
 # PyTorch's `trunc_normal_` cuts at +-2, which is 100 standard deviations here: a plain normal.
@@ -107,23 +107,31 @@ class MixFFN(nn.Module):
     return _linear(dim, self.dtype, "fc2")(nn.gelu(x, approximate=False))
 
 
+class DropPath(nn.Module):
+  """Stochastic depth: sets whole samples to zero with probability `rate`, and scales the others."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, rate: jax.Array | float) -> jax.Array:
+    """[B, ...] to the same shape; `rate` in [0, 1) may be traced, which `nn.Dropout` forbids."""
+    shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+    keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, shape)
+    return jnp.where(keep, x / jnp.asarray(1 - rate, x.dtype), 0)
+
+
 class Block(nn.Module):
   """Attention and feed-forward net, each behind a norm and with its own drop-path draw."""
 
   num_heads: int
   sr_ratio: int
   mlp_ratio: int
-  drop_path: float
   depthwise: str = "auto"
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-    """[B, H, W, D] to the same shape."""
-    # One draw per sample: stochastic depth.
-    drop = lambda y: nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not train)(
-      y
-    )
+  def __call__(self, x: jax.Array, drop_path: jax.Array | float = 0.0, *, train: bool) -> jax.Array:
+    """[B, H, W, D] to the same shape; `drop_path` is the rate in training."""
+    never = not train or (isinstance(drop_path, float) and drop_path == 0)
+    drop = lambda y: y if never else DropPath()(y, drop_path)
     attention = Attention(self.num_heads, self.sr_ratio, dtype=self.dtype, name="attn")
     x = x + drop(attention(_norm(BLOCK_EPS, self.dtype, "norm1")(x)))
     mlp = MixFFN(self.mlp_ratio * x.shape[-1], self.depthwise, dtype=self.dtype, name="mlp")
@@ -141,6 +149,8 @@ class MixTransformer(nn.Module):
     mlp_ratio: Hidden over outer channels in the feed-forward nets.
     drop_path: Rate of the last block; it grows linearly from 0 at the first.
     depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
+    scan_blocks: Whether each stage compiles as a loop over its blocks, see `block_stack.run`.
+    remat: Whether the backward pass computes each block again to save memory, see there.
     dtype: Compute dtype; parameters are float32.
   """
 
@@ -154,6 +164,8 @@ class MixTransformer(nn.Module):
   mlp_ratio: int = 4
   drop_path: float = 0.1
   depthwise: str = "auto"
+  scan_blocks: bool = False
+  remat: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -162,21 +174,33 @@ class MixTransformer(nn.Module):
   ) -> tuple[jax.Array, ...]:
     """The maps of image [B,H,W,3], fine to coarse, each behind its stage norm."""
     del use_running_average  # no BatchNorm
-    rates = iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
+    rates = np.linspace(0, self.drop_path, sum(self.depths)).tolist()
+    call = lambda block, x, rate: block(x, rate, train=train)
     x, maps = image.astype(self.dtype), []
     for i, dim in enumerate(self.embed_dims):
       kernel_size, stride = (7, 4) if i == 0 else (3, 2)
       x = PatchEmbed(dim, kernel_size, stride, dtype=self.dtype, name=f"patch_embed{i + 1}")(x)
-      for j in range(self.depths[i]):
-        x = Block(
+      blocks = [
+        Block(
           num_heads=self.num_heads[i],
           sr_ratio=self.sr_ratios[i],
           mlp_ratio=self.mlp_ratio,
-          drop_path=next(rates),
           depthwise=self.depthwise,
           dtype=self.dtype,
           name=f"block{i + 1}_{j}",
-        )(x, train=train)
+        )
+        for j in range(self.depths[i])
+      ]
+      first = sum(self.depths[:i])
+      x = block_stack.run(
+        self,
+        blocks,
+        x,
+        call,
+        rates[first : first + len(blocks)],
+        scan=self.scan_blocks,
+        remat=self.remat,
+      )
       x = _norm(BLOCK_EPS, self.dtype, f"norm{i + 1}")(x)
       maps.append(x)
     return tuple(maps)

@@ -57,16 +57,16 @@ def test_maps_of_odd_sizes_are_rounded_up():
 
 
 def test_drop_path_drops_whole_branches_of_single_samples_and_only_in_training():
-  block = mit.Block(num_heads=1, sr_ratio=1, mlp_ratio=1, drop_path=0.5)
+  block = mit.Block(num_heads=1, sr_ratio=1, mlp_ratio=1)
   x = jnp.ones((64, 2, 2, 4)) * jnp.arange(4.0)
-  run = jax.jit(functools.partial(block.apply, train=True))
+  run = jax.jit(functools.partial(block.apply, drop_path=0.5, train=True))
   variables = block.init(jax.random.key(0), x, train=False)
   # Larger weights than the initial ones, to tell the branches apart.
   variables = jax.tree.map(lambda p: p + 0.5, variables)
   y = run(variables, x, rngs={"dropout": jax.random.key(1)})
   assert 2 < len(np.unique(np.round(np.asarray(y[:, 0, 0, 0]), 3))) <= 4  # each branch on or off
   assert 0.05 < jnp.all(y == x, axis=(1, 2, 3)).mean() < 0.5  # a quarter in expectation
-  evaluated = block.apply(variables, x, train=False)
+  evaluated = block.apply(variables, x, 0.5, train=False)
   assert len(np.unique(np.round(np.asarray(evaluated[:, 0, 0, 0]), 3))) == 1
 
 
