@@ -57,7 +57,9 @@ def draw(axes, title: str, loss) -> None:
   """One panel: points, what they are compared with, and steps down the gradient."""
   step = -np.asarray(jax.grad(loss)(POINTS)) * len(POINTS)
   length = np.linalg.norm(step, axis=1).mean()
-  axes.quiver(*POINTS.T, *(0.3 * step / length).T, angles="xy", scale_units="xy", scale=1, width=5e-3)
+  axes.quiver(
+    *POINTS.T, *(0.3 * step / length).T, angles="xy", scale_units="xy", scale=1, width=5e-3
+  )
   axes.scatter(*POINTS.T, c=COLORS[np.asarray(LABELS)], s=18, zorder=3)
   if "bank" in title:
     axes.scatter(*BANK.reshape(-1, 2).T, c=np.repeat(COLORS, 12), s=5, alpha=0.6)
@@ -69,6 +71,7 @@ def draw(axes, title: str, loss) -> None:
 
 
 def main() -> None:
+  """Draws all panels into docs/losses.png."""
   columns = 3
   rows = -(-len(PANELS) // columns)
   figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 4.3 * rows))
