@@ -77,7 +77,9 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   return flax.traverse_util.unflatten_dict(filled)
 
 
-def _laid_out(path: Sequence[str], value: np.ndarray, axes: Mapping[int, Sequence[int]]):
+def _laid_out(
+  path: Sequence[str], value: np.ndarray, axes: Mapping[int, Sequence[int]]
+) -> np.ndarray:
   """Kernels with their axes permuted by rank; other tensors, of whatever rank, as they are."""
   value = np.asarray(value)
   permutation = axes.get(value.ndim) if path[-1] == "kernel" else None
