@@ -12,10 +12,28 @@ from jax_uda.context import Context, Passes
 from jax_uda.methods.base import Task
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_example_of_the_losses_alone_runs():
+  (code,) = [example for example in EXAMPLES if "memory." in example]
+  embeddings = jax.random.normal(jax.random.key(0), (1, 2, 3, 512))
+  labels = jnp.array([[[0, 1, 2], [0, 255, 18]]])
+  names = dict(embeddings=embeddings, teacher_embeddings=embeddings, labels=labels)
+  exec("from jax_uda import losses, memory\n" + code, names)
+  assert jnp.isfinite(names["loss"])
+
+
+def test_the_example_in_the_page_on_losses_runs():
+  text = (pathlib.Path(__file__).parents[1] / "docs" / "losses.md").read_text()
+  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  names = {}
+  exec(code, names)
+  assert jnp.isfinite(names["loss"]) and jnp.isfinite(names["grad"]).all()
 
 
 def test_the_example_of_a_new_loss_runs_and_joins_a_method():
-  (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+  (code,) = [example for example in EXAMPLES if "def " in example]
   names = {}
   exec(code, names)
   views = toy_views()
