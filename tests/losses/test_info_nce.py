@@ -121,3 +121,11 @@ def test_no_anchor_count_above_zero_is_an_error():
     ValueError, match="exclude_diagonal needs as many contrasts as anchors: 7 and 11"
   ):
     losses.info_nce(A, YA, B, YB, temperature=1.0, exclude_diagonal=True)
+
+
+def test_an_anchor_without_positives_is_left_out_of_the_mean_but_remains_a_negative():
+  x, y = A[:3], jnp.array([0, 0, 1])
+  s = np.asarray(x @ x.T) / 0.5
+  expected = [np.logaddexp(s[0, 1], s[0, 2]) - s[0, 1], np.logaddexp(s[1, 0], s[1, 2]) - s[1, 0]]
+  value = losses.info_nce(x, y, x, y, temperature=0.5, exclude_diagonal=True)
+  np.testing.assert_allclose(value, np.mean(expected), rtol=1e-5)
