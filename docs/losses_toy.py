@@ -3,7 +3,8 @@
   python docs/losses_toy.py
 
 Three classes of 2-D embeddings; arrows are steps down the gradient, of equal mean length in every panel;
-the number is the mean length of the gradient itself. Stars are prototypes, small dots bank entries.
+the number is the mean length of the gradient itself. Stars are prototypes, small dots entries of banks or queues,
+crosses the positives of the region contrast.
 """
 
 import pathlib
@@ -28,6 +29,11 @@ POINTS = 0.55 * PROTOTYPES[LABELS] + 0.38 * jax.random.normal(KEYS[0], (24, 2))
 VARIANCE = jnp.array([[0.02, 0.6], [0.02, 0.02], [0.02, 0.02]])
 BANK = PROTOTYPES[:, None] + jnp.sqrt(VARIANCE)[:, None] * jax.random.normal(KEYS[1], (3, 12, 2))
 
+QUEUE = BANK.reshape(-1, 2)  # what the last steps left behind, a dot each
+TEACHER = 0.5 * (
+  POINTS + PROTOTYPES[LABELS]
+)  # the teacher sees each place a little better, a cross each
+
 PANELS = {
   "prototype (ProtoCL, SPCL, CONFETI)": lambda x: losses.prototype_cross_entropy(
     x, LABELS, PROTOTYPES, temperature=0.5
@@ -50,6 +56,10 @@ PANELS = {
   "pixel to pixel (InfoNCE)": lambda x: losses.info_nce(
     x, LABELS, x, LABELS, temperature=0.5, exclude_diagonal=True
   ),
+  "pixel to pixel (CLUDA)": lambda x: losses.pixel_contrast(x, LABELS),
+  "region and queue (RCCR)": lambda x: losses.region_contrast(
+    x, TEACHER, LABELS, QUEUE, jnp.repeat(jnp.arange(3), 12), temperature=0.5
+  ),
 }
 
 
@@ -61,9 +71,11 @@ def draw(axes, title: str, loss) -> None:
     *POINTS.T, *(0.3 * step / length).T, angles="xy", scale_units="xy", scale=1, width=5e-3
   )
   axes.scatter(*POINTS.T, c=COLORS[np.asarray(LABELS)], s=18, zorder=3)
-  if "bank" in title:
+  if "queue" in title:
+    axes.scatter(*TEACHER.T, c=COLORS[np.asarray(LABELS)], s=25, marker="x", linewidths=0.8)
+  if "bank" in title or "queue" in title:
     axes.scatter(*BANK.reshape(-1, 2).T, c=np.repeat(COLORS, 12), s=5, alpha=0.6)
-  elif "pixel" not in title and "region" not in title:
+  elif "pixel" not in title:
     axes.scatter(*PROTOTYPES.T, c=COLORS, s=150, marker="*", edgecolors="black", zorder=4)
   axes.set(title=f"{title}\n|gradient| {length:.2g}", xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
   axes.set_xticks([])
