@@ -86,12 +86,13 @@ def main() -> None:
   """Draws all panels into docs/losses.png."""
   columns = 3
   rows = -(-len(PANELS) // columns)
-  figure, grid = plt.subplots(rows, columns, figsize=(4 * columns, 4.3 * rows))
+  figure, grid = plt.subplots(
+    rows, columns, figsize=(4 * columns, 4.5 * rows), layout="constrained"
+  )
   for axes in grid.flat[len(PANELS) :]:
     axes.set_axis_off()
   for axes, (title, loss) in zip(grid.flat, PANELS.items(), strict=False):
     draw(axes, title, loss)
-  figure.tight_layout()
   figure.savefig(pathlib.Path(__file__).with_name("losses.png"), dpi=70)
 
 
