@@ -38,3 +38,9 @@ def test_every_class_counts_alike_for_centroids_however_many_pixels_it_has():
   unit = x / jnp.linalg.norm(x, axis=-1, keepdims=True)
   nll = jax.nn.logsumexp(unit / 0.5, -1) - jnp.diag(unit)[:2] / 0.5
   np.testing.assert_allclose(once, nll.mean(), rtol=1e-5)
+
+
+def test_a_long_embedding_counts_no_more_in_its_centroid_than_a_short_one():
+  x, y = jnp.array([[1.0, 0.2], [0.3, 1.0], [0.5, 0.5]]), jnp.array([0, 0, 1])
+  loss = lambda x: losses.centroid_cross_entropy(x, y, jnp.eye(2), temperature=0.5)
+  np.testing.assert_allclose(loss(x * jnp.array([[5.0], [1.0], [0.1]])), loss(x), rtol=1e-6)
