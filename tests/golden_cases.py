@@ -44,6 +44,7 @@ CLAIMED: dict[str, str] = {
   "base/miou": "test_metrics.py",
   "base/mit_tiny": "models/test_mit.py",
   "base/mit_tiny_eps": "models/test_mit.py",
+  "base/names": "models/weights/test_names.py",
   "base/param_groups": "test_optimizer.py",
   "base/pseudo_label": "augment/test_pseudo_label.py",
   "base/rcs": "data/test_rare_class.py",
@@ -108,7 +109,6 @@ CLAIMED: dict[str, str] = {
 NOT_YET: tuple[str, ...] = (
   "base/lr_schedule_vfm",
   "base/mic_hrda_steps",
-  "base/names",
   "confeti/cut_joint_step",
   "confeti/train_step_stage",
   "rccr/sgd_repeats",

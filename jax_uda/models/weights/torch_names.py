@@ -16,6 +16,7 @@ LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": 
 REWRITES = (
   (r"^encoder\.", "backbone."),
   (r"^decoder\.", "decode_head."),
+  (r"^heads_projection\.", "auxiliary_head."),  # SePiCo's
   (r"_(\d+)(?=\.)", r".\1"),  # members of a list
   (r"(\bembed_layers\.\d+)", r"\1.proj"),
   (r"\bmlp\.dwconv\b", "mlp.dwconv.dwconv"),
