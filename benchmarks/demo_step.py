@@ -112,7 +112,9 @@ class Ours:
 
 def step_side(ours: Ours, name: str, batch) -> Side:
   """The whole training step; prints what compiling took."""
-  step = train_step.make_train_step(ours.model, ours.methods[name], ours.optimizer, ema_decay=DECAY)
+  step = train_step.make_train_step(
+    ours.model, ours.methods[name], ours.optimizer, teacher_rule=ema.Rule(DECAY)
+  )
   current = ours.initial(name)
   start = time.perf_counter()
   compiled = jax.jit(step, donate_argnums=0).lower(current, batch).compile()

@@ -21,7 +21,7 @@ def get_config(arg: str = ""):
   config.seed = arg.seed
   config.num_steps = 1500
   config.batch_size = 8
-  config.ema_decay = 0.99
+  config.ema.decay = 0.99
   camvid = dict(name="camvid", path=arg.path, size=(120, 160))
   config.data.source = dict(train=("train/0006R0", "train/0016E5"), val=("val",), **camvid)
   config.data.target = dict(train=("train/0001TP",), val=("train/0001TP",), **camvid)

@@ -23,7 +23,7 @@ def get_config(arg: str = ""):
   config.seed = arg.seed
   config.num_steps = 1500
   config.batch_size = 8
-  config.ema_decay = 0.99
+  config.ema.decay = 0.99
   streets = dict(name="streets", seed=arg.domains, size=(96, 128), num_train=800, num_val=200)
   config.data.source = dict(domain="day", **streets)
   config.data.target = dict(domain=arg.target, **streets)

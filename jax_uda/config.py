@@ -32,6 +32,12 @@ def default() -> ConfigDict:
   config.init_from = ""
   config.init_carry = "weights"
 
+  # Or from a weight file, PyTorch's or .safetensors; "package:NAME/…" lies in an installed package.
+  # Parts that it does not have start at random. With init_from it is ignored: only the first of
+  # several stages reads it. init_network, of files with a training run: "student" or "teacher".
+  config.init_weights = ""
+  config.init_network = "student"
+
   config.data = ConfigDict()
   config.data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept
   config.data.source = ConfigDict()
@@ -45,7 +51,7 @@ def default() -> ConfigDict:
 
   config.model = ConfigDict({"encoder": "mit_b5", "decoder": "daformer"})
   config.method = ConfigDict({"name": "daformer"})
-  config.ema_decay = 0.999
+  config.ema = ConfigDict({"decay": 0.999})  # keyword arguments of jax_uda.ema.Rule
   config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 0.01})
   # Of several groups that match a parameter's path the first counts.
   config.optimizer.groups = (

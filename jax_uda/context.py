@@ -25,11 +25,14 @@ class View:
     image: [B, H, W, 3] float32, standardised with the encoder's mean and std.
     label: [B, H, W] int32 train ids, 255 = ignore.
     weight: [B, H, W] float32 weight of each pixel's loss.
+    inputs: Arrays that the student's pass is given beside the image, by argument: `crop_box` of HRDA,
+      `token_mask` of DINOv2.
   """
 
   image: jax.Array
   label: jax.Array
   weight: jax.Array
+  inputs: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
 def named_key(key: jax.Array, name: str) -> jax.Array:
@@ -40,7 +43,7 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
 class Passes:
   """Forward passes of one network, one per view, with its BatchNorm statistics threaded through.
 
-  `apply(variables, image, name)` returns `(Outputs, new batch statistics)`.
+  `apply(variables, image, name, **inputs)` returns `(Outputs, new batch statistics)`.
   """
 
   def __init__(self, apply: Callable[..., tuple[Outputs, Any]], variables: Mapping[str, Any]):
@@ -49,10 +52,10 @@ class Passes:
     self._outputs: dict[str, Outputs] = {}
     self.variables = dict(variables)
 
-  def __call__(self, name: str, image: jax.Array) -> Outputs:
+  def __call__(self, name: str, image: jax.Array, **inputs: jax.Array) -> Outputs:
     """The outputs for the view `name`; runs the network at its first call only."""
     if name not in self._outputs:
-      self._outputs[name], batch_stats = self._apply(self.variables, image, name)
+      self._outputs[name], batch_stats = self._apply(self.variables, image, name, **inputs)
       if batch_stats:
         self.variables["batch_stats"] = batch_stats
     return self._outputs[name]
@@ -70,10 +73,11 @@ class Context:
     student: Passes,
     teacher: Passes,
     reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
+    player: Any = None,
     phase_start: int = 0,
   ):
     """Made by the train step, inside the function that is differentiated."""
-    self.views, self.step, self.key = views, step, key
+    self.views, self.step, self.key, self.player = views, step, key, player
     self._student, self._teacher, self._reference = student, teacher, reference
     self._phase_start = phase_start
 
@@ -85,9 +89,14 @@ class Context:
     """
     return self._phase_start >= step
 
-  def student(self, view: str) -> Outputs:
-    """The student on `view`, in training mode; carries gradients."""
-    return self._student(view, self.views[view].image)
+  def student(self, view: str, image: jax.Array | None = None) -> Outputs:
+    """The student on `view`, in training mode; carries gradients.
+
+    `image` stands in for the view's, which is a constant, where the loss is differentiated by it: what
+    the second player makes (`self.player`, its parameters).
+    """
+    data = self.views[view]
+    return self._student(view, data.image if image is None else image, **data.inputs)
 
   def teacher(self, view: str) -> Outputs:
     """The teacher on `view`: no dropout, batch statistics in BatchNorm, no gradient."""

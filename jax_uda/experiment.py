@@ -11,11 +11,11 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda import config as config_lib
-from jax_uda import evaluate, methods, models, optimizer, state, train_step
+from jax_uda import ema, evaluate, methods, models, optimizer, state, train_step
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import datasets, pipeline
 from jax_uda.data.rare_class import RareClassSampling
-from jax_uda.methods.base import Method, Task
+from jax_uda.methods.base import Method, Player, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Experiment:
   method: Method
   schedule: optax.Schedule
   optimizer: optax.GradientTransformation
+  player: Player | None
 
   def train_step(self, phase_start: int = 0):
     """The jitted step from gate `phase_start` of the method on; it donates the state."""
@@ -38,7 +39,8 @@ class Experiment:
       self.model,
       self.method,
       self.optimizer,
-      ema_decay=self.config.ema_decay,
+      teacher_rule=config_lib.call(ema.Rule, "ema", **self.config.ema),
+      player=self.player,
       phase_start=phase_start,
     )
     return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
@@ -51,6 +53,7 @@ class Experiment:
       self.optimizer,
       image_size=tuple(self.config.data.crop_size),
       seed=self.config.seed,
+      player=self.player,
     )
     initial = jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))()
     optimizer.check_groups(initial.student["params"], _groups(self.config))
@@ -167,4 +170,5 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     method=method,
     schedule=schedule,
     optimizer=config_lib.call(optimizer.build, "optimizer", schedule, **settings),
+    player=method.player(schedule) if method.player else None,
   )

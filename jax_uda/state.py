@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda.context import named_key
-from jax_uda.methods.base import Method
+from jax_uda.methods.base import Method, Player
 from jax_uda.models.segmentor import Segmentor
 
 
@@ -23,6 +23,7 @@ class TrainState:
     reference: Encoder variables of the frozen initial network, or None.
     opt_state: State of the optimizer.
     objective: State of the method's objectives (prototypes, banks, …).
+    player: State of the method's second player (`Player`), or None.
     key: Root of all randomness; the draws of step t come from `fold_in(key, t)`.
   """
 
@@ -32,6 +33,7 @@ class TrainState:
   reference: dict[str, Any] | None
   opt_state: Any
   objective: Any
+  player: Any
   key: jax.Array
 
 
@@ -47,6 +49,7 @@ def from_variables(
   method: Method,
   optimizer: optax.GradientTransformation,
   key: jax.Array,
+  player: Player | None = None,
 ) -> TrainState:
   """The state before step 0, with `variables` as student, teacher and reference.
 
@@ -60,6 +63,7 @@ def from_variables(
     reference=copy(encoder_variables(variables)) if method.uses_reference else None,
     opt_state=optimizer.init(variables["params"]),
     objective=method.objective.init(named_key(key, "objective")),
+    player=player.init(named_key(key, "player")) if player else None,
     key=key,
   )
 
@@ -71,10 +75,11 @@ def create(
   *,
   image_size: tuple[int, int],
   seed: int,
+  player: Player | None = None,
 ) -> TrainState:
   """A randomly initialised state; `image_size` is any (height, width) the model accepts."""
   key = jax.random.key(seed)
   variables = model.init(
     named_key(key, "model"), jnp.zeros((1, *image_size, 3)), train=False, use_running_average=True
   )
-  return from_variables(dict(variables), method, optimizer, key)
+  return from_variables(dict(variables), method, optimizer, key, player)

@@ -13,25 +13,29 @@ import optax
 
 from jax_uda import ema
 from jax_uda.context import Context, Passes, named_key
-from jax_uda.methods.base import Method
+from jax_uda.methods.base import Method, Player
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.state import TrainState
 
 Metrics = dict[str, jax.Array]
 
 
-def student_pass(model: Segmentor, key: jax.Array, parts: Mapping[str, Any]) -> Callable:
-  """A pass in training mode of the view's parts; each view has dropout masks of its own."""
+def student_pass(model: Segmentor, key: jax.Array, calls: Mapping[str, Any]) -> Callable:
+  """A pass in training mode; each view has dropout masks and detail crops of its own."""
 
-  def apply(variables, image, name):
+  def apply(variables, image, name, **inputs):
+    arguments = dict(calls.get(name, {}))
+    if arguments.pop("frozen", False):
+      variables = jax.lax.stop_gradient(variables)
     outputs, updated = model.apply(
       variables,
       image,
       train=True,
       use_running_average=False,
-      parts=parts.get(name),
-      rngs={"dropout": named_key(key, f"student/{name}")},
+      rngs={kind: named_key(key, f"{kind}/{name}") for kind in ("dropout", "crop")},
       mutable=["batch_stats"],
+      **arguments,
+      **inputs,
     )
     return outputs, updated.get("batch_stats")
 
@@ -56,36 +60,43 @@ def make_train_step(
   method: Method,
   optimizer: optax.GradientTransformation,
   *,
-  ema_decay: float,
+  teacher_rule: ema.Rule,
+  player: Player | None = None,
   phase_start: int = 0,
 ) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
   """Returns the pure function `train_step(state, batch) -> (state, metrics)`.
 
-  The teacher moves at the *start* of the step, towards the student before this step's update: step 0
-  copies the student. Only parameters are averaged; the teacher's BatchNorm statistics are its own.
+  By default the teacher moves at the *start* of the step, towards the student before this step's
+  update: step 0 copies the student. Only parameters are averaged; the teacher's BatchNorm statistics
+  are its own.
 
   Args:
     model: The segmentor that student and teacher share.
     method: Draws, views and objectives.
     optimizer: Acts on the student's parameters.
-    ema_decay: Largest decay of the teacher's moving average (`jax_uda.ema`).
+    teacher_rule: How the teacher follows the student.
+    player: The method's second player, if it has one.
     phase_start: `method.phase_start(step)` of the steps it is for; a method without gates needs none.
   """
 
   def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(state.key, state.step)
-    params = state.student["params"]
-    teacher_params = ema.update(state.teacher["params"], params, state.step, ema_decay)
-    teacher = Passes(teacher_pass(model), {**state.teacher, "params": teacher_params})
-    draws = method.draw(named_key(key, "draws"), batch)
-    views = jax.lax.stop_gradient(method.views(draws, batch, teacher))
+    follow = lambda teacher, student: ema.follow(teacher, student, state.step, teacher_rule)
+    early = not teacher_rule.after_update
+    teacher = Passes(
+      teacher_pass(model), follow(state.teacher, state.student) if early else state.teacher
+    )
+    play = state.player["params"] if player else None
+    seen = player.prepare(play, batch) if player else batch
+    views = method.views(method.draw(named_key(key, "draws"), batch), seen, teacher)
+    views = jax.lax.stop_gradient(views)
     reference = lambda image: model.apply(
       state.reference, image, train=False, use_running_average=True, method="encode"
     )
 
-    def loss_fn(params):
+    def loss_fn(params, play):
       student = Passes(
-        student_pass(model, key, method.parts(phase_start)), {**state.student, "params": params}
+        student_pass(model, key, method.calls(phase_start)), {**state.student, "params": params}
       )
       ctx = Context(
         views=views,
@@ -94,26 +105,36 @@ def make_train_step(
         student=student,
         teacher=teacher,
         reference=reference if method.uses_reference else None,
+        player=play,
         phase_start=phase_start,
       )
       result = method.objective.apply(state.objective, ctx)
       student.variables.pop("params")
       return result.loss, (result, student.variables, teacher.variables)
 
-    grads, (result, student_stats, teacher_variables) = jax.grad(loss_fn, has_aux=True)(params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    grads, (result, student_stats, teacher_variables) = jax.grad(
+      loss_fn, argnums=(0, 1), has_aux=True
+    )(state.student["params"], play)
+    updates, opt_state = optimizer.update(grads[0], state.opt_state, state.student["params"])
+    student = {**student_stats, "params": optax.apply_updates(state.student["params"], updates)}
     metrics = {
       "loss": result.loss,
       **result.metrics,
       **{f"weight/{name}": jnp.mean(view.weight) for name, view in views.items()},
-      "grad_norm": optax.global_norm(grads),
+      "grad_norm": optax.global_norm(grads[0]),
     }
+    played = state.player
+    if player:
+      draws = player.draw(named_key(key, "player"), batch)
+      played, found = player.update(state.player, grads[1], draws, batch)
+      metrics |= found
     state = state.replace(
       step=state.step + 1,
-      student={**student_stats, "params": optax.apply_updates(params, updates)},
-      teacher=teacher_variables,
+      student=student,
+      teacher=teacher_variables if early else follow(teacher_variables, student),
       opt_state=opt_state,
       objective=result.state,
+      player=played,
     )
     return state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda import methods, optimizer, state, train_step
+from jax_uda import ema, methods, optimizer, state, train_step
 from jax_uda.augment import classmix, color, strong
 from jax_uda.methods.base import Task
 from jax_uda.methods.self_training import Draws
@@ -83,7 +83,9 @@ def run(case_name: str):
   first = first.replace(
     teacher={**first.teacher, "params": jax.tree.map(lambda p: p + 1, first.teacher["params"])}
   )
-  step = jax.jit(train_step.make_train_step(model, method, tx, ema_decay=float(case.alpha)))
+  step = jax.jit(
+    train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(float(case.alpha)))
+  )
   states, metrics = [first], []
   for part in case.parts("s"):
     batch = {

@@ -8,7 +8,7 @@ def get_config(arg: str = ""):
   config = config_lib.default()
   config.num_steps = arg.steps
   config.batch_size = 8
-  config.ema_decay = 0.9
+  config.ema.decay = 0.9
   if arg.data_dir:
     config.data.dir = arg.data_dir
   streets = dict(name="streets", seed=0, size=(32, 48), num_train=12, num_val=4)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 
 from jax_uda.context import Passes, View
 from jax_uda.objectives.base import Objective
@@ -30,6 +31,28 @@ class Task(NamedTuple):
   class_frequency: tuple[float, ...]
 
 
+class Player(NamedTuple):
+  """Networks that play beside the student: a discriminator, a translator of images.
+
+  The method's loss is differentiated by the player's parameters too (`Context.player`); what must not
+  reach them passes through `jax.lax.stop_gradient`.
+
+  Attributes:
+    init: `key -> state`, a dict of everything that survives a step; `state["params"]` is what the loss
+      is differentiated by.
+    update: `(state, grads, draws, batch) -> (state, metrics)` at the end of a step; `grads` are those
+      of the method's loss by `state["params"]`, `batch` is the one before `prepare`.
+    prepare: `(params, batch) -> batch`, what the player does to the batch before the views are made,
+      e.g. source images in the style of the target (float32, already standardised).
+    draw: `(key, batch) -> draws`, the random numbers of `update`.
+  """
+
+  init: Callable[[jax.Array], dict[str, Any]]
+  update: Callable[[dict[str, Any], Any, Any, Batch], tuple[dict[str, Any], dict[str, jax.Array]]]
+  prepare: Callable[[Any, Batch], Batch] = lambda params, batch: batch
+  draw: Callable[[jax.Array, Batch], Any] = lambda key, batch: None
+
+
 class Method(NamedTuple):
   """A UDA method. All randomness is in `draw`, so that recorded draws can be replayed.
 
@@ -40,11 +63,13 @@ class Method(NamedTuple):
     objective: The training loss, usually a `chain`.
     uses_reference: Whether objectives ask for the frozen initial network.
     heads: Heads that the segmentor must have, by name: called with `dtype=`, they give a module.
-    parts: `phase_start -> {view: names}`, what the *student* computes of a view behind the encoder
-      ("decoder", head names); everything for a view that is not listed.
+    calls: `phase_start -> {view: arguments}`, further keyword arguments of the *student's* pass of a
+      view: `parts` (what runs behind the encoder: "decoder", head names; all, if not given), `frozen`
+      (its parameters are constants in this pass), a function as HRDA's `crop_box`.
     gates: Steps at which terms start (`Context.started`); the step is compiled anew at each.
     start_steps: By regular expression of parameter paths, the step before which the optimizer leaves
       them untouched.
+    player: From the learning-rate schedule to a second player, or None.
   """
 
   draw: Callable[[jax.Array, Batch], Any]
@@ -52,9 +77,10 @@ class Method(NamedTuple):
   objective: Objective
   uses_reference: bool = False
   heads: Mapping[str, Callable[..., nn.Module]] = types.MappingProxyType({})
-  parts: Callable[[int], Mapping[str, tuple[str, ...]]] = lambda phase_start: {}
+  calls: Callable[[int], Mapping[str, Mapping[str, Any]]] = lambda phase_start: {}
   gates: tuple[int, ...] = ()
   start_steps: Mapping[str, int] = types.MappingProxyType({})
+  player: Callable[[optax.Schedule], Player] | None = None
 
   def phase_start(self, step: int) -> int:
     """The last gate at or before `step`, or 0: steps with the same answer run the same program."""
@@ -62,7 +88,12 @@ class Method(NamedTuple):
 
 
 def standardise(image: jax.Array, task: Task) -> jax.Array:
-  """uint8 RGB [B,H,W,3] -> float32, standardised with the encoder's mean and std."""
+  """uint8 RGB [B,H,W,3] -> float32, standardised with the encoder's mean and std.
+
+  A float image is standardised already: what a player makes in `Player.prepare`.
+  """
+  if jnp.issubdtype(image.dtype, jnp.floating):
+    return image
   mean, std = jnp.array(task.image_mean), jnp.array(task.image_std)
   return (image.astype(jnp.float32) - mean) / std
 

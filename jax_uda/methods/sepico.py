@@ -169,10 +169,10 @@ def sepico(
     views,
     objectives.chain(**terms),
     heads={HEAD: functools.partial(ProjectionHead, dim=embedding_dim, **(head_options or {}))},
-    parts=lambda phase_start: {
-      "source": ("decoder", HEAD) if phase_start >= start_step else ("decoder",),
-      "target": (HEAD,),
-      "mixed": ("decoder",),
+    calls=lambda phase_start: {
+      "source": {"parts": ("decoder", HEAD) if phase_start >= start_step else ("decoder",)},
+      "target": {"parts": (HEAD,)},
+      "mixed": {"parts": ("decoder",)},
     },
     gates=(start_step,),
     start_steps={f"heads_{HEAD}": start_step},

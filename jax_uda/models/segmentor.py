@@ -35,15 +35,17 @@ class Segmentor(nn.Module):
     train: bool,
     use_running_average: bool,
     parts: Collection[str] | None = None,
+    **inputs: jax.Array,
   ) -> Outputs:
     """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`.
 
     `parts` names what runs behind the encoder: "decoder" and heads; None means all. A part that is
-    left out costs nothing, and its BatchNorm statistics stay as they are.
+    left out costs nothing, and its BatchNorm statistics stay as they are. Further `inputs` are the
+    encoder's (`token_mask` of DINOv2).
     """
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
-    features = self.encoder(image, **mode)
+    features = self.encoder(image, **mode, **inputs)
     logits = fused = None
     if "decoder" in wanted:
       logits, fused = self.decoder(features, **mode)

@@ -1,28 +1,59 @@
 """Cross-entropy of the student on a view, as an objective."""
 
+from typing import Literal
+
 import jax
 
 from jax_uda import losses, resize
 from jax_uda.context import Context
+from jax_uda.models import hrda_boxes
 from jax_uda.objectives.base import Objective, Result
 
 
-def cross_entropy(*, view: str, class_weights: jax.Array | None = None) -> Objective:
+def cross_entropy(
+  *,
+  view: str,
+  class_weights: jax.Array | None = None,
+  temperature: float = 1.0,
+  denominator: Literal["all", "valid"] = "all",
+  align_corners: bool = False,
+  detail_weight: float = 0.1,
+) -> Objective:
   """Weighted cross-entropy of the student's logits on `view` against the view's labels.
 
-  The logits are resized to the label; the mean is over *all* pixels, ignored ones included.
+  The logits are resized to the label. On HRDA, whose training passes also report the logits of the
+  detail crop, `1 - detail_weight` of the loss is that of the fused logits and the rest that of the
+  detail's, against the labels in its box.
 
   Args:
     view: Name of the view.
     class_weights: [C] factor of each pixel's loss by its label, or None.
+    temperature: Divides the logits.
+    denominator: Mean over "all" pixels, ignored ones included, or over the "valid" ones; see
+      `losses.weighted_cross_entropy`.
+    align_corners: Of the resizing of the logits (SPCL, RCCR).
+    detail_weight: Of HRDA's detail (Hoyer et al., 2022b, Eq. 9).
   """
 
-  def apply(state, ctx: Context) -> Result:
-    data = ctx.views[view]
-    logits = resize.bilinear(ctx.student(view).logits, data.label.shape[1:])
-    loss = losses.weighted_cross_entropy(
-      logits, data.label, data.weight, class_weights=class_weights
+  def of(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
+    return losses.weighted_cross_entropy(
+      resize.bilinear(logits, label.shape[1:], align_corners) / temperature,
+      label,
+      weight,
+      class_weights=class_weights,
+      denominator=denominator,
     )
-    return Result(loss, state, {})
+
+  def apply(state, ctx: Context) -> Result:
+    data, outputs = ctx.views[view], ctx.student(view)
+    loss = of(outputs.logits, data.label, data.weight)
+    if "hr_logits" not in outputs.heads:
+      return Result(loss, state, {})
+    stride = data.label.shape[1] // outputs.logits.shape[1]
+    size = tuple(side * stride for side in outputs.heads["hr_logits"].shape[1:3])
+    crop = lambda x: hrda_boxes.crop(x, outputs.heads["hr_box"], size)
+    detail = of(outputs.heads["hr_logits"], crop(data.label), crop(data.weight))
+    total = (1 - detail_weight) * loss + detail_weight * detail
+    return Result(total, state, {"fused": loss, "detail": detail})
 
   return Objective(lambda key: (), apply)

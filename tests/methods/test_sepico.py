@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from golden_cases import Case, golden
 
-from jax_uda import methods, optimizer, resize, state, train_step
+from jax_uda import ema, methods, optimizer, resize, state, train_step
 from jax_uda.augment import classmix, strong
 from jax_uda.context import Passes
 from jax_uda.memory import ring_bank
@@ -136,7 +136,9 @@ def run(name: str):
   states, metrics, views = [now], [], []
   step_of = functools.cache(
     lambda phase: jax.jit(
-      train_step.make_train_step(model, method, tx, ema_decay=float(case.alpha), phase_start=phase)
+      train_step.make_train_step(
+        model, method, tx, teacher_rule=ema.Rule(float(case.alpha)), phase_start=phase
+      )
     )
   )
 
