@@ -7,6 +7,7 @@ the pass is traced once, and BatchNorm statistics thread through the passes of a
 network in the order in which they are first asked for.
 """
 
+import copy
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -62,7 +63,7 @@ class Passes:
 
 
 class Context:
-  """What an objective may look at: the views, the step number and the networks' outputs."""
+  """What an objective may look at: views, step number, the method's draws, networks' outputs."""
 
   def __init__(
     self,
@@ -70,6 +71,7 @@ class Context:
     views: Mapping[str, View],
     step: jax.Array,
     key: jax.Array,
+    draws: Any = None,
     student: Passes,
     teacher: Passes,
     reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
@@ -77,9 +79,16 @@ class Context:
     phase_start: int = 0,
   ):
     """Made by the train step, inside the function that is differentiated."""
-    self.views, self.step, self.key, self.player = views, step, key, player
+    self.views, self.step, self.key = views, step, key
+    self.draws, self.player = draws, player
     self._student, self._teacher, self._reference = student, teacher, reference
     self._phase_start = phase_start
+
+  def with_draws(self, draws: Any) -> "Context":
+    """The same context for a term whose random numbers are a part of the method's `draws`."""
+    other = copy.copy(self)
+    other.draws = draws
+    return other
 
   def started(self, step: int) -> bool:
     """Whether the training has reached `step`, one of `Method.gates`; known when tracing.

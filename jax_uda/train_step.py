@@ -88,8 +88,8 @@ def make_train_step(
     )
     play = state.player["params"] if player else None
     seen = player.prepare(play, batch) if player else batch
-    views = method.views(method.draw(named_key(key, "draws"), batch), seen, teacher)
-    views = jax.lax.stop_gradient(views)
+    draws = method.draw(named_key(key, "draws"), batch)
+    views = jax.lax.stop_gradient(method.views(draws, seen, teacher))
     reference = lambda image: model.apply(
       state.reference, image, train=False, use_running_average=True, method="encode"
     )
@@ -102,6 +102,7 @@ def make_train_step(
         views=views,
         step=state.step,
         key=named_key(key, "objectives"),
+        draws=draws,
         student=student,
         teacher=teacher,
         reference=reference if method.uses_reference else None,
@@ -125,8 +126,8 @@ def make_train_step(
     }
     played = state.player
     if player:
-      draws = player.draw(named_key(key, "player"), batch)
-      played, found = player.update(state.player, grads[1], draws, batch)
+      moves = player.draw(named_key(key, "player"), batch)
+      played, found = player.update(state.player, grads[1], moves, batch)
       metrics |= found
     state = state.replace(
       step=state.step + 1,

@@ -1,25 +1,46 @@
 """Methods by name: a new one is a file here, a line in `METHODS`, and a config."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from jax_uda import config, options
 from jax_uda.methods.base import Method, Task
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.daformer import daformer
+from jax_uda.methods.mic import masked, mic
 from jax_uda.methods.sepico import sepico
 from jax_uda.methods.source_only import source_only
 
-METHODS = {"dacs": dacs, "daformer": daformer, "sepico": sepico, "source_only": source_only}
+METHODS = {
+  "dacs": dacs,
+  "daformer": daformer,
+  "mic": mic,
+  "sepico": sepico,
+  "source_only": source_only,
+}
+
+# Called with the task, the method so far and the settings.
+EXTENSIONS = {
+  "masked": masked,
+}
 
 
-def build(task: Task, *, name: str = "", **settings: Any) -> Method:
+def build(
+  task: Task, *, name: str = "", also: Mapping[str, Mapping[str, Any]] | None = None, **settings: Any
+) -> Method:
   """The method `name` with `config.method`'s other fields as keyword arguments.
+
+  `also` adds what another method brings: by name of `EXTENSIONS`, in order, its keyword arguments.
 
   Raises:
     ValueError: The method or one of its settings is unknown.
   """
   function = options.lookup(METHODS, name, "method.name")
   try:
-    return config.call(function, "method", task, **settings)
+    method = config.call(function, "method", task, **settings)
+    for extra, arguments in (also or {}).items():
+      extension = options.lookup(EXTENSIONS, extra, "method.also")
+      method = config.call(extension, f"method.also.{extra}", task, method, **arguments)
+    return method
   except TypeError as error:  # of a method that hands settings on to another
     raise ValueError(f"config.method: {error}.") from None

@@ -98,6 +98,16 @@ def standardise(image: jax.Array, task: Task) -> jax.Array:
   return (image.astype(jnp.float32) - mean) / std
 
 
+def require_views(views: Mapping[str, View], name: str, *wanted: str) -> None:
+  """Raises ValueError if a method lacks views that the extension `name` needs."""
+  missing = [view for view in wanted if view not in views]
+  if missing:
+    raise ValueError(
+      f"config.method: {name} needs the view {', '.join(missing)}; this method has "
+      f"{', '.join(views)} only. Add it to a method with pseudo-labels, e.g. dacs."
+    )
+
+
 def class_weights(task: Task, power: float) -> jax.Array | None:
   """[C] weights `frequency ** -power`, scaled so that an average source pixel weighs 1.
 
