@@ -20,14 +20,27 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "eval"],
-  "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again.",
+  ["train", "eval", "import_weights", "export_weights"],
+  "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
+  "export_weights: write its student and teacher as .safetensors with the names of the reference "
+  "implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
+  "and write it to --out as .safetensors; needs no config and no workdir.",
 )
 _CACHE = flags.DEFINE_string(
   "compilation_cache",
   "~/.cache/jax_uda/xla",
   "Folder where compiled programs are kept between runs; empty: compile anew each time.",
 )
+
+# Of import_weights alone.
+_FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
+_ENCODER = flags.DEFINE_string("encoder", None, "Whose weights they are, e.g. mit_b5.")
+_DECODER = flags.DEFINE_string("decoder", "", "Of a whole model, e.g. daformer; empty: none.")
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Of the decoder.")
+_NETWORK = flags.DEFINE_enum(
+  "network", "student", ["student", "teacher"], "Which network of a file with a training run."
+)
+_OUT = flags.DEFINE_string("out", None, "Folder to write to; made if missing.")
 
 _DISTRIBUTED = flags.DEFINE_string(
   "distributed",
@@ -67,6 +80,14 @@ def _require(name: str, value: object, example: str) -> None:
 def _run_mode(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise ValueError(f"unknown argument {argv[1]!r}; flags look like --workdir=runs/demo")
+  if _MODE.value == "import_weights":
+    _import_weights()
+    return
+  for name in ("from", "encoder", "decoder", "out"):
+    if flags.FLAGS[name].present:
+      raise ValueError(
+        f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
+      )
   _require("config", _CONFIG.present, "configs/demo.py")
   _require("workdir", _WORKDIR.value, "runs/demo")
   path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
@@ -75,8 +96,29 @@ def _run_mode(argv: Sequence[str]) -> None:
   _set_up_jax()
   from jax_uda import recipe
 
-  run = {"train": recipe.train, "eval": recipe.evaluate}[_MODE.value]
+  run = {
+    "train": recipe.train,
+    "eval": recipe.evaluate,
+    "export_weights": recipe.export_weights,
+  }[_MODE.value]
   run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+def _import_weights() -> None:
+  _require("from", _FROM.value, "mit_b5.pth")
+  _require("encoder", _ENCODER.value, "mit_b5")
+  _require("out", _OUT.value, "weights")
+  from jax_uda.models.weights import convert
+
+  written, loaded = convert.convert(
+    _FROM.value,
+    _OUT.value,
+    encoder=_ENCODER.value,
+    decoder=_DECODER.value,
+    num_classes=_NUM_CLASSES.value,
+    network=_NETWORK.value,
+  )
+  print(f"{loaded}\nwritten to {written}; train with --config.init_weights={written}")
 
 
 def _main(argv: Sequence[str]) -> None:

@@ -12,15 +12,16 @@ from jax_uda.report import table
 def _run(
   config: config_lib.ConfigDict,
   workdir: pathlib.Path,
-  function: Callable[[config_lib.ConfigDict, pathlib.Path], dict[str, Any]],
-) -> dict[str, dict[str, Any]]:
+  function: Callable[[config_lib.ConfigDict, pathlib.Path], Any],
+) -> dict[str, Any]:
   """Applies `function` to each stage in its own folder below `workdir`; results by stage."""
   if not config.stages:
     return {workdir.name: function(config, workdir)}
   stages = {name: config_lib.stage_config(config, name) for name in config.stages}
   found = {}
   for number, (name, stage) in enumerate(stages.items(), 1):
-    if function is train_lib.evaluate and not (workdir / name / "checkpoints").is_dir():
+    ready = function is train_lib.train or train_lib.has_checkpoints(workdir / name)
+    if not ready and not (function is train_lib.evaluate and train_lib.starts_from_file(stage)):
       print(f"\n== stage {number} of {len(stages)}: {name} is not trained yet", flush=True)
       continue
     print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
@@ -48,3 +49,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Evaluates the newest checkpoints of the recipe again and prints the results."""
   _compare(config, _run(config, workdir, train_lib.evaluate))
+
+
+def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Writes the networks of the recipe's newest checkpoints as weight files."""
+  _run(config, workdir, train_lib.export_weights)

@@ -1,5 +1,6 @@
 """What a run writes about itself before it starts: config, versions, parameter table."""
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -13,6 +14,7 @@ from clu import parameter_overview
 
 from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
+from jax_uda.models import weights
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 
@@ -67,3 +69,10 @@ def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> 
   write_atomically(workdir / "versions.json", json.dumps(versions(), indent=2))
   table = parameter_overview.get_parameter_overview(params, include_stats="global")
   write_atomically(workdir / "parameters.txt", table + "\n")
+
+
+def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+  """Writes which file the networks started from, with its sha256; on the main process only."""
+  if mesh_lib.is_main_process():
+    text = json.dumps(dataclasses.asdict(loaded), indent=2)
+    write_atomically(workdir / "init_weights.json", text)

@@ -13,6 +13,7 @@ from jax_uda import checkpoint, experiment, options, record, results
 from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
+from jax_uda.models import weights
 from jax_uda.report.writer import MetricWriter
 from jax_uda.state import TrainState, encoder_variables
 from jax_uda.step_log import StepLog
@@ -30,6 +31,16 @@ def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpo
   return checkpoint.Checkpoints(workdir / "checkpoints", keep)
 
 
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+  """Whether a run in `workdir` got as far as to save something."""
+  return (workdir / "checkpoints").is_dir()
+
+
+def starts_from_file(config: config_lib.ConfigDict) -> bool:
+  """Whether a run's networks start from `config.init_weights`."""
+  return bool(config.init_weights and not config.init_from)
+
+
 def _start(
   exp: experiment.Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
 ) -> TrainState:
@@ -37,10 +48,12 @@ def _start(
   state = exp.initial_state()
   if checkpoints.latest_step() is not None:
     return checkpoints.restore(state)
+  if starts_from_file(exp.config):
+    return _from_file(exp, state, workdir)
   if not exp.config.init_from:
     return state
   folder = workdir.parent / exp.config.init_from
-  if not (folder / "checkpoints").is_dir():
+  if not has_checkpoints(folder):
     raise ValueError(
       f"config.init_from = {exp.config.init_from!r}: no checkpoints in {folder}; run it first."
     )
@@ -53,12 +66,27 @@ def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -
   fields = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
   wanted = options.lookup(fields, carry, "init_carry")
   found = others.restore_part({name: getattr(state, name) for name in wanted})
+  return _all_at(state, found["student"]).replace(**found)
+
+
+def _from_file(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Path) -> TrainState:
+  """`state` with the weights of `config.init_weights`; noted in `workdir`."""
+  try:
+    student, loaded = weights.load(
+      state.student, exp.config.init_weights, network=exp.config.init_network
+    )
+  except ValueError as error:
+    raise ValueError(f"config.init_weights: {error}") from None
+  say(f"weights: {loaded}")
+  record.write_weights(workdir, loaded)
+  return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.mesh)))
+
+
+def _all_at(state: TrainState, student: dict[str, Any]) -> TrainState:
+  """`state` with all networks at `student`: the frozen one is that which a run starts from."""
   copy = lambda tree: jax.tree.map(jnp.copy, tree)
-  if carry == "weights":
-    found["teacher"] = copy(found["student"])
-  if state.reference is not None:  # the frozen network is the one this run starts from
-    found["reference"] = copy(encoder_variables(found["student"]))
-  return state.replace(**found)
+  reference = None if state.reference is None else copy(encoder_variables(student))
+  return state.replace(student=student, teacher=copy(student), reference=reference)
 
 
 def _compile(
@@ -165,11 +193,54 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
 
 
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
-  """Evaluates the newest checkpoint in `workdir` again; arguments and result as in `train`."""
-  if not (workdir / "checkpoints").is_dir():
+  """Evaluates the newest checkpoint in `workdir` again; arguments and result as in `train`.
+
+  Where nothing is trained yet, the networks of `config.init_weights` are evaluated.
+  """
+  if not has_checkpoints(workdir) and not starts_from_file(config):
+    raise ValueError(
+      f"no checkpoints in {workdir}: train there first, correct --workdir, or name a file in "
+      "config.init_weights."
+    )
+  record.check_config(config, workdir)
+  exp = experiment.build(config)
+  state = exp.initial_state()
+  if has_checkpoints(workdir):
+    with open_checkpoints(workdir) as checkpoints:
+      state = checkpoints.restore(state)
+  else:
+    workdir.mkdir(parents=True, exist_ok=True)
+    state = _from_file(exp, state, workdir)
+    record.write(config, workdir, state.student["params"])
+  return results.write(exp, state, workdir)
+
+
+def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list[pathlib.Path]:
+  """Writes both networks of the newest checkpoint with the names of the reference implementations.
+
+  Args:
+    config: Of the run.
+    workdir: Its folder, where `student.safetensors` and `teacher.safetensors` appear.
+
+  Returns:
+    The two files.
+
+  Raises:
+    ValueError: There is no checkpoint, or it is of another config.
+  """
+  if not has_checkpoints(workdir):
     raise ValueError(f"no checkpoints in {workdir}: train there first, or correct --workdir.")
   record.check_config(config, workdir)
   exp = experiment.build(config)
+  state, written = exp.initial_state(), []
   with open_checkpoints(workdir) as checkpoints:
-    state = checkpoints.restore(exp.initial_state())
-  return results.write(exp, state, workdir)
+    template = {name: getattr(state, name) for name in ("step", "student", "teacher")}
+    found = checkpoints.restore_part(template)
+  for network in ("student", "teacher") if mesh_lib.is_main_process() else ():
+    path = workdir / f"{network}.safetensors"
+    texts = {"network": network, "step": str(found["step"])}
+    texts |= {name: str(config.model[name]) for name in ("encoder", "decoder")}
+    weights.save(found[network], path, texts)
+    say(f"{network} after {found['step']} steps: {path}")
+    written.append(path)
+  return written

@@ -22,7 +22,19 @@ MISTAKES = {
   "unknown field": ([DEMO, "--workdir=x", "--config.batchsize=3"], 'Did you mean "batch_size"'),
   "unknown argument": (["--config=configs/demo.py:sead=3", "--workdir=x"], "Did you mean 'seed'"),
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
-  "unknown mode": ([DEMO, "--workdir=x", "--mode=trian"], "<train|eval>"),
+  "unknown mode": (
+    [DEMO, "--workdir=x", "--mode=trian"],
+    "<train|eval|import_weights|export_weights>",
+  ),
+  "nothing to import": (["--mode=import_weights"], "--from is missing, e.g. --from=mit_b5.pth"),
+  "no such weights": (
+    ["--mode=import_weights", "--from=y.pth", "--encoder=mit_b0", "--out=x"],
+    "y.pth: there is no such weight file",
+  ),
+  "flag of another mode": (
+    [DEMO, "--workdir=x", "--encoder=mit_b0"],
+    "--encoder belongs to --mode=import_weights",
+  ),
   "unknown flag": ([DEMO, "--workdr=x"], "Did you mean: workdir"),
 }
 
@@ -47,7 +59,14 @@ def test_an_unknown_network_is_named_after_one_line(tmp_path):
   assert "Traceback" not in run.stderr and not (tmp_path / "run").exists()
 
 
-def test_help_names_the_flags_and_both_modes():
+def test_help_names_the_flags_and_all_modes():
   run = main("--help")
-  for text in ("--config", "--workdir", "--mode", "evaluate again", "configs/demo.py:target=night"):
+  for text in (
+    "--config",
+    "--workdir",
+    "--mode",
+    "evaluate again",
+    "--from",
+    "configs/demo.py:target=night",
+  ):
     assert text in run.stdout + run.stderr

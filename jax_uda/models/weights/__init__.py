@@ -2,6 +2,7 @@
 
 from jax_uda.models.weights.load import Loaded as Loaded
 from jax_uda.models.weights.load import load as load
+from jax_uda.models.weights.load import load_translation as load_translation
 from jax_uda.models.weights.load import save as save
 from jax_uda.models.weights.names import to_reference as to_reference
 from jax_uda.models.weights.read import WeightFile as WeightFile

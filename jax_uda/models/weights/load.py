@@ -66,11 +66,36 @@ def load(
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None
   merged = flat | flax.traverse_util.flatten_dict(found)
-  parts = lambda paths: tuple(dict.fromkeys(path[1] for path in paths))
+  # A jitted function's results have their names sorted; the encoder comes first.
+  parts = lambda paths: tuple(
+    sorted({path[1] for path in paths}, key=lambda n: (n != "encoder", n))
+  )
   loaded = Loaded(
     str(file.path), file.sha256, network, parts(wanted), parts(flat.keys() - wanted.keys())
   )
   return flax.traverse_util.unflatten_dict(merged), loaded
+
+
+def load_translation(
+  variables: Mapping[str, Any], path: str | pathlib.Path
+) -> tuple[dict[str, Any], read.WeightFile]:
+  """All variables of a network of `models.translation` from a file of CUT's, such as latest_net_G.pth.
+
+  Args:
+    variables: Of a `Generator`, `PatchDiscriminator` or `PatchMLP`: arrays or their shapes.
+    path: A file that `read.read` understands.
+
+  Returns:
+    A new tree of float32 NumPy arrays; and the file.
+
+  Raises:
+    ValueError: as in `load`.
+  """
+  file = read.read(path)
+  try:
+    return torch_names.from_torch(names.of_translation(file.tensors), variables), file
+  except ValueError as error:
+    raise ValueError(f"{file.path}: {error}") from None
 
 
 def save(

@@ -140,6 +140,17 @@ def to_reference(tensors: Mapping[str, np.ndarray], network: str = "student") ->
   return {f"backbone.{name}": t for name, t in _official(encoder).items()} | rest
 
 
+def of_translation(tensors: Mapping[str, np.ndarray]) -> Tensors:
+  """The tensors of one of CUT's networks under their reference names.
+
+  Left out are the constant filters of its resampling, which are no parameters here.
+
+  Args:
+    tensors: Of a file such as `latest_net_G.pth`.
+  """
+  return {n.removeprefix("module."): t for n, t in tensors.items() if not n.endswith(".filt")}
+
+
 def _one_network(tensors: Tensors, network: str) -> Tensors:
   """The tensors of one network of a training run; all, if the file holds no training run."""
   for family in FAMILIES:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import pathlib
 
 import numpy as np
@@ -24,14 +25,29 @@ class WeightFile:
   tensors: dict[str, np.ndarray]
 
 
+def _locate(path: str | pathlib.Path) -> pathlib.Path:
+  """The file; `package:NAME/…` is one in the folder of an installed package, which is not run."""
+  scheme, colon, rest = str(path).partition(":")
+  if not colon or scheme != "package":
+    return pathlib.Path(path).expanduser()
+  package, _, inner = rest.partition("/")
+  spec = importlib.util.find_spec(package) if package.isidentifier() else None
+  if spec is None or not spec.submodule_search_locations:
+    raise ValueError(f"{path}: the package {package!r} is not installed")
+  return pathlib.Path(spec.submodule_search_locations[0]) / inner
+
+
 def read(path: str | pathlib.Path) -> WeightFile:
   """Reads a weight file; needs no PyTorch and runs no code of the file.
+
+  Args:
+    path: A path, `~` allowed, or `package:NAME/…` for a file in an installed Python package.
 
   Raises:
     ValueError: there is no such file, or it is truncated, damaged, of another kind, or asks for more
       than tensors.
   """
-  path = pathlib.Path(path).expanduser()
+  path = _locate(path)
   if not path.is_file():
     raise ValueError(f"{path}: there is no such weight file; weights are not downloaded for you")
   with open(path, "rb") as file:

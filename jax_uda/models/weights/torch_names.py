@@ -16,6 +16,8 @@ LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": 
 REWRITES = (
   (r"^encoder\.", "backbone."),
   (r"^decoder\.", "decode_head."),
+  (r"^heads_cam\.", "aux_heads.0."),  # CONFETI's
+  (r"^heads_projection\.(?=conv_proj\.)", "aux_heads.1."),  # likewise
   (r"^heads_projection\.", "auxiliary_head."),  # SePiCo's
   (r"_(\d+)(?=\.)", r".\1"),  # members of a list
   (r"(\bembed_layers\.\d+)", r"\1.proj"),

@@ -1,0 +1,161 @@
+"""Runs that start from a weight file, and weight files of runs."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_recipe
+
+from jax_uda import experiment, models, recipe, results, train
+from jax_uda.models import weights
+from jax_uda.models.weights import safetensors_file
+
+pytest.importorskip("safetensors")
+
+
+@pytest.fixture(scope="module")
+def make_config(tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp("data")
+
+  def make(**changes):
+    config = tiny_recipe.get_config(f"data_dir={data_dir}")
+    with config.unlocked():
+      config.update(changes)
+    return config
+
+  return make
+
+
+def network(seed):
+  """Random variables of the tiny network, BatchNorm statistics too."""
+  model = models.build(num_classes=11, **tiny_recipe.get_config().model)
+  init = functools.partial(model.init, train=False, use_running_average=True)
+  shapes = dict(jax.eval_shape(init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32)))
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda s: rng.uniform(0.05, 0.3, s.shape).astype(np.float32), shapes)
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+  """A file as DAFormer's code would write it, of a tiny network: path, student and teacher."""
+  student, teacher = network(0), network(1)
+  tensors = {f"model.{name}": t for name, t in weights.to_torch(student).items()}
+  tensors |= {f"ema_model.{name}": t for name, t in weights.to_torch(teacher).items()}
+  path = tmp_path_factory.mktemp("released") / "iter_40000.safetensors"
+  safetensors_file.write(path, tensors, {})
+  return path, student, teacher
+
+
+@pytest.fixture(scope="module")
+def trained(make_config, released, tmp_path_factory):
+  """The folder of a run from the released teacher on, and its config."""
+  workdir = tmp_path_factory.mktemp("runs") / "run"
+  config = make_config(init_weights=str(released[0]), init_network="teacher")
+  train.train(config, workdir)
+  return workdir, config
+
+
+def assert_equal(one, two):
+  assert jax.tree.structure(one) == jax.tree.structure(two)
+  jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def final_state(workdir, config):
+  exp = experiment.build(config)
+  with train.open_checkpoints(workdir) as checkpoints:
+    return checkpoints.restore(exp.initial_state())
+
+
+def test_a_released_model_is_evaluated_without_training(make_config, released, tmp_path, capsys):
+  path, student, _ = released
+  workdir, config = tmp_path / "run", make_config(init_weights=str(path))
+  recipe.evaluate(config, workdir)
+  exp = experiment.build(config)
+  state = exp.initial_state().replace(student=student, teacher=student)
+  counts = results.count(exp, state, "target")["student"]
+  expected = results._json_scores(counts, exp.domains.label_space.names)
+  found = json.loads((workdir / "results.json").read_text())
+  assert found["step"] == 0
+  assert found["target"] == {"student": expected, "teacher": expected}
+  noted = json.loads((workdir / "init_weights.json").read_text())
+  assert noted["sha256"] == weights.read(path).sha256 and noted["path"] == str(path)
+  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("weights: ")]
+  assert lines == [f"weights: encoder, decoder from {path} (sha256 {noted['sha256'][:12]}…)"]
+  assert not (workdir / "checkpoints").exists()
+
+
+def test_training_starts_all_three_networks_at_the_file(make_config, released, tmp_path):
+  path, _, teacher = released
+  method = {"name": "daformer", "thing_classes": (8, 9)}
+  config = make_config(init_weights=str(path), init_network="teacher", method=method)
+  with train.open_checkpoints(tmp_path) as checkpoints:
+    state = train._start(experiment.build(config), checkpoints, tmp_path)
+  networks = jax.tree.map(np.asarray, (state.student, state.teacher, state.reference))
+  encoder = {kind: {"encoder": tree["encoder"]} for kind, tree in teacher.items()}
+  assert_equal(networks, (teacher, teacher, encoder))
+  networks = (state.student, state.teacher, state.reference)
+  shards = [x.addressable_data(0) for x in jax.tree.leaves(networks)]
+  buffers = [x.unsafe_buffer_pointer() for x in shards]
+  assert len(set(buffers)) == len(buffers), "the step donates each of them"
+
+
+def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):
+  workdir, config = trained
+  before = json.loads((workdir / "results.json").read_text())
+  assert before["step"] == 8
+  assert train.evaluate(config, workdir) == before
+  noted = json.loads((workdir / "init_weights.json").read_text())
+  assert noted["network"] == "teacher" and noted["untouched"] == []
+
+
+def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_path, capsys):
+  workdir, config = trained
+  recipe.export_weights(config, workdir)
+  said = capsys.readouterr().out
+  state = final_state(workdir, config)
+  for name in ("student", "teacher"):
+    path = workdir / f"{name}.safetensors"
+    assert f"{name} after 8 steps: {path}" in said
+    found, _ = weights.load(network(7), path)
+    assert_equal(found, jax.tree.map(np.asarray, getattr(state, name)))
+  # and they are evaluated to the same scores elsewhere
+  again = train.evaluate(
+    make_config(init_weights=str(workdir / "student.safetensors")), tmp_path / "elsewhere"
+  )
+  expected = json.loads((workdir / "results.json").read_text())
+  assert again["target"]["student"] == expected["target"]["student"]
+
+
+def test_only_the_first_of_several_stages_reads_the_file(make_config, released):
+  config = make_config(init_weights=str(released[0]))
+  assert train.starts_from_file(config)
+  assert not train.starts_from_file(make_config(init_weights="w.pth", init_from="warm_up"))
+  assert not train.starts_from_file(make_config())
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"init_weights": "/no/such.pth"}, r"config\.init_weights: /no/such\.pth: there is no such"),
+    ({"init_network": "ema"}, r"config\.init_weights: .*config\.init_network = 'ema' is unknown"),
+    (
+      {"model": {"decoder": "segformer"}},
+      r"(?s)config\.init_weights: .*the weights do not fit the network.*missing: .*unexpected: ",
+    ),
+  ],
+)
+def test_weights_that_cannot_be_used_are_an_error_before_training(
+  make_config, released, tmp_path, changes, message
+):
+  config = make_config(**{"init_weights": str(released[0]), **changes})
+  with pytest.raises(ValueError, match=message):
+    train.train(config, tmp_path / "run")
+
+
+def test_nothing_to_evaluate_or_export_is_said(make_config, tmp_path):
+  with pytest.raises(ValueError, match=r"name a file in config\.init_weights"):
+    train.evaluate(make_config(), tmp_path / "run")
+  with pytest.raises(ValueError, match="train there first"):
+    train.export_weights(make_config(), tmp_path / "run")
