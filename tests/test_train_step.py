@@ -4,39 +4,17 @@ import functools
 
 import golden_cases
 import golden_models
+import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_cases import golden
+from golden_steps import recorded_draws
 
-from jax_uda import ema, methods, optimizer, state, train_step
-from jax_uda.augment import classmix, color, strong
+from jax_uda import ema, methods, state, train_step
 from jax_uda.methods.base import Task
-from jax_uda.methods.self_training import Draws
 from jax_uda.models import weights
-
-JITTER = ("brightness", "contrast", "saturation", "hue")
-
-
-def recorded_draws(part: golden_cases.Case) -> Draws:
-  """What the reference drew in a step; factors are recorded only if their gate was open."""
-  batch = len(part.src_label)
-  factors = [part[f"draw_mix_{n}_factor"] for n in JITTER if f"draw_mix_{n}_factor" in part]
-  mixed = strong.StrongDraws(
-    jitter_gate=jnp.float32(part.draw_color_jitter_gate),
-    blur_gate=jnp.float32(part.draw_blur_gate),
-    color=color.ColorDraws(
-      jnp.asarray(np.stack(factors, -1) if factors else np.ones((batch, 4)), jnp.float32),
-      jnp.asarray(part["draw_mix_order"] if factors else np.tile(np.arange(4), (batch, 1))),
-    ),
-    sigma=jnp.asarray(part["draw_mix_sigma"] if "draw_mix_sigma" in part else np.ones(batch)),
-  )
-  priority = np.ones((batch, classmix.NUM_IDS), np.float32)
-  classes = np.unique(part.src_label)
-  for image, index in enumerate(part.draw_class_choice_index):
-    priority[image, classes[index]] = 0
-  return Draws(source=mixed, mixed=mixed, classes=jnp.asarray(priority))
 
 
 def build(case: golden_cases.Case):
@@ -52,23 +30,7 @@ def build(case: golden_cases.Case):
     thing_classes=tuple(case.thing_classes.tolist()),
   )
   method = method._replace(draw=lambda key, batch: batch["draws"])
-  schedule = optimizer.warmup_poly(
-    learning_rate=float(case.sgd_lr),
-    num_steps=int(case.max_iters),
-    warmup_steps=int(case.warmup_iters),
-    warmup_ratio=float(case.warmup_ratio),
-  )
-  groups = (
-    optimizer.Group("^(decoder|heads)", learning_rate=float(case.head_lr_mult)),
-    optimizer.Group("norm", weight_decay=float(case.norm_decay_mult)),
-  )
-  tx = optimizer.build(
-    schedule,
-    name="sgd",
-    momentum=float(case.sgd_momentum),
-    weight_decay=float(case.sgd_weight_decay),
-    groups=groups,
-  )
+  schedule, tx = golden_steps.recipe_optimizer(case)
   return golden_models.tiny_daformer(case), method, tx, schedule
 
 

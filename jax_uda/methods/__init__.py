@@ -26,7 +26,11 @@ EXTENSIONS = {
 
 
 def build(
-  task: Task, *, name: str = "", also: Mapping[str, Mapping[str, Any]] | None = None, **settings: Any
+  task: Task,
+  *,
+  name: str = "",
+  also: Mapping[str, Mapping[str, Any]] | None = None,
+  **settings: Any,
 ) -> Method:
   """The method `name` with `config.method`'s other fields as keyword arguments.
 
