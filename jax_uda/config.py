@@ -43,6 +43,8 @@ def default() -> ConfigDict:
   config.data.source = ConfigDict()
   config.data.target = ConfigDict()
   config.data.crop_size = (512, 512)  # (height, width) in pixels
+  config.data.crop_target = True  # False: target images come whole, all of one size
+  config.data.target_margins = ()  # (top, bottom, left, right) of target images, weight 0; pixels
   config.data.flip = True
   config.data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
   config.data.rare_class = ConfigDict()  # keyword arguments of RareClassSampling; empty = uniform

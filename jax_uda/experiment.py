@@ -85,6 +85,8 @@ class Experiment:
         config_lib.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
       ),
       flip=data.flip,
+      crop_target=data.crop_target,
+      target_margins=tuple(data.target_margins),
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )

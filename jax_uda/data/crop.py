@@ -1,6 +1,6 @@
 """Random crops, flips and padding; all draws come from a given `np.random.Generator`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,3 +79,25 @@ def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def pad_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """[h,w] uint8 -> [*size], extended at the bottom and right by 255."""
   return _pad(label, size, IGNORE)
+
+
+def pad_valid(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """[h,w] uint8 -> [*size], extended at the bottom and right by 0: nothing is known there."""
+  return _pad(mask, size, 0)
+
+
+def check_margins(margins: Sequence[int]) -> None:
+  """Raises ValueError unless `margins` is empty or (top, bottom, left, right), all >= 0."""
+  if margins and (len(margins) != 4 or min(margins) < 0):
+    raise ValueError(
+      f"config.data.target_margins = {tuple(margins)} must be (top, bottom, left, right) in pixels, "
+      "or empty."
+    )
+
+
+def margin_mask(size: tuple[int, int], margins: Sequence[int]) -> np.ndarray:
+  """uint8 [*size]: 0 within the margins (top, bottom, left, right), 1 elsewhere."""
+  top, bottom, left, right = margins
+  mask = np.zeros(size, np.uint8)
+  mask[top : max(size[0] - bottom, 0), left : max(size[1] - right, 0)] = 1
+  return mask

@@ -37,7 +37,7 @@ class Domains:
     label_space: The classes of both domains.
     class_frequency: C shares in [0, 1], of each class in the labelled pixels of `source_train`.
     source_train: `image` and `label`, with `class_counts`.
-    target_train: `image` alone; labels of the target do not reach training.
+    target_train: `image`, and `day_image` where the data set has it; labels of the target do not reach training.
     source_val: `image` and `label`.
     target_val: `image` and `label`, for evaluation.
   """
@@ -104,6 +104,9 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
       f"config.data.source has the classes of {space.name}, config.data.target those of {other.name}; "
       "choose data sets with the same classes."
     )
+  target_fields = tuple(
+    name for name in ("image", "day_image") if name in builders["target"].info.features
+  )
   source, target = (base.prepare(builder) for builder in builders.values())
   counts = class_counts(source, "train", space.num_classes)
   shares = counts.sum(0) / max(counts.sum(), 1)
@@ -112,7 +115,7 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
     label_space=space,
     class_frequency=tuple(shares.tolist()),
     source_train=Examples(source, "train", fields=both, class_counts=counts, **cache),
-    target_train=Examples(target, "train", fields=("image",), **cache),
+    target_train=Examples(target, "train", fields=target_fields, **cache),
     source_val=Examples(source, "val", fields=both),
     target_val=Examples(target, "val", fields=both),
   )

@@ -13,12 +13,13 @@ Example = dict[str, np.ndarray]
 class Examples(Sequence[Example]):
   """One split; `examples[i]` is a dict of the asked-for fields, in the order of the files.
 
-  `image` is uint8 [H,W,3] RGB and `label` uint8 [H,W] train ids, 255 = ignore. Arrays are read-only.
+  `image` is uint8 [H,W,3] RGB and `label` uint8 [H,W] train ids, 255 = ignore; some targets
+  have a `day_image` [H,W,3] of the same place by day. Arrays are read-only.
   Other fields are not even parsed. Decoded examples stay in memory until `cache_bytes` are used; later
   ones are decoded each time. Threads may share an object.
 
   Attributes:
-    fields: `image`, `label` or both.
+    fields: Some of `image`, `label`, `day_image`.
     class_counts: [N,C] int64 pixels of each class in each label, if given; rare class sampling needs it.
   """
 

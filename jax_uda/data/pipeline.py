@@ -24,6 +24,15 @@ Augment = Callable[[Example, np.random.Generator], Example]
 DrawRow = Callable[[int, np.random.Generator], Example]
 
 
+# How the fields of an example are extended to the size of the crop.
+_PAD = {
+  "image": crop.pad_image,
+  "day_image": crop.pad_image,
+  "label": crop.pad_label,
+  "valid": crop.pad_valid,
+}
+
+
 def _augment(
   example: Example,
   rng: np.random.Generator,
@@ -32,16 +41,40 @@ def _augment(
   cat_max_ratio: float,
   flip: bool,
 ) -> Example:
-  """A random crop, mirrored half of the time, padded to `crop_size`."""
-  image, label = example["image"], example.get("label")
-  draw = lambda: crop.draw_box(image.shape[:2], crop_size, rng)
+  """A random crop, mirrored half of the time, padded to `crop_size`; the same for all fields."""
+  label = example.get("label")
+  draw = lambda: crop.draw_box(example["image"].shape[:2], crop_size, rng)
   box = draw() if label is None else crop.choose_box(label, draw, cat_max_ratio)
   is_mirrored = flip and rng.random() < 0.5
   window = lambda array: crop.flip(box.of(array)) if is_mirrored else box.of(array)
-  row = {"image": crop.pad_image(window(image), crop_size)}
-  if label is not None:
-    row["label"] = crop.pad_label(window(label), crop_size)
-  return row
+  return {name: _PAD[name](window(array), crop_size) for name, array in example.items()}
+
+
+def _without_labels(example: Example, margins: Sequence[int]) -> Example:
+  """The fields of a target example that training may see, and the mask of its margins, if any."""
+  seen = {name: example[name] for name in ("image", "day_image") if name in example}
+  sizes = {name: array.shape[:2] for name, array in seen.items()}
+  if len(set(sizes.values())) > 1:
+    raise ValueError(f"A target image and its day image differ in size: {sizes}.")
+  if margins:
+    seen["valid"] = crop.margin_mask(sizes["image"], margins)
+  return seen
+
+
+def _whole_images(target: Sequence[Example], augment: Augment) -> Augment:
+  """`augment` for images that are not cropped; all have the size of the first."""
+  size = target[0]["image"].shape[:2] if len(target) else ()
+
+  def check_and_augment(example: Example, rng: np.random.Generator) -> Example:
+    found = example["image"].shape[:2]
+    if found != size:
+      raise ValueError(
+        f"config.data.crop_target = False needs target images of one size, but the first has {size} "
+        f"and another {found}; crop them, or prepare the data set at one size."
+      )
+    return augment(example, rng, crop_size=size)
+
+  return check_and_augment
 
 
 def _in_epochs(examples: Sequence[Example], seed: int, stream: int, augment: Augment) -> DrawRow:
@@ -86,6 +119,8 @@ def training_batches(
   cat_max_ratio: float = 0.75,
   rare_class: RareClassSampling | None = None,
   flip: bool = True,
+  crop_target: bool = True,
+  target_margins: Sequence[int] = (),
   process_index: int = 0,
   process_count: int = 1,
 ) -> grain.MapDataset:
@@ -105,26 +140,35 @@ def training_batches(
     cat_max_ratio: Largest share of one class in an accepted source crop.
     rare_class: How source images are drawn; None: each once an epoch, as those of the target.
     flip: Whether to mirror half of the images.
+    crop_target: False: target images come whole, all of one size (SePiCo's classes from the whole
+      image).
+    target_margins: (top, bottom, left, right) in pixels of the target images, where a pseudo-label is
+      not to be trusted; empty: no mask.
     process_index: Which rows to make: those of this process.
     process_count: Number of processes that share a batch.
 
   Returns:
     `batches[t]` = `{"source": {"image": uint8 [b,h,w,3], "label": uint8 [b,h,w]}, "target":
-    {"image": uint8 [b,h,w,3]}}` with b = batch_size / process_count.
+    {"image": uint8 [b,h,w,3]}}` with b = batch_size / process_count. The target also has a
+    `day_image` like its image, where the data set brings one; and with `target_margins` `valid`, uint8
+    [b,h,w], 0 in margins and padding and 1 elsewhere.
 
   Raises:
-    ValueError: The batch cannot be split, a domain is empty, or rare classes cannot be drawn.
+    ValueError: The batch cannot be split, a domain is empty, margins are not four, rare classes cannot
+      be drawn, or whole target images (when a batch is made) are not of one size.
   """
   if batch_size % process_count:
     raise ValueError(
       f"config.batch_size = {batch_size} cannot be split over {process_count} processes; "
       f"use a multiple of {process_count}."
     )
+  crop.check_margins(target_margins)
   augment = functools.partial(
     _augment, crop_size=tuple(crop_size), cat_max_ratio=cat_max_ratio, flip=flip
   )
+  in_target = augment if crop_target else _whole_images(target, augment)
   # Even a target that brings labels is cropped without them.
-  augment_target = lambda example, rng: augment({"image": example["image"]}, rng)
+  augment_target = lambda example, rng: in_target(_without_labels(example, target_margins), rng)
   draw_row = {
     SOURCE: _by_rare_class(source, rare_class, augment)
     if rare_class

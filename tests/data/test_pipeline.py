@@ -169,6 +169,65 @@ def test_the_last_crop_is_kept_when_none_holds_enough():
   assert batches(rare_class=never)[0]["source"]["label"].shape == (4, 6, 8)
 
 
+def test_whole_target_images_are_mirrored_and_not_cropped():
+  found = np.concatenate([batches(crop_target=False)[t]["target"]["image"] for t in range(10)])
+  assert found.shape == (40, *SIZE, 3)
+  columns = np.arange(SIZE[1])
+  mirrored = (found[:, :, 0, 2] == SIZE[1] - 1).all(1)
+  np.testing.assert_array_equal(
+    found[~mirrored][..., 2], np.broadcast_to(columns, SIZE)[None].repeat((~mirrored).sum(), 0)
+  )
+  assert 0.2 < mirrored.mean() < 0.8
+  for step in range(3):
+    assert_equal(batches(crop_target=False)[step]["source"], batches()[step]["source"])
+
+
+def test_whole_target_images_of_several_sizes_are_an_error():
+  mixed = [*images(2), *({"image": e["image"]} for e in examples(2, size=(9, 12)))]
+  made = batches(target=mixed, crop_target=False)
+  with pytest.raises(ValueError, match=r"crop_target = False .*first has \(8, 12\) .*\(9, 12\)"):
+    made[0]
+  with pytest.raises(ValueError, match="no training images"):
+    pipeline.training_batches(
+      examples(3), [], batch_size=1, crop_size=(2, 2), seed=0, crop_target=False
+    )
+
+
+@pytest.mark.parametrize("crop_target", (True, False))
+def test_the_day_image_is_cropped_and_mirrored_with_the_image(crop_target):
+  paired = [{"image": e["image"], "day_image": 255 - e["image"]} for e in images(5)]
+  for step in range(5):
+    target = batches(target=paired, crop_target=crop_target, crop_size=(6, 8))[step]["target"]
+    np.testing.assert_array_equal(target["day_image"], 255 - target["image"])
+    alone = batches(crop_target=crop_target)[step]["target"]
+    np.testing.assert_array_equal(target["image"], alone["image"])
+
+
+def test_a_day_image_of_another_size_is_an_error():
+  paired = [{"image": e["image"], "day_image": e["image"][:5]} for e in images(2)]
+  with pytest.raises(ValueError, match=r"differ in size.*\(5, 12\)"):
+    batches(target=paired)[0]
+
+
+def test_margins_of_the_target_follow_the_crop_and_padding_is_not_valid():
+  margins = (1, 2, 3, 4)  # top, bottom, left, right of images of 8x12 pixels
+  rows = lambda image: np.broadcast_to(np.arange(SIZE[0])[:, None], SIZE)
+  target = [
+    {"image": np.stack([rows(0), rows(0), e["image"][..., 2]], -1).astype(np.uint8)}
+    for e in images(3)
+  ]
+  made = batches(target=target, target_margins=margins, crop_size=(6, 14))
+  for step in range(5):
+    batch = made[step]["target"]
+    row, column = batch["image"][..., 0], batch["image"][..., 2]
+    inside = (row >= 1) & (row < 6) & (column >= 3) & (column < 8)
+    assert batch["valid"].dtype == np.uint8
+    np.testing.assert_array_equal(batch["valid"][:, :, :12], inside[:, :, :12])
+    assert not batch["valid"][:, :, 12:].any()
+  with pytest.raises(ValueError, match=r"target_margins = \(1, 2\) must be \(top"):
+    batches(target_margins=(1, 2))
+
+
 def test_evaluation_batches_hold_every_example_once_in_order():
   made = [*examples(5), *examples(2, size=(4, 4)), *examples(1)]
   found = list(pipeline.evaluation_batches(made, 2))
