@@ -6,6 +6,7 @@ set's `builder` function:
   dict(name="streets", domain="day", seed=0, size=(96, 128), num_train=800, num_val=200)
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
+  dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
 """
 
 import dataclasses
@@ -19,12 +20,13 @@ import numpy as np
 
 from jax_uda import config as config_lib
 from jax_uda import options
-from jax_uda.data.builders import base, camvid, streets
+from jax_uda.data.builders import base, camvid, folders, streets
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import LabelSpace
 
 BUILDERS: dict[str, Callable[..., base.Builder]] = {
   "camvid": camvid.builder,
+  "folders": folders.builder,
   "streets": streets.builder,
 }
 
@@ -99,7 +101,7 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
     for domain in ("source", "target")
   }
   space, other = (builder.label_space for builder in builders.values())
-  if space is not other:
+  if space.names != other.names:
     raise ValueError(
       f"config.data.source has the classes of {space.name}, config.data.target those of {other.name}; "
       "choose data sets with the same classes."
@@ -109,7 +111,11 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
   )
   source, target = (base.prepare(builder) for builder in builders.values())
   counts = class_counts(source, "train", space.num_classes)
-  shares = counts.sum(0) / max(counts.sum(), 1)
+  if not counts.any():
+    raise ValueError(
+      "config.data.source: its training images have no labelled pixel to learn from."
+    )
+  shares = counts.sum(0) / counts.sum()
   both, cache = ("image", "label"), {"cache_bytes": data["cache_mbytes"] * 2**20}
   return Domains(
     label_space=space,

@@ -1,0 +1,182 @@
+import os
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from jax_uda.data import datasets, label_spaces
+from jax_uda.data.builders import base, folders
+from jax_uda.data.examples import Examples
+
+BOTH = ("image", "label")
+SIZE = (6, 8)
+SETTINGS = dict(
+  train=("train/images", "train/labels"),
+  val=("val/images", "val/labels"),
+  classes=("soil", "crop", "weed"),
+  label_ids=(7, 300, (2, 3)),
+  ignore_ids=(0, 255),
+)
+RAW = np.array([7, 300, 2, 3, 0, 255, 7, 7], np.uint16)
+IDS = [0, 1, 2, 2, 255, 255, 0, 0]
+
+
+@pytest.fixture
+def fields(tmp_path):
+  """Images in two folders below `train/images`, one in `val/images`; labels of 16 bits."""
+  root = tmp_path / "fields"
+  rng = np.random.default_rng(0)
+  for split, stem in (("train", "b/2"), ("train", "a/1"), ("train", "a/10"), ("val", "7")):
+    image, label = (root / split / kind / f"{stem}.png" for kind in ("images", "labels"))
+    for file in (image, label):
+      file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(image), rng.integers(0, 256, (*SIZE, 3), np.uint8))
+    cv2.imwrite(str(label), np.tile(RAW, (SIZE[0], 1)))
+  return root
+
+
+def make(tmp_path, root, **kwargs):
+  return folders.builder(tmp_path / "prepared", "data.source", path=root, **SETTINGS | kwargs)
+
+
+def read_train(builder):
+  return list(Examples(base.prepare(builder), "train", fields=BOTH))
+
+
+def test_pairs_are_found_below_the_folders_and_ids_are_mapped(tmp_path, fields):
+  found = read_train(make(tmp_path, fields))
+  assert len(found) == 3
+  for example, stem in zip(found, ("a/1", "a/10", "b/2"), strict=True):
+    file = cv2.imread(str(fields / "train" / "images" / f"{stem}.png"))[..., ::-1]
+    np.testing.assert_array_equal(example["image"], file)
+    np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
+
+
+def test_suffixes_of_the_stems_are_told_apart(tmp_path, fields):
+  for split in ("train", "val"):
+    for kind, suffix in (("images", "_rgb"), ("labels", "_ids")):
+      for file in list((fields / split / kind).rglob("*.png")):
+        file.rename(file.with_stem(f"{file.stem}{suffix}"))
+  (fields / "train" / "images" / "a" / "1_depth.png").write_bytes(b"not ours")
+  made = make(tmp_path, fields, image_suffix="_rgb", label_suffix="_ids")
+  assert len(read_train(made)) == 3
+
+
+def test_images_without_labels_are_a_target(tmp_path, fields):
+  found = read_train(make(tmp_path, fields, train=("train/images",)))
+  assert len(found) == 3 and all((example["label"] == 255).all() for example in found)
+
+
+def test_labels_with_a_palette_and_of_one_bit_are_ids(tmp_path, fields):
+  label = fields / "train" / "labels" / "a" / "1.png"
+  for mode, ids in (("P", (4, 200)), ("1", (0, 1))):
+    values = np.tile(np.array(ids, np.uint8), (SIZE[0], 4))
+    if mode == "P":
+      image = PIL.Image.frombytes("P", SIZE[::-1], values.tobytes())
+      image.putpalette([255 - i % 256 for i in range(768)])
+    else:
+      image = PIL.Image.fromarray(values.astype(bool))
+    image.save(label)
+    made = make(tmp_path, fields, classes=("a", "b"), label_ids=ids, ignore_ids=())
+    found = made.read(made.builder_config.pairs["train"][0])[1]
+    np.testing.assert_array_equal(found, values == ids[1])
+
+
+def test_images_are_fitted_into_the_working_size(tmp_path, fields):
+  example = read_train(make(tmp_path, fields, size=(3, 100)))[0]
+  assert example["image"].shape == (3, 4, 3) and example["label"].shape == (3, 4)
+
+
+def test_classes_have_the_given_colours_or_different_ones():
+  palette = ((1, 2, 3), (4, 5, 6))
+  space = folders.make_label_space(("a", "b"), palette, "data.source")
+  np.testing.assert_array_equal(space.palette, palette)
+  chosen = folders.make_label_space([str(i) for i in range(40)], (), "data.source").palette
+  assert len({tuple(color) for color in chosen.tolist()}) == 40
+  known = folders.make_label_space("cityscapes19", (), "data.source")
+  assert known is label_spaces.CITYSCAPES19
+
+
+def truncate(root):
+  file = root / "train" / "images" / "a" / "1.png"
+  file.write_bytes(file.read_bytes()[:60])
+
+
+def shrink(root):
+  cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.zeros((6, 7), np.uint8))
+
+
+def add_id(root):
+  cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.full(SIZE, 9, np.uint8))
+
+
+def colour(root):
+  cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.zeros((*SIZE, 3), np.uint8))
+
+
+def remove(root):
+  (root / "train" / "labels" / "a" / "1.png").unlink()
+
+
+@pytest.mark.parametrize(
+  "damage, message",
+  (
+    (truncate, r"images/a/1\.png cannot be read"),
+    (shrink, r"labels/a/1\.png has size \(6, 7\), its image \(6, 8\)"),
+    (add_id, r"labels/a/1\.png holds the ids 9, which are neither in label_ids nor in ignore_ids"),
+    (colour, r"labels/a/1\.png holds colours \(RGB\)"),
+    (remove, r"1 of 4 images have no label, .*a/1\.png: expected .*labels/a/1\.png"),
+  ),
+)
+def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, damage, message):
+  damage(fields)
+  builder = make(tmp_path, fields)
+  with pytest.raises(ValueError, match=message):
+    base.prepare(builder)
+  assert not builder.data_path.exists()
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  (
+    (dict(train=("nowhere", "train/labels")), r"data\.source\.train: there is no folder .*nowhere"),
+    (dict(train="train/images"), r"data\.source\.train = 'train/images' must be \(image folder"),
+    (dict(val=("val/labels",), image_suffix="_x"), r"no image \*_x\{"),
+    (dict(classes=("a",), label_ids=()), "must be 2 to 253 different names"),
+    (dict(classes=("a", "a"), label_ids=()), "must be 2 to 253 different names"),
+    (dict(classes="cityscapes"), r"data\.source\.classes = 'cityscapes'.*mean 'cityscapes19'"),
+    (dict(label_ids=(1, 2)), "label_ids has 2 entries for 3 classes"),
+    (dict(label_ids=(1, 2, (3, 1))), "id 1 is given twice"),
+    (dict(label_ids=(1, 2, -1)), r"id -1 is not in 0\.\.65535"),
+    (dict(palette=((1, 2, 3),)), "palette must be 3 colours .* given are 1"),
+  ),
+)
+def test_mistakes_in_the_settings_are_explained(tmp_path, fields, change, message):
+  with pytest.raises(ValueError, match=message):
+    make(tmp_path, fields, **change)
+
+
+def test_the_prepared_folder_depends_on_files_and_ids_but_not_on_colours(tmp_path, fields):
+  path = lambda **kwargs: str(make(tmp_path, fields, **kwargs).data_path)
+  names = [path()]
+  palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
+  assert path() == path(palette=palette) == names[0]
+  names += [path(size=(3, 4)), path(train=("train/images",)), path(label_ids=(7, 300, 2))]
+  os.utime(fields / "train" / "labels" / "a" / "1.png", (1, 1))
+  names.append(path())
+  assert len(set(names)) == len(names)
+
+
+def test_two_folders_with_the_same_classes_are_the_domains_of_a_run(tmp_path, fields):
+  source = dict(name="folders", path=str(fields), **SETTINGS)
+  data = {"source": source, "target": source | dict(train=("train/images",)), "cache_mbytes": 1}
+  domains = datasets.load_domains(data, tmp_path)
+  assert domains.label_space.names == ("soil", "crop", "weed")
+  np.testing.assert_allclose(domains.class_frequency, (3 / 6, 1 / 6, 2 / 6))
+  assert list(domains.target_train[0]) == ["image"]
+  with pytest.raises(ValueError, match="have no labelled pixel"):
+    datasets.load_domains(data | {"source": data["target"]}, tmp_path)
+  other = source | dict(classes=("soil", "crop", "tree"))
+  with pytest.raises(ValueError, match=r"the classes of soil, crop, weed \(3 classes\)"):
+    datasets.load_domains(data | {"target": other}, tmp_path)
