@@ -65,4 +65,6 @@ def write(
   """
   # The library writes the memory of a transposed view as it lies, without a word.
   contiguous = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
-  _library().numpy.save_file(contiguous, path, metadata=dict(metadata))
+  # Its `save_file` would keep the file from everyone but its owner.
+  content = _library().numpy.save(contiguous, metadata=dict(metadata))
+  pathlib.Path(path).write_bytes(content)
