@@ -20,9 +20,10 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "eval", "import_weights", "export_weights"],
+  ["train", "eval", "check_data", "import_weights", "export_weights"],
   "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
-  "export_weights: write its student and teacher as .safetensors with the names of the reference "
+  "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
+  "with their labels into the workdir. export_weights: write its student and teacher as .safetensors with the names of the reference "
   "implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
   "and write it to --out as .safetensors; needs no config and no workdir.",
 )
@@ -99,6 +100,7 @@ def _run_mode(argv: Sequence[str]) -> None:
   run = {
     "train": recipe.train,
     "eval": recipe.evaluate,
+    "check_data": recipe.check_data,
     "export_weights": recipe.export_weights,
   }[_MODE.value]
   run(_CONFIG.value, pathlib.Path(_WORKDIR.value))

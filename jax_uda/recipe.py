@@ -6,6 +6,7 @@ from typing import Any
 
 from jax_uda import config as config_lib
 from jax_uda import train as train_lib
+from jax_uda.data import check
 from jax_uda.report import table
 
 
@@ -49,6 +50,11 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Evaluates the newest checkpoints of the recipe again and prints the results."""
   _compare(config, _run(config, workdir, train_lib.evaluate))
+
+
+def check_data(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Says what is in the data of the recipe; stages with data of their own are not looked at."""
+  check.check(config.data, workdir)
 
 
 def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:

@@ -24,7 +24,7 @@ MISTAKES = {
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
   "unknown mode": (
     [DEMO, "--workdir=x", "--mode=trian"],
-    "<train|eval|import_weights|export_weights>",
+    "<train|eval|check_data|import_weights|export_weights>",
   ),
   "nothing to import": (["--mode=import_weights"], "--from is missing, e.g. --from=mit_b5.pth"),
   "no such weights": (

@@ -85,6 +85,15 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   return counts
 
 
+def check_same_classes(source: LabelSpace, target: LabelSpace) -> None:
+  """Raises ValueError unless both have the same class names in the same order."""
+  if source.names != target.names:
+    raise ValueError(
+      f"config.data.source has the classes of {source.name}, config.data.target those of "
+      f"{target.name}; choose data sets with the same classes."
+    )
+
+
 def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
   """The domains that the config group `data` describes; prepares what is not there yet.
 
@@ -101,11 +110,7 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
     for domain in ("source", "target")
   }
   space, other = (builder.label_space for builder in builders.values())
-  if space.names != other.names:
-    raise ValueError(
-      f"config.data.source has the classes of {space.name}, config.data.target those of {other.name}; "
-      "choose data sets with the same classes."
-    )
+  check_same_classes(space, other)
   target_fields = tuple(
     name for name in ("image", "day_image") if name in builders["target"].info.features
   )
