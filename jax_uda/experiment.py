@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda import config as config_lib
-from jax_uda import ema, evaluate, methods, models, optimizer, state, train_step
+from jax_uda import ema, evaluate, methods, models, optimizer, options, state, train_step
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import datasets, pipeline
 from jax_uda.data.rare_class import RareClassSampling
@@ -125,6 +125,13 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
     raise ValueError(f"config.eval.batch_size = {config.eval.batch_size} must be at least 1.")
 
 
+def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
+  settings = config.schedule.to_dict()
+  name = settings.pop("name", "warmup_poly")
+  function = options.lookup(optimizer.SCHEDULES, name, "schedule.name")
+  return config_lib.call(function, "schedule", num_steps=config.num_steps, **settings)
+
+
 def _build_model(config: config_lib.ConfigDict, num_classes: int) -> models.Segmentor:
   dtype = jnp.dtype(config.compute_dtype)
   try:
@@ -154,9 +161,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     image_std=model.image_std,
     class_frequency=domains.class_frequency,
   )
-  schedule = config_lib.call(
-    optimizer.warmup_poly, "schedule", num_steps=config.num_steps, **config.schedule
-  )
+  schedule = _build_schedule(config)
   method = methods.build(task, **config.method)
   heads = {name: head(dtype=jnp.dtype(config.compute_dtype)) for name, head in method.heads.items()}
   settings = config.optimizer.to_dict() | {

@@ -19,6 +19,8 @@ import optax
 
 from jax_uda import options
 
+NEVER = 2**31 - 1  # a start step that no run reaches
+
 
 class Group(NamedTuple):
   """Parameters whose path (`encoder/stage_0/…/kernel`) matches a regular expression.
@@ -27,11 +29,14 @@ class Group(NamedTuple):
     pattern: Searched for in the path; of several groups the first match counts.
     learning_rate: Multiplies the base learning rate.
     weight_decay: Multiplies the base weight decay.
+    repeats: How often a step applies its update, each time with the decay of the parameter as it is
+      by then and one more turn of the momentum (RCCR's code, by accident; SGD only).
   """
 
   pattern: str
   learning_rate: float = 1.0
   weight_decay: float = 1.0
+  repeats: int = 1
 
 
 def path_name(path: Sequence[Any]) -> str:
@@ -55,6 +60,22 @@ def check_groups(params: Any, groups: Sequence[Group]) -> None:
       )
 
 
+def warmup_linear(
+  *, learning_rate: float, num_steps: int, warmup_steps: int, warmup_ratio: float = 1e-3
+) -> optax.Schedule:
+  """`learning_rate * (1 - step / num_steps)` after a linear warm-up that ends at the full rate.
+
+  VFM-UDA's: the warm-up starts at `warmup_ratio`, reaches 1 in its last step, and is not scaled by
+  the decay as it is in `warmup_poly`.
+  """
+  start = learning_rate * (1 - warmup_steps / num_steps)
+  parts = (
+    optax.linear_schedule(warmup_ratio * learning_rate, learning_rate, warmup_steps - 1),
+    optax.linear_schedule(start, 0.0, num_steps - warmup_steps),
+  )
+  return optax.join_schedules(parts, [warmup_steps])
+
+
 def warmup_poly(
   *,
   learning_rate: float,
@@ -74,6 +95,9 @@ def warmup_poly(
     return decay
   warmup = optax.linear_schedule(warmup_ratio, 1.0, warmup_steps)
   return lambda step: decay(step) * warmup(step)
+
+
+SCHEDULES = {"warmup_linear": warmup_linear, "warmup_poly": warmup_poly}
 
 
 def _directions(name: str, momentum: float, b1: float, b2: float, eps: float, decay):
@@ -100,6 +124,25 @@ def _decay_by(multiplier) -> optax.GradientTransformation:
       lambda path, u, p: u + multiplier(path_name(path)) * p, updates, params
     )
   )
+
+
+def _repeated(
+  directions: optax.GradientTransformation, schedule: optax.Schedule, count: int
+) -> optax.GradientTransformation:
+  """Takes `count` steps along the directions of one gradient, at one learning rate."""
+
+  def init(params):
+    return directions.init(params), jnp.zeros((), jnp.int32)
+
+  def update(grads, state, params):
+    inner, step = state
+    moved = params
+    for _ in range(count):
+      direction, inner = directions.update(grads, inner, moved)
+      moved = jax.tree.map(lambda p, d: p - schedule(step) * d, moved, direction)
+    return jax.tree.map(jnp.subtract, moved, params), (inner, optax.safe_increment(step))
+
+  return optax.GradientTransformation(init, update)
 
 
 def _start_step(path: str, start_steps: Mapping[str, int]) -> int:
@@ -133,8 +176,10 @@ def build(
       nothing of them is touched: no update, no decay, no moments, no bias-correction counter.
 
   Raises:
-    ValueError: For an unknown `name`.
+    ValueError: For an unknown `name`, or repeats with AdamW.
   """
+  if name != "sgd" and any(group.repeats != 1 for group in groups):
+    raise ValueError("config.optimizer.groups: repeats are for config.optimizer.name = 'sgd' only.")
   decay = _decay_by(lambda path: weight_decay * group_of(path, groups).weight_decay)
   directions = _directions(name, momentum, b1, b2, eps, decay)
   starts = set(start_steps.values()) | {0}
@@ -150,8 +195,15 @@ def build(
         lambda path, _: _start_step(path_name(path), start_steps), tree
       ),
     )
-  return optax.chain(
-    directions,
-    _scale_by(lambda path: group_of(path, groups).learning_rate),
-    optax.scale_by_learning_rate(lambda step: jnp.asarray(schedule(step), jnp.float32)),
+  directions = optax.chain(directions, _scale_by(lambda path: group_of(path, groups).learning_rate))
+  rate = lambda step: jnp.asarray(schedule(step), jnp.float32)
+  once = optax.chain(directions, optax.scale_by_learning_rate(rate))
+  counts = {group.repeats for group in groups} | {1}
+  if counts == {1}:
+    return once
+  return optax.partition(
+    {count: once if count == 1 else _repeated(directions, rate, count) for count in counts},
+    lambda tree: jax.tree.map_with_path(
+      lambda path, _: group_of(path_name(path), groups).repeats, tree
+    ),
   )

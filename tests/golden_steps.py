@@ -17,7 +17,7 @@ def strong_draws(part: golden_cases.Case, name: str, gates: str = "") -> strong.
   batch = len(part.src_label)
   factors = [part[f"draw_{name}_{n}_factor"] for n in JITTER if f"draw_{name}_{n}_factor" in part]
   order = part[f"draw_{name}_order"] if factors else np.arange(4)
-  sigma = part[f"draw_{name}_sigma"] if f"draw_{name}_sigma" in part else 1.0
+  sigma = part.arrays.get(f"draw_{name}_sigma", 1.0)
   return strong.StrongDraws(
     jitter_gate=jnp.float32(part[f"draw_{gates}color_jitter_gate"]),
     blur_gate=jnp.float32(part[f"draw_{gates}blur_gate"]),

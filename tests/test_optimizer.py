@@ -48,6 +48,45 @@ def test_schedule_matches_reference(case: golden_cases.Case):
       assert_close(jax.vmap(schedule)(jnp.asarray(part.iters)), part.lr[:, column], 1e-6)
 
 
+@pytest.mark.parametrize("case", golden("base/lr_schedule_vfm"))
+def test_schedule_of_vfm_uda_matches_reference(case: golden_cases.Case):
+  for column, base in enumerate(case.base_lr):
+    schedule = optimizer.warmup_linear(
+      learning_rate=float(base),
+      num_steps=int(case.total_iters),
+      warmup_steps=int(case.warmup_iters),
+      warmup_ratio=float(case.start_factor),
+    )
+    assert_close(jax.vmap(schedule)(jnp.asarray(case.iters)), case.lr[:, column], 1e-6)
+
+
+@pytest.mark.parametrize("case", golden("rccr/sgd_repeats"))
+def test_repeated_updates_match_reference(case: golden_cases.Case):
+  names = {f"r{count}": int(count) for count in case.repeats}
+  schedule = optimizer.warmup_poly(
+    learning_rate=float(case.base_lr), num_steps=int(case.max_iters), power=float(case.power)
+  )
+  tx = optimizer.build(
+    schedule,
+    name="sgd",
+    momentum=float(case.momentum),
+    weight_decay=float(case.weight_decay),
+    groups=[optimizer.Group(name, repeats=count) for name, count in names.items()],
+  )
+  params = dict.fromkeys(names, jnp.asarray(case.param0))
+  state, update = tx.init(params), jax.jit(tx.update)
+  for t, grad in enumerate(case.grad):
+    updates, state = update(dict.fromkeys(names, jnp.asarray(grad)), state, params)
+    params = optax.apply_updates(params, updates)
+    for name, count in names.items():
+      np.testing.assert_allclose(params[name], case[f"param_repeat{count}"][t], 1e-5, 1e-6)
+
+
+def test_repeats_are_refused_for_adamw():
+  with pytest.raises(ValueError, match="'sgd' only"):
+    optimizer.build(lambda _: 0.1, groups=(optimizer.Group("w", repeats=3),))
+
+
 def test_sgd_adds_the_decay_before_the_momentum():
   tx = optimizer.build(lambda _: 0.1, name="sgd", weight_decay=0.5, momentum=0.9)
   p, m = 2.0, 0.0

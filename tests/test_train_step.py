@@ -6,7 +6,6 @@ import golden_cases
 import golden_models
 import golden_steps
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_cases import golden

@@ -35,6 +35,7 @@ def pseudo_label(
   ignore_bottom: int = 0,
   valid: jax.Array | None = None,
   per_pixel: bool = False,
+  align_corners: bool = False,
 ) -> PseudoLabel:
   """Labels and weights from the teacher's logits (DAFormer's code; its paper counts per image).
 
@@ -46,11 +47,12 @@ def pseudo_label(
     ignore_bottom: Rows at the bottom, likewise.
     valid: [B,H,W], nonzero = use the pixel; or None.
     per_pixel: Weigh confident pixels 1 and the others 0, instead of all by the batch's fraction.
+    align_corners: Of the resizing.
 
   Raises:
     ValueError: `valid` is not of the labels' shape.
   """
-  logits = resize.bilinear(logits.astype(jnp.float32), size)
+  logits = resize.bilinear(logits.astype(jnp.float32), size, align_corners)
   label = jnp.argmax(logits, -1)
   confidence = 1 / jnp.sum(jnp.exp(logits - jnp.max(logits, -1, keepdims=True)), -1)
   return weigh(

@@ -5,16 +5,21 @@ from typing import Any
 
 from jax_uda import config, options
 from jax_uda.methods.base import Method, Task
+from jax_uda.methods.confeti import confeti
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.daformer import daformer
 from jax_uda.methods.mic import masked, mic
+from jax_uda.methods.rccr import rccr, region_consistent
 from jax_uda.methods.sepico import sepico
 from jax_uda.methods.source_only import source_only
+from jax_uda.methods.translator import translated
 
 METHODS = {
+  "confeti": confeti,
   "dacs": dacs,
   "daformer": daformer,
   "mic": mic,
+  "rccr": rccr,
   "sepico": sepico,
   "source_only": source_only,
 }
@@ -22,6 +27,8 @@ METHODS = {
 # Called with the task, the method so far and the settings.
 EXTENSIONS = {
   "masked": masked,
+  "translated": translated,
+  "region_consistent": region_consistent,
 }
 
 

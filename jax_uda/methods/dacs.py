@@ -6,6 +6,7 @@ and weights come from the teacher.
 
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 from jax_uda import objectives
 from jax_uda.methods import self_training
@@ -23,6 +24,8 @@ def dacs(
   source_augmentation: bool = False,
   jitter_strength: float = 0.2,
   class_weight_power: float = 0.0,
+  source_denominator: Literal["all", "valid"] = "all",
+  align_corners: bool = False,
   feature_distance_weight: float = 0.0,
   thing_classes: Sequence[int] = (),
 ) -> Method:
@@ -39,6 +42,9 @@ def dacs(
     source_augmentation: Strong augmentation of the source images, too; the reference has none.
     jitter_strength: Of the colour jitter.
     class_weight_power: Weighs both losses by `source class frequency ** -power`; 0 = equally.
+    source_denominator: Pixels that the mean of the source loss counts: "all" (DAFormer's code) or
+      those with a label (RCCR).
+    align_corners: Of the resizing of logits to labels, also for pseudo-labels.
     feature_distance_weight: Of the distance to the frozen initial encoder; 0 = none.
     thing_classes: The classes it looks at.
   """
@@ -53,6 +59,7 @@ def dacs(
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,
       per_pixel=pseudo_weight_per_pixel,
+      align_corners=align_corners,
     )
     mixed = self_training.mixed_view(source, target, draws.classes, per_image=mix_per_image_classes)
     if source_augmentation:
@@ -62,7 +69,10 @@ def dacs(
 
   weights = class_weights(task, class_weight_power)
   # The order of the terms is that of the passes through BatchNorm: source, then mixed.
-  terms = {"source": objectives.cross_entropy(view="source", class_weights=weights)}
+  cross_entropy = functools.partial(
+    objectives.cross_entropy, class_weights=weights, align_corners=align_corners
+  )
+  terms = {"source": cross_entropy(view="source", denominator=source_denominator)}
   if feature_distance_weight:
     terms["feature_distance"] = objectives.feature_distance(
       view="source",
@@ -70,7 +80,7 @@ def dacs(
       thing_classes=thing_classes,
       weight=feature_distance_weight,
     )
-  terms["mixed"] = objectives.cross_entropy(view="mixed", class_weights=weights)
+  terms["mixed"] = cross_entropy(view="mixed")
   return Method(
     functools.partial(self_training.draw, strength=jitter_strength),
     views,

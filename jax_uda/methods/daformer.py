@@ -15,6 +15,20 @@ from jax_uda.methods.dacs import dacs
 CITYSCAPES_THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
 
 
+def thing_classes_of(task: Task, given: Sequence[int] = ()) -> tuple[int, ...]:
+  """The thing classes given, or those among the 19 Cityscapes classes.
+
+  Raises:
+    ValueError: None are given, and the classes are not those of Cityscapes.
+  """
+  if not given and task.num_classes != 19:
+    raise ValueError(
+      f"config.method.thing_classes is missing: which of the {task.num_classes} classes are things "
+      "is known for the 19 Cityscapes classes only."
+    )
+  return tuple(given) or CITYSCAPES_THINGS
+
+
 def daformer(
   task: Task,
   *,
@@ -33,16 +47,9 @@ def daformer(
   Raises:
     ValueError: `thing_classes` is missing and the classes are not those of Cityscapes.
   """
-  if not thing_classes:
-    if task.num_classes != 19:
-      raise ValueError(
-        f"config.method.thing_classes is missing: which of the {task.num_classes} classes are things "
-        "is known for the 19 Cityscapes classes only."
-      )
-    thing_classes = CITYSCAPES_THINGS
   return dacs(
     task,
-    thing_classes=thing_classes,
+    thing_classes=thing_classes_of(task, thing_classes),
     feature_distance_weight=feature_distance_weight,
     **settings,
   )

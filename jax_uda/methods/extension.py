@@ -1,5 +1,6 @@
 """A method with something added: further draws, views and terms, which know of its views only."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -84,3 +85,12 @@ def extend(
     gates=tuple(sorted({*method.gates, *gates})),
     start_steps={**method.start_steps, **(start_steps or {})},
   )
+
+
+def split_settings(
+  settings: Mapping[str, Any], *functions: Callable
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The settings that are arguments of one of the functions, and the others."""
+  known = {name for function in functions for name in inspect.signature(function).parameters}
+  base = {name: value for name, value in settings.items() if name in known}
+  return base, {name: value for name, value in settings.items() if name not in known}

@@ -60,6 +60,7 @@ def target_view(
   ignore_top: int = 0,
   ignore_bottom: int = 0,
   per_pixel: bool = False,
+  align_corners: bool = False,
 ) -> View:
   """The target batch with the teacher's pseudo-labels, see `pseudo_label`.
 
@@ -74,6 +75,7 @@ def target_view(
     ignore_bottom=ignore_bottom,
     valid=batch["target"].get("valid"),
     per_pixel=per_pixel,
+    align_corners=align_corners,
   )
   return View(image, found.label, found.weight)
 

@@ -3,6 +3,13 @@
 from jax_uda.objectives.base import Objective as Objective
 from jax_uda.objectives.base import Result as Result
 from jax_uda.objectives.base import chain as chain
+from jax_uda.objectives.cam_prototypes import cam_prototypes as cam_prototypes
+from jax_uda.objectives.cam_prototypes import prototype_contrast as prototype_contrast
+from jax_uda.objectives.cam_prototypes import (
+  translation_consistency as translation_consistency,
+)
 from jax_uda.objectives.class_contrast import class_contrast as class_contrast
 from jax_uda.objectives.cross_entropy import cross_entropy as cross_entropy
 from jax_uda.objectives.feature_distance import feature_distance as feature_distance
+from jax_uda.objectives.image_classes import image_classes as image_classes
+from jax_uda.objectives.region_consistency import region_consistency as region_consistency

@@ -16,6 +16,7 @@ def feature_distance(
   thing_classes: Sequence[int],
   weight: float = 0.005,
   min_ratio: float = 0.75,
+  reference_view: str = "",
 ) -> Objective:
   """Keeps the last encoder map near the ImageNet features on thing classes (DAFormer).
 
@@ -25,13 +26,15 @@ def feature_distance(
     thing_classes: Classes whose cells count.
     weight: Factor of the loss.
     min_ratio: Share of a cell's pixels that its majority class must hold.
+    reference_view: What the frozen network looks at: the same images before a translation; if not
+      given, `view`.
   """
 
   def apply(state, ctx: Context) -> Result:
     features = ctx.student(view).features[-1]
     distance = losses.feature_distance(
       features,
-      ctx.reference(view)[-1],
+      ctx.reference(reference_view or view)[-1],
       ctx.views[view].label,
       thing_classes=thing_classes,
       num_classes=num_classes,

@@ -1,0 +1,109 @@
+"""Cells of a pasted box against the teacher's view of the same place, and a queue of cells (RCCR)."""
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda import losses, memory, resize
+from jax_uda.context import Context, View
+from jax_uda.losses import masks
+from jax_uda.memory import region_queue
+from jax_uda.objectives.base import Objective, Result
+
+
+def region_consistency(
+  *,
+  view: str,
+  source: str,
+  target: str,
+  head: str,
+  dim: int,
+  num_rows: int = 4000,
+  num_entries: int = 3,
+  cell: int = 8,
+  positive_threshold: float = 0.75,
+  temperature: float = 0.1,
+  first_rows: int = 2000,
+  weight: float = 0.01,
+  ramp_steps: int = 250_000,
+  ramp_rate: float = 5.0,
+  align_corners: bool = False,
+) -> Objective:
+  """The student's cells inside the box against the teacher's of the target, weighted by a ramp.
+
+  First the queue takes `num_rows` cells of each image kind, chosen by `Context.draws.rows`,
+  [2, R] uniform numbers with R at least the number of cells B * h * w: those with the smallest. Then
+  every confident cell inside the box is an anchor.
+
+  Args:
+    view: Its image has a box of the target in it, its weight is 1 inside the box and 0 elsewhere.
+    source: The view whose labels hold outside the box.
+    target: The view, not augmented, that the box came from.
+    head: The head that gives unit vectors [B,h,w,A] of cells of `cell` pixels.
+    dim: A.
+    num_rows: Cells of each kind in an entry.
+    num_entries: Steps that the queue remembers, the current one included.
+    cell: Side of a cell in pixels.
+    positive_threshold: The teacher's confidence above which a cell is an anchor.
+    temperature: Divides the similarities.
+    first_rows: See `losses.region_contrast`.
+    weight: Of the term at the end of the ramp.
+    ramp_steps: See `losses.exponential_ramp`; so is `ramp_rate`.
+    ramp_rate: See there.
+    align_corners: Of the teacher's logits at another stride than the cells.
+
+  Raises:
+    ValueError: When tracing: there are fewer cells than `num_rows`.
+
+  Source: RCCR (Zhou et al., ICME 2022), reference code; golden `rccr/train_steps`.
+  """
+
+  def init(key) -> memory.RegionQueue:
+    del key  # an empty queue needs no randomness
+    return memory.empty_region_queue(num_entries, 2 * num_rows, dim)
+
+  def in_box(data: View, grid: tuple[int, int]) -> jax.Array:
+    """[B, *grid] bool: cells whose first pixel is in the box; a grid may have one cell more."""
+    inside = data.weight[:, ::cell, ::cell][:, : grid[0], : grid[1]] > 0
+    missing = [(0, 0), *((0, g - n) for g, n in zip(grid, inside.shape[1:], strict=True))]
+    return jnp.pad(inside, missing)
+
+  def apply(state: memory.RegionQueue, ctx: Context) -> Result:
+    mixed, teacher = ctx.student(view).heads[head], ctx.teacher(target)
+    embedding, grid = teacher.heads[head], mixed.shape[1:3]
+    probability = jax.nn.softmax(resize.bilinear(teacher.logits, grid, align_corners))
+    label, confidence = jnp.argmax(probability, -1), jnp.max(probability, -1)
+    inside = in_box(ctx.views[view], grid)
+    mixed_label = jnp.where(inside, label, masks.nearest_label(ctx.views[source].label, grid))
+    chosen = _choose(ctx.draws.rows, label.size, num_rows)
+    take = lambda a, b: jnp.concatenate(
+      [x.reshape(-1, *x.shape[3:])[rows] for x, rows in zip((a, b), chosen, strict=True)]
+    )
+    state = region_queue.push(state, take(mixed, embedding), take(mixed_label, label))
+    queue = region_queue.rows(state)
+    anchors = inside & (confidence > positive_threshold)
+    loss = losses.region_contrast(
+      mixed,
+      embedding,
+      label,
+      queue.embeddings,
+      queue.labels,
+      weights=anchors.astype(jnp.float32),
+      queue_valid=queue.valid,
+      temperature=temperature,
+      first_rows=first_rows,
+    )
+    factor = losses.exponential_ramp(ctx.step, ramp_steps, weight=weight, rate=ramp_rate)
+    metrics = {"raw": loss, "weight": factor, "anchors": jnp.sum(anchors)}
+    return Result(factor * loss, state, metrics)
+
+  return Objective(init, apply)
+
+
+def _choose(uniforms: jax.Array, num_cells: int, num_rows: int) -> jax.Array:
+  """[2, num_rows] indices below `num_cells`, without replacement."""
+  if num_cells < num_rows:
+    raise ValueError(
+      f"num_rows = {num_rows}, but a batch has {num_cells} cells only: set config.method.num_rows to "
+      f"{num_cells} or fewer"
+    )
+  return jnp.argsort(uniforms[:, :num_cells], -1)[:, :num_rows]
