@@ -6,6 +6,7 @@ from typing import Any
 from jax_uda import config, options
 from jax_uda.methods.base import Method, Task
 from jax_uda.methods.confeti import confeti
+from jax_uda.methods.cluda import cluda, entropy_cropped, pixel_contrasted
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.daformer import daformer
 from jax_uda.methods.mic import masked, mic
@@ -16,6 +17,7 @@ from jax_uda.methods.translator import translated
 
 METHODS = {
   "confeti": confeti,
+  "cluda": cluda,
   "dacs": dacs,
   "daformer": daformer,
   "mic": mic,
@@ -26,7 +28,9 @@ METHODS = {
 
 # Called with the task, the method so far and the settings.
 EXTENSIONS = {
+  "entropy_cropped": entropy_cropped,
   "masked": masked,
+  "pixel_contrasted": pixel_contrasted,
   "translated": translated,
   "region_consistent": region_consistent,
 }

@@ -20,7 +20,7 @@ from jax_uda.models.segformer_head import SegFormerHead
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.outputs import Outputs
 
-CropBox = jax.Array | Callable[[jax.Array], jax.Array]
+CropBox = jax.Array | Callable[[jax.Array, tuple[int, int], tuple[int, int]], jax.Array]
 
 
 class MultiScaleDecoder(nn.Module):
@@ -92,8 +92,8 @@ class HRDA(Segmentor):
       use_running_average: Of BatchNorm.
       parts: As in `Segmentor`; without "decoder" the detail is not looked at.
       crop_box: The training crop: [4] for the batch or [B,4], multiples of twice the decoder's
-        stride; or a function from the context's logits [B,h,w,C], constant, to such boxes. None
-        draws one box from the rng stream `crop`.
+        stride; or a function of the context's logits [B,h,w,C], constant, the image's size and the
+        crop's, that gives such boxes. None draws one box from the rng stream `crop`.
 
     Raises:
       ValueError: a size does not fit, or there is neither a box nor a stream to draw it from.
@@ -181,7 +181,8 @@ class HRDA(Segmentor):
   ) -> jax.Array:
     """The training crop, [4] or [B, 4]."""
     if callable(crop_box):
-      return jnp.asarray(crop_box(jax.lax.stop_gradient(context)), jnp.int32)
+      box = crop_box(jax.lax.stop_gradient(context), image.shape[1:3], self.crop_size)
+      return jnp.asarray(box, jnp.int32)
     if crop_box is not None:
       return jnp.asarray(crop_box, jnp.int32)
     if not self.has_rng("crop"):

@@ -134,7 +134,7 @@ def test_a_training_pass_reports_its_crop():
   assert not (drawn.heads["hr_box"] % 4).any()
   again = run(rngs=drop, crop_box=drawn.heads["hr_box"])  # one box per image, all the same
   np.testing.assert_allclose(again.logits, drawn.logits, atol=1e-5)
-  by_rule = run(rngs=drop, crop_box=lambda context: drawn.heads["hr_box"][: len(context)])
+  by_rule = run(rngs=drop, crop_box=lambda context, *sizes: drawn.heads["hr_box"][: len(context)])
   np.testing.assert_allclose(by_rule.logits, drawn.logits, atol=1e-5)
   with pytest.raises(ValueError, match="crop_box"):
     run(rngs=drop)
