@@ -5,14 +5,16 @@ from typing import Any
 
 from jax_uda import config, options
 from jax_uda.methods.base import Method, Task
-from jax_uda.methods.confeti import confeti
 from jax_uda.methods.cluda import cluda, entropy_cropped, pixel_contrasted
+from jax_uda.methods.confeti import confeti
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.daformer import daformer
 from jax_uda.methods.mic import masked, mic
 from jax_uda.methods.rccr import rccr, region_consistent
 from jax_uda.methods.sepico import sepico
 from jax_uda.methods.source_only import source_only
+from jax_uda.methods.spcl import similarity, spcl
+from jax_uda.methods.spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods.translator import translated
 
 METHODS = {
@@ -24,10 +26,15 @@ METHODS = {
   "rccr": rccr,
   "sepico": sepico,
   "source_only": source_only,
+  "spcl": spcl,
+  "spcl_contrast": spcl_contrast,
+  "spcl_self_training": spcl_self_training,
+  "spcl_warm_up": spcl_warm_up,
 }
 
 # Called with the task, the method so far and the settings.
 EXTENSIONS = {
+  "similarity": similarity,
   "entropy_cropped": entropy_cropped,
   "masked": masked,
   "pixel_contrasted": pixel_contrasted,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda.context import Passes, View
-from jax_uda.objectives.base import Objective
+from jax_uda.objectives.base import Objective, Survey
 
 Batch = Mapping[str, Mapping[str, jax.Array]]
 
@@ -70,6 +70,7 @@ class Method(NamedTuple):
     start_steps: By regular expression of parameter paths, the step before which the optimizer leaves
       them untouched.
     player: From the learning-rate schedule to a second player, or None.
+    surveys: By term of the objective, a pass over the labelled source before the first step.
   """
 
   draw: Callable[[jax.Array, Batch], Any]
@@ -81,6 +82,7 @@ class Method(NamedTuple):
   gates: tuple[int, ...] = ()
   start_steps: Mapping[str, int] = types.MappingProxyType({})
   player: Callable[[optax.Schedule], Player] | None = None
+  surveys: Mapping[str, Survey] = types.MappingProxyType({})
 
   def phase_start(self, step: int) -> int:
     """The last gate at or before `step`, or 0: steps with the same answer run the same program."""

@@ -9,7 +9,7 @@ import jax
 from jax_uda import objectives
 from jax_uda.context import Context, Passes, View, named_key
 from jax_uda.methods.base import Batch, Method
-from jax_uda.objectives.base import Objective, Result
+from jax_uda.objectives.base import Objective, Result, Survey
 
 
 class Draws(NamedTuple):
@@ -33,6 +33,7 @@ def extend(
   heads: Mapping[str, Any] | None = None,
   gates: tuple[int, ...] = (),
   start_steps: Mapping[str, int] | None = None,
+  surveys: Mapping[str, Survey] | None = None,
 ) -> Method:
   """`method` with further terms behind its own.
 
@@ -46,6 +47,7 @@ def extend(
     heads: As the field of `Method`; so are the others.
     gates: See there.
     start_steps: See there.
+    surveys: See there.
 
   Raises:
     ValueError: A term or a head has the name of one that `method` has.
@@ -84,6 +86,7 @@ def extend(
     calls=lambda phase_start: {**method.calls(phase_start), **(calls or {})},
     gates=tuple(sorted({*method.gates, *gates})),
     start_steps={**method.start_steps, **(start_steps or {})},
+    surveys={**method.surveys, **(surveys or {})},
   )
 
 

@@ -13,8 +13,8 @@ from jax_uda.objectives.class_contrast import class_contrast as class_contrast
 from jax_uda.objectives.cross_entropy import cross_entropy as cross_entropy
 from jax_uda.objectives.feature_distance import feature_distance as feature_distance
 from jax_uda.objectives.image_classes import image_classes as image_classes
-from jax_uda.objectives.region_consistency import region_consistency as region_consistency
-from jax_uda.objectives.pixel_contrast import pixel_contrast as pixel_contrast
 from jax_uda.objectives.output_adversarial import output_adversarial as output_adversarial
+from jax_uda.objectives.pixel_contrast import pixel_contrast as pixel_contrast
+from jax_uda.objectives.region_consistency import region_consistency as region_consistency
 from jax_uda.objectives.similarity_contrast import prototype_survey as prototype_survey
 from jax_uda.objectives.similarity_contrast import similarity_contrast as similarity_contrast

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda.context import Context, named_key
+from jax_uda.context import Context, View, named_key
+from jax_uda.outputs import Outputs
 
 
 class Result(NamedTuple):
@@ -30,6 +31,21 @@ class Objective(NamedTuple):
   apply: Callable[[Any, Context], Result]
 
 
+class Survey(NamedTuple):
+  """What an objective gathers from the labelled source before the first step, in one pass.
+
+  Attributes:
+    init: `() -> sums`.
+    add: `(sums, view, outputs) -> sums`, with a batch of source images without augmentation and the
+      student's `Outputs` for it, in evaluation mode.
+    finish: `(state, sums) -> state`, the objective's state at the start.
+  """
+
+  init: Callable[[], Any]
+  add: Callable[[Any, View, Outputs], Any]
+  finish: Callable[[Any, Any], Any]
+
+
 def chain(**terms: Objective) -> Objective:
   """The sum of named terms, evaluated in the order given; state and metrics are theirs, by name."""
 
@@ -46,3 +62,16 @@ def chain(**terms: Objective) -> Objective:
     return Result(loss, {name: result.state for name, result in results.items()}, metrics)
 
   return Objective(init, apply)
+
+
+def split_groups(x: jax.Array, groups: int) -> jax.Array:
+  """[B, ...] as [G, B / G, ...].
+
+  Raises:
+    ValueError: The batch cannot be split.
+  """
+  if len(x) % groups:
+    raise ValueError(
+      f"config.batch_size = {len(x)} cannot be split into config.method.groups = {groups}."
+    )
+  return x.reshape(groups, -1, *x.shape[1:])

@@ -3,11 +3,12 @@
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 
 from jax_uda import losses, resize
 from jax_uda.context import Context
 from jax_uda.models import hrda_boxes
-from jax_uda.objectives.base import Objective, Result
+from jax_uda.objectives.base import Objective, Result, split_groups
 
 
 def cross_entropy(
@@ -17,6 +18,7 @@ def cross_entropy(
   temperature: float = 1.0,
   denominator: Literal["all", "valid"] = "all",
   align_corners: bool = False,
+  groups: int = 1,
   detail_weight: float = 0.1,
 ) -> Objective:
   """Weighted cross-entropy of the student's logits on `view` against the view's labels.
@@ -32,10 +34,11 @@ def cross_entropy(
     denominator: Mean over "all" pixels, ignored ones included, or over the "valid" ones; see
       `losses.weighted_cross_entropy`.
     align_corners: Of the resizing of the logits (SPCL, RCCR).
+    groups: Parts of the batch whose losses are averaged, as the replicas of a reference.
     detail_weight: Of HRDA's detail (Hoyer et al., 2022b, Eq. 9).
   """
 
-  def of(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
+  def of_group(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
     return losses.weighted_cross_entropy(
       resize.bilinear(logits, label.shape[1:], align_corners) / temperature,
       label,
@@ -43,6 +46,11 @@ def cross_entropy(
       class_weights=class_weights,
       denominator=denominator,
     )
+
+  def of(*pixels: jax.Array) -> jax.Array:
+    if groups == 1:
+      return of_group(*pixels)
+    return jnp.mean(jax.vmap(of_group)(*(split_groups(x, groups) for x in pixels)))
 
   def apply(state, ctx: Context) -> Result:
     data, outputs = ctx.views[view], ctx.student(view)

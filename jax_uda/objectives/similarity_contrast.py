@@ -1,0 +1,143 @@
+"""Student pixels classified by their similarity to one prototype a class (SPCL).
+
+Prototypes are moving averages of L2-normalised features of source pixels that the student classifies
+right; the features are the decoder's map before its classifier (`Outputs.fused`): DeepLabV2's is the
+last map of the encoder.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda import losses, memory, resize
+from jax_uda.augment.pseudo_label import ignore_unweighted
+from jax_uda.context import Context, View
+from jax_uda.losses import arrays, masks
+from jax_uda.memory import prototypes
+from jax_uda.objectives.base import Objective, Result, Survey, split_groups
+from jax_uda.outputs import Outputs
+
+
+class ClassPrototypes(NamedTuple):
+  """Prototypes [G,C,A] float32 of G groups, and which classes [G,C] bool have one."""
+
+  prototypes: jax.Array
+  seen: jax.Array
+
+
+def correct_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
+  """Features [B,h,w,A], and labels [B,h,w] where the prediction agrees with the view's, else 255."""
+  features = outputs.fused
+  label = masks.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+  logits = resize.bilinear(outputs.logits, features.shape[1:3])
+  return features, masks.correct_label(label, jax.lax.stop_gradient(logits))
+
+
+def similarity_contrast(
+  *,
+  num_classes: int,
+  dim: int,
+  source: str = "source",
+  target: str = "target",
+  groups: int = 1,
+  decay: float = 0.1,
+  keep_absent: bool = True,
+  temperature: float = 100.0,
+  weight: float = 1.0,
+  start_step: int = 0,
+) -> Objective:
+  """Prototypes first, then the contrast of source and target with the prototypes just updated.
+
+  A class without a prototype takes its first batch's mean whole, and is left out until then.
+
+  Args:
+    num_classes: C.
+    dim: Channels of the features, A.
+    source: Labelled view; only pixels that the student classifies right count, here and below.
+    target: The other view, with its labels; pixels of weight 0 are ignored.
+    groups: G parts of the batch with prototypes and a mean loss of their own, as the replicas of
+      the reference; independent of the number of devices.
+    decay: Weight of the old prototypes; the batch has the rest.
+    keep_absent: See `memory.prototypes.update`.
+    temperature: Divides the similarities.
+    weight: Factor of the loss.
+    start_step: The first step, a gate of the method; nothing is collected before.
+
+  Source: SPCL; golden `spcl/train_steps`, `spcl/groups`.
+  """
+
+  def init(key) -> ClassPrototypes:
+    del key  # no randomness
+    table = jnp.zeros((groups, num_classes, dim), jnp.float32)
+    return ClassPrototypes(table, jnp.zeros((groups, num_classes), bool))
+
+  def update(state: ClassPrototypes, features: jax.Array, label: jax.Array) -> ClassPrototypes:
+    batch = memory.class_means(arrays.l2_normalize(features), label, num_classes)
+    new = prototypes.update(state.prototypes, *batch, decay=decay, keep_absent=keep_absent)
+    first = (batch.counts > 0) & ~state.seen
+    return ClassPrototypes(jnp.where(first[:, None], batch.means, new), state.seen | first)
+
+  def contrast(state: ClassPrototypes, features: jax.Array, label: jax.Array) -> jax.Array:
+    return losses.prototype_cross_entropy(
+      features,
+      label,
+      state.prototypes,
+      temperature=temperature,
+      normalize=True,
+      seen=state.seen,
+    )
+
+  def of_group(state, source_pixels, target_pixels):
+    state = update(state, *source_pixels)
+    return state, contrast(state, *source_pixels), contrast(state, *target_pixels)
+
+  def apply(state: ClassPrototypes, ctx: Context) -> Result:
+    if not ctx.started(start_step):
+      return Result(jnp.float32(0), state, {})
+    source_pixels = correct_features(ctx.student(source), ctx.views[source])
+    check_dim(source_pixels[0], dim)
+    features, view = ctx.student(target).fused, ctx.views[target]
+    label = masks.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+    split = lambda tree: jax.tree.map(functools.partial(split_groups, groups=groups), tree)
+    state, *found = jax.vmap(of_group)(state, split(source_pixels), split((features, label)))
+    found = dict(zip(("source", "target"), map(jnp.mean, found), strict=True))
+    metrics = {
+      "classes_seen": jnp.sum(jnp.any(state.seen, 0)),
+      "correct_pixels": jnp.mean(source_pixels[1] < num_classes),
+      **found,
+    }
+    return Result(weight * sum(found.values()), state, metrics)
+
+  return Objective(init, apply)
+
+
+def prototype_survey(*, num_classes: int, dim: int) -> Survey:
+  """The start of `similarity_contrast`: one pass over the labelled source.
+
+  Each image counts once in every class that it holds; all groups start from the same prototypes. A
+  class that is nowhere classified right keeps none. Source: SPCL; golden `spcl/proto_init`.
+  """
+
+  def add(sums: memory.PrototypeSums, view: View, outputs: Outputs) -> memory.PrototypeSums:
+    features, label = correct_features(outputs, view)
+    check_dim(features, dim)
+    return prototypes.add_images(sums, arrays.l2_normalize(features), label)
+
+  def finish(state: ClassPrototypes, sums: memory.PrototypeSums) -> ClassPrototypes:
+    everywhere = lambda x, like: jnp.broadcast_to(x, like.shape).astype(like.dtype)
+    return ClassPrototypes(
+      everywhere(prototypes.prototypes_of(sums), state.prototypes),
+      everywhere(sums.images > 0, state.seen),
+    )
+
+  return Survey(lambda: prototypes.empty_prototype_sums(num_classes, dim), add, finish)
+
+
+def check_dim(features: jax.Array, dim: int) -> None:
+  """Raises ValueError unless the features have `dim` channels."""
+  if features.shape[-1] != dim:
+    raise ValueError(
+      f"config.method.feature_dim = {dim}, but the decoder's map has {features.shape[-1]} channels."
+    )
