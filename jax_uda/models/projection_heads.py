@@ -1,4 +1,4 @@
-"""Heads that map encoder features to the unit vectors contrastive losses compare."""
+"""Heads that map encoder features to the vectors contrastive losses compare."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jax_uda import resize
 from jax_uda.losses import arrays
+from jax_uda.models.cam_head import INIT
 from jax_uda.models.daformer_head import ConvModule
 
 
@@ -95,3 +96,31 @@ class RegionProjectionHead(nn.Module):
   def _conv(self, features: int, name: str) -> nn.Conv:
     init = nn.initializers.normal(0.01)
     return nn.Conv(features, (1, 1), kernel_init=init, dtype=self.dtype, name=name)
+
+
+class LinearProjectionHead(nn.Module):
+  """CONFETI's head: a 1x1 convolution without bias on the coarsest encoder map, not normalised.
+
+  Attributes:
+    dim: Embedding dimension, A.
+    dtype: Compute dtype; parameters and embeddings are float32.
+  """
+
+  dim: int = 512
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    features: Sequence[jax.Array],
+    fused: jax.Array | None,
+    *,
+    train: bool,
+    use_running_average: bool,
+  ) -> jax.Array:
+    """Encoder maps, fine to coarse -> embeddings [B, h, w, A]."""
+    del fused, train, use_running_average
+    conv = nn.Conv(
+      self.dim, (1, 1), use_bias=False, kernel_init=INIT, dtype=self.dtype, name="conv_proj"
+    )
+    return conv(features[-1]).astype(jnp.float32)

@@ -43,10 +43,10 @@ class PatchDiscriminator(nn.Module):
     """Image [B, H, W, 3] in [-1, 1] to scores [B, h, w, 1]; 62 x 62 for 512 x 512.
 
     Raises:
-      ValueError: H or W is below 32.
+      ValueError: H or W is below 24.
     """
-    if min(image.shape[1:3]) < 32:
-      raise ValueError(f"image has shape {image.shape}; the discriminator needs sides of 32 and up")
+    if min(image.shape[1:3]) < 24:
+      raise ValueError(f"image has shape {image.shape}; the discriminator needs sides of 24 and up")
     x = image.astype(self.dtype)
     for layer in self.model:
       x = layer(x)

@@ -1,0 +1,258 @@
+"""CUT (Park et al., ECCV 2020) as a second player: source images in the style of the target.
+
+The generator G turns a source image A into a fake, and a target image B into an identity. With the
+discriminator D and the patch embedding F,
+
+  L_D = (mean D(fake)^2 + mean (D(B) - 1)^2) / 2
+  L_G = mean (D(fake) - 1)^2 + (NCE(A, fake) + NCE(B, identity)) / 2
+
+A step of D comes first; then one of G and F, against the D just updated, on L_G plus whatever gradient
+the method's own loss has for G. CONFETI's is the semantic consistency, seen through `reg_proj`, a linear
+map that belongs to the student's side and has an AdamW of its own.
+
+`translated` puts any method's source images into the style of the target.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jax_uda import losses, optimizer
+from jax_uda.augment import style_range
+from jax_uda.context import named_key
+from jax_uda.methods.base import Batch, Method, Player, Task, standardise
+from jax_uda.models import cam_head, translation
+
+State = dict[str, Any]
+
+# The networks that train together, by the name of their optimizer's.
+DISCRIMINATOR = ("discriminator",)
+GENERATOR = ("generator", "patch_mlp")
+
+
+class Translator:
+  """The networks of unpaired translation, and how they are trained beside a student."""
+
+  def __init__(
+    self,
+    task: Task,
+    *,
+    train: bool = True,
+    embedding_dim: int = 0,
+    learning_rate: float = 2e-4,
+    decay: Sequence[int] = (),
+    head_learning_rate: float = 10.0,
+    weight_decay: float = 0.01,
+    num_patches: int = 256,
+    temperature: float = 0.07,
+    negatives: Literal["image", "batch"] = "image",
+    generator: Mapping[str, Any] | None = None,
+    discriminator: Mapping[str, Any] | None = None,
+    patch_mlp: Mapping[str, Any] | None = None,
+  ):
+    """Builds the networks; the defaults are those of CUT and CONFETI.
+
+    Args:
+      task: The standardisation.
+      train: Otherwise there is a generator alone, and it stays as it is.
+      embedding_dim: Side of `reg_proj`, which trained translators have; 0 = none.
+      learning_rate: Of the Adams of G, D and F.
+      decay: Steps from which and at which that falls, linearly, to 0; empty = never.
+      head_learning_rate: Multiplies the run's schedule for `reg_proj`.
+      weight_decay: Of `reg_proj`; the others have none.
+      num_patches: Most positions per map of a PatchNCE.
+      temperature: Of PatchNCE.
+      negatives: See `losses.patch_nce`.
+      generator: Attributes of `translation.Generator`.
+      discriminator: Attributes of `translation.PatchDiscriminator`.
+      patch_mlp: Attributes of `translation.PatchMLP`.
+    """
+    self.task, self.train, self.num_patches = task, train, num_patches
+    self.nce = dict(temperature=temperature, negatives=negatives)
+    options = {k: tuple(v) if k == "nce_layers" else v for k, v in (generator or {}).items()}
+    self.generator = translation.Generator(**options)
+    self.discriminator = translation.PatchDiscriminator(**(discriminator or {}))
+    self.patch_mlp = translation.PatchMLP(**(patch_mlp or {}))
+    bound = embedding_dim**-0.5 if embedding_dim else 0.0
+    self.reg_proj = nn.Dense(
+      embedding_dim,
+      kernel_init=cam_head.INIT,
+      bias_init=lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
+    )
+    self.head_rate, self.weight_decay = head_learning_rate, weight_decay
+    begin, end = decay or (0, 0)
+    rate = optax.linear_schedule(learning_rate, 0.0, end - begin, begin) if end else learning_rate
+    self.adam = optax.adam(rate, b1=0.5, b2=0.999, eps=1e-8)
+
+  def player(self, schedule: optax.Schedule) -> Player:
+    """The player, with the run's learning-rate schedule for `reg_proj`."""
+    if not self.train:
+      unchanged = lambda state, grads, draws, batch: (state, {})
+      return Player(lambda key: {"params": self._params(key)}, unchanged, self.prepare)
+    rate = lambda step: self.head_rate * schedule(step)
+    reg_proj = optimizer.build(rate, weight_decay=self.weight_decay)
+    optimizers = {"discriminator": (self.adam, DISCRIMINATOR), "generator": (self.adam, GENERATOR)}
+    if self.reg_proj.features:
+      optimizers["reg_proj"] = (reg_proj, ("reg_proj",))
+
+    def init(key: jax.Array) -> State:
+      params = self._params(key)
+      states = {name: tx.init(_part(params, names)) for name, (tx, names) in optimizers.items()}
+      return {"params": params, "optimizers": states}
+
+    def update(state: State, grads: Any, draws: Any, batch: Batch) -> tuple[State, dict[str, Any]]:
+      state, metrics = self._play(state, grads, draws, batch)
+      if "reg_proj" in optimizers:
+        state = _step(state, "reg_proj", reg_proj, _part(grads, ("reg_proj",)))
+      return state, metrics
+
+    return Player(init, update, self.prepare, self.draw)
+
+  def translate(self, params: Any, image: jax.Array) -> jax.Array:
+    """Standardised images [B,H,W,3] in the style of the target; `params` are the player's."""
+    return self._from_gan(self._generate(params["generator"], self._to_gan(image)))
+
+  def regress(self, params: Any, embedding: jax.Array) -> jax.Array:
+    """[..., A] -> [..., A], `reg_proj`."""
+    return self.reg_proj.apply({"params": params["reg_proj"]}, embedding)
+
+  def prepare(self, params: Any, batch: Batch) -> dict[str, Any]:
+    """The batch with translated source images; those given become `batch["source"]["raw"]`.
+
+    Raises:
+      ValueError: 4 does not divide the sides of the images.
+    """
+    raw = self._image(batch, "source")
+    translated = jax.lax.stop_gradient(self.translate(params, raw))
+    return {**batch, "source": {**batch["source"], "image": translated, "raw": raw}}
+
+  def draw(self, key: jax.Array, batch: Batch) -> dict[str, tuple[jax.Array, ...]]:
+    """Positions of the two PatchNCEs, by domain; one tuple member for each map of the generator."""
+    shapes = jax.eval_shape(self._params, key)["generator"]
+
+    def positions(domain: str):
+      image = jax.ShapeDtypeStruct(batch[domain]["image"].shape, jnp.float32)
+      maps = jax.eval_shape(self._encode, shapes, image)
+      return translation.draw_positions(named_key(key, domain), maps, self.num_patches)
+
+    return {domain: positions(domain) for domain in ("source", "target")}
+
+  def _params(self, key: jax.Array) -> dict[str, Any]:
+    """Fresh parameters; the networks are convolutions, so the size of the image does not matter."""
+    image = jnp.zeros((1, 32, 32, 3))
+    parameters = lambda net, name, *args, **options: net.init(
+      named_key(key, name), *args, **options
+    )["params"]
+    params = {"generator": parameters(self.generator, "generator", image)}
+    if not self.train:
+      return params
+    params["discriminator"] = parameters(self.discriminator, "discriminator", image)
+    maps = self._encode(params["generator"], image)
+    nowhere = [jnp.zeros(1, jnp.int32)] * len(maps)
+    params["patch_mlp"] = parameters(self.patch_mlp, "patch_mlp", maps, nowhere)
+    if self.reg_proj.features:
+      params["reg_proj"] = parameters(
+        self.reg_proj, "reg_proj", jnp.zeros((1, self.reg_proj.features))
+      )
+    return params
+
+  def _play(self, state: State, grads: Any, draws: Any, batch: Batch):
+    """The steps of D, then of G and F."""
+    params = state["params"]
+    a, b = (self._to_gan(self._image(batch, domain)) for domain in ("source", "target"))
+    # One by one, so that the compiler finds the translation of `prepare` again.
+    fake = jax.lax.stop_gradient(self._generate(params["generator"], a))
+
+    def discriminator_loss(networks):
+      d = networks["discriminator"]
+      return losses.least_squares_discriminator_loss(
+        self._discriminate(d, fake), self._discriminate(d, b)
+      )
+
+    loss, slopes = jax.value_and_grad(discriminator_loss)(_part(params, DISCRIMINATOR))
+    state = _step(state, "discriminator", self.adam, slopes)
+    d = state["params"]["discriminator"]
+
+    def generator_loss(networks):
+      fake, identity = (self._generate(networks["generator"], x) for x in (a, b))
+      parts = {
+        "adversarial": losses.least_squares_generator_loss(self._discriminate(d, fake)),
+        "patch_nce": self._patch_nce(networks, a, fake, draws["source"]),
+        "identity_nce": self._patch_nce(networks, b, identity, draws["target"]),
+      }
+      return parts["adversarial"] + (parts["patch_nce"] + parts["identity_nce"]) / 2, parts
+
+    slopes, parts = jax.grad(generator_loss, has_aux=True)(_part(params, GENERATOR))
+    slopes = jax.tree.map(jnp.add, slopes, _part(grads, GENERATOR))
+    state = _step(state, "generator", self.adam, slopes)
+    return state, {f"translator/{k}": v for k, v in {"discriminator": loss, **parts}.items()}
+
+  def _patch_nce(
+    self, networks: Any, given: jax.Array, made: jax.Array, positions: Any
+  ) -> jax.Array:
+    embed = lambda image: self.patch_mlp.apply(
+      {"params": networks["patch_mlp"]}, self._encode(networks["generator"], image), positions
+    )
+    pairs = zip(embed(made), embed(given), strict=True)
+    return jnp.mean(jnp.stack([losses.patch_nce(q, k, **self.nce) for q, k in pairs]))
+
+  def _generate(self, params: Any, image: jax.Array) -> jax.Array:
+    return self.generator.apply({"params": params}, image)
+
+  def _encode(self, params: Any, image: jax.Array) -> Sequence[jax.Array]:
+    return self.generator.apply({"params": params}, image, method="encode")
+
+  def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
+    return self.discriminator.apply({"params": params}, image)
+
+  def _image(self, batch: Batch, domain: str) -> jax.Array:
+    image = batch[domain]["image"]
+    height, width = image.shape[1:3]
+    if height % 4 or width % 4:
+      raise ValueError(
+        f"config.data.crop_size: the {domain} images are {height}x{width}; the translator needs sides "
+        "that are multiples of 4."
+      )
+    return standardise(image, self.task)
+
+  def _to_gan(self, image: jax.Array) -> jax.Array:
+    return style_range.to_gan(image, self.task.image_mean, self.task.image_std)
+
+  def _from_gan(self, image: jax.Array) -> jax.Array:
+    return style_range.from_gan(image, self.task.image_mean, self.task.image_std)
+
+
+def translated(task: Task, method: Method, **settings: Any) -> Method:
+  """`method` on source images in the style of the target.
+
+  Its losses leave the translator alone; a feature distance sees the translated images.
+
+  Args:
+    task: The standardisation.
+    method: Any method that reads `batch["source"]`.
+    **settings: See `Translator`.
+
+  Raises:
+    ValueError: `method` has a second player already.
+  """
+  if method.player:
+    raise ValueError("config.method: translated needs a method without a second player.")
+  return method._replace(player=Translator(task, **settings).player)
+
+
+def _part(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+  return {name: tree[name] for name in names}
+
+
+def _step(state: State, name: str, tx: optax.GradientTransformation, grads: Any) -> State:
+  """`state` after a step of the optimizer `name` with the gradients of some networks, by name."""
+  params = _part(state["params"], tuple(grads))
+  updates, found = tx.update(grads, state["optimizers"][name], params)
+  return {
+    "params": {**state["params"], **optax.apply_updates(params, updates)},
+    "optimizers": {**state["optimizers"], name: found},
+  }
