@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_uda import checkpoint, experiment, options, record, results
+from jax_uda import checkpoint, experiment, options, record, results, survey
 from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
@@ -172,6 +172,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
   ):
     state = _start(exp, checkpoints, workdir)
+    if checkpoints.latest_step() is None:
+      state = survey.run(exp, state)
     record.write(config, workdir, state.student["params"])
     first, end = int(state.step), last_step(config)
     if first >= end and checkpoints.latest_step() is None:
