@@ -17,6 +17,7 @@ from jax_uda.methods.base import Method, Player
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.state import TrainState
 
+RANDOM_STREAMS = ("dropout", "crop", "tokens")
 Metrics = dict[str, jax.Array]
 
 
@@ -32,7 +33,7 @@ def student_pass(model: Segmentor, key: jax.Array, calls: Mapping[str, Any]) -> 
       image,
       train=True,
       use_running_average=False,
-      rngs={kind: named_key(key, f"{kind}/{name}") for kind in ("dropout", "crop")},
+      rngs={kind: named_key(key, f"{kind}/{name}") for kind in RANDOM_STREAMS},
       mutable=["batch_stats"],
       **arguments,
       **inputs,

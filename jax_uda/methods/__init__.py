@@ -13,6 +13,7 @@ from jax_uda.methods.mic import masked, mic
 from jax_uda.methods.rccr import rccr, region_consistent
 from jax_uda.methods.sepico import sepico
 from jax_uda.methods.source_only import source_only
+from jax_uda.methods.vfm_uda import vfm_uda
 from jax_uda.methods.spcl import similarity, spcl
 from jax_uda.methods.spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods.translator import translated
@@ -26,6 +27,7 @@ METHODS = {
   "rccr": rccr,
   "sepico": sepico,
   "source_only": source_only,
+  "vfm_uda": vfm_uda,
   "spcl": spcl,
   "spcl_contrast": spcl_contrast,
   "spcl_self_training": spcl_self_training,

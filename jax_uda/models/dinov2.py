@@ -140,6 +140,7 @@ class DINOv2(nn.Module):
     train: bool,
     use_running_average: bool,
     token_mask: jax.Array | None = None,
+    mask_ratio: float = 0.0,
   ) -> tuple[jax.Array]:
     """The map [B, h, w, D] of image [B, H, W, 3], behind the last norm.
 
@@ -148,7 +149,9 @@ class DINOv2(nn.Module):
       train: Without effect: there is neither dropout nor drop path.
       use_running_average: Without effect: there is no BatchNorm.
       token_mask: [B, h, w] bool with (h, w) = `token_grid(H, W)`; where True, the patch is
-        replaced by the learnt mask token (its position stays). VFM-UDA hides `uniforms < 0.7`.
+        replaced by the learnt mask token (its position stays).
+      mask_ratio: Instead, the share of tokens to hide at random, from the rng stream `tokens`; VFM-UDA
+        hides 0.7.
 
     Returns:
       A tuple of one map.
@@ -159,7 +162,10 @@ class DINOv2(nn.Module):
     del train, use_running_average
     grid = self.token_grid(*image.shape[1:3])
     image = resize.bilinear(image, (grid[0] * PATCH, grid[1] * PATCH)).astype(self.dtype)
-    x = self._with_cls(self._hide(self._patches(image), token_mask), grid)
+    patches = self._patches(image)
+    if mask_ratio:
+      token_mask = jax.random.uniform(self.make_rng("tokens"), patches.shape[:-1]) < mask_ratio
+    x = self._with_cls(self._hide(patches, token_mask), grid)
     blocks = [
       Block(self.num_heads, dtype=self.dtype, name=f"blocks_{i}") for i in range(self.depth)
     ]

@@ -1,6 +1,8 @@
 """Encoder, decoder and named heads put together."""
 
+import inspect
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import flax
 import flax.linen as nn
@@ -35,14 +37,24 @@ class Segmentor(nn.Module):
     train: bool,
     use_running_average: bool,
     parts: Collection[str] | None = None,
-    **inputs: jax.Array,
+    **inputs: Any,
   ) -> Outputs:
     """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`.
 
     `parts` names what runs behind the encoder: "decoder" and heads; None means all. A part that is
     left out costs nothing, and its BatchNorm statistics stay as they are. Further `inputs` are the
     encoder's (`token_mask` of DINOv2).
+
+    Raises:
+      ValueError: The encoder does not know one of the `inputs`.
     """
+    unknown = inputs.keys() - inspect.signature(type(self.encoder).__call__).parameters.keys()
+    if unknown:
+      raise ValueError(
+        f"the method gives the encoder {', '.join(sorted(unknown))}, which "
+        f"{type(self.encoder).__name__} does not take: choose another config.model.encoder (DINOv2 "
+        "hides tokens)"
+      )
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
     features = self.encoder(image, **mode, **inputs)

@@ -1,0 +1,111 @@
+"""VFM-UDA (Englert et al., CVPR Workshops 2024): self-training of a DINOv2 ViT, with hidden tokens.
+
+One step: cross-entropy on the source, on the ClassMix image, and on target images of which the encoder
+sees three tokens in ten. Pseudo-labels average an image and its mirror image. Schedule, teacher (it
+follows after the update, `config.ema`) and margins (`config.data.target_margins`) are settings of
+the recipe. Extra cost beside DACS: one teacher and one student pass of the target.
+"""
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from jax_uda import objectives, resize
+from jax_uda.augment import color, pseudo_label, strong
+from jax_uda.context import View, named_key
+from jax_uda.methods import self_training
+from jax_uda.methods.base import Batch, Method, Task, standardise
+
+
+@flax.struct.dataclass
+class Draws:
+  """Every random number of a step.
+
+  Attributes:
+    base: Those of self-training.
+    masked: Strong augmentation of the images whose tokens are hidden.
+    source: Weak colour jitter of the source images.
+    target: Weak colour jitter of the target images.
+  """
+
+  base: self_training.Draws
+  masked: strong.StrongDraws
+  source: color.ColorDraws
+  target: color.ColorDraws
+
+
+def vfm_uda(
+  task: Task,
+  *,
+  pseudo_threshold: float = 0.968,
+  mask_ratio: float = 0.7,
+  jitter_strength: float = 0.2,
+  weak_strength: float = 0.1,
+) -> Method:
+  """VFM-UDA. The encoder must hide tokens: one of the `dinov2_…`.
+
+  The reference's strong augmentation has the colour jitter of torchvision, with gates per image; ours
+  is that of the DACS family, with gates per batch, as for all methods here.
+
+  Args:
+    task: The classes and the standardisation.
+    pseudo_threshold: As in `dacs`.
+    mask_ratio: Share of the tokens that the third loss hides.
+    jitter_strength: Of the colour jitter of mixed and masked images.
+    weak_strength: Of the jitter of source images, and of target images before mixing. (The number is
+      ours.)
+  """
+
+  def draw(key: jax.Array, batch: Batch) -> Draws:
+    batch_size = batch["source"]["image"].shape[0]
+    weak = lambda name: color.draw(named_key(key, f"weak/{name}"), batch_size, weak_strength)
+    return Draws(
+      base=self_training.draw(key, batch, strength=jitter_strength),
+      masked=strong.draw(named_key(key, "masked"), batch_size, strength=jitter_strength),
+      source=weak("source"),
+      target=weak("target"),
+    )
+
+  def jittered(view: View, draws: color.ColorDraws) -> View:
+    mean, std = jnp.array(task.image_mean) / 255, jnp.array(task.image_std) / 255
+    image = color.jitter(view.image * std + mean, draws)
+    return view.replace(image=(image - mean) / std)
+
+  def target_view(batch: Batch, teacher) -> View:
+    image = standardise(batch["target"]["image"], task)
+    probability = lambda name, x: jax.nn.softmax(
+      resize.bilinear(teacher(name, x).logits, x.shape[1:3])
+    )
+    mirrored = probability("mirrored_target", image[:, :, ::-1])[:, :, ::-1]
+    found = (probability("target", image) + mirrored) / 2
+    labelled = pseudo_label.weigh(
+      jnp.argmax(found, -1),
+      jnp.max(found, -1),
+      threshold=pseudo_threshold,
+      valid=batch["target"].get("valid"),
+    )
+    return View(image, labelled.label, labelled.weight)
+
+  def views(draws: Draws, batch: Batch, teacher) -> dict[str, View]:
+    source = self_training.source_view(batch, task)
+    source = jittered(source, draws.source)
+    source = source.replace(weight=(source.label != 255).astype(jnp.float32))
+    target = target_view(batch, teacher)
+    mixed = self_training.mixed_view(source, jittered(target, draws.target), draws.base.classes)
+    return {
+      "source": source,
+      "target": target,
+      "mixed": self_training.augmented(mixed, draws.base.mixed, task),
+      "masked": self_training.augmented(target, draws.masked, task),
+    }
+
+  return Method(
+    draw,
+    views,
+    objectives.chain(
+      source=objectives.cross_entropy(view="source", denominator="valid"),
+      mixed=objectives.cross_entropy(view="mixed"),
+      masked=objectives.cross_entropy(view="masked"),
+    ),
+    calls=lambda phase_start: {"masked": {"mask_ratio": mask_ratio}},
+  )
