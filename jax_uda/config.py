@@ -44,10 +44,14 @@ def default() -> ConfigDict:
   config.data.target = ConfigDict()
   config.data.crop_size = (512, 512)  # (height, width) in pixels
   config.data.crop_target = True  # False: target images come whole, all of one size
+  config.data.target_scale = ()  # (least, largest) factor of target images before the crop; or none
+  # The stage whose files label the target's training images: its folder, as in init_from.
+  config.data.pseudo_labels = ""
   config.data.target_margins = ()  # (top, bottom, left, right) of target images, weight 0; pixels
   config.data.flip = True
   config.data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
   config.data.rare_class = ConfigDict()  # keyword arguments of RareClassSampling; empty = uniform
+  config.data.class_balanced = False  # draw source images of the classes drawn less often so far
   config.data.num_threads = 2
   config.data.cache_mbytes = 1024  # decoded images kept in memory, for each data set
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax_uda import config as config_lib
 from jax_uda import ema, evaluate, methods, models, optimizer, options, state, train_step
 from jax_uda import mesh as mesh_lib
-from jax_uda.data import datasets, pipeline
+from jax_uda.data import datasets, pipeline, pseudo_labels
 from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
 
@@ -70,13 +70,21 @@ class Experiment:
       stride=tuple(self.config.eval.stride),
     )
 
-  def training_batches(self):
-    """This process's batches by step."""
+  def training_batches(self, stages: pathlib.Path | None = None):
+    """This process's batches by step.
+
+    Args:
+      stages: Folder of `config.data.pseudo_labels`; not needed if that is empty or an absolute path.
+    """
     data = self.config.data
+    target = self.domains.target_train
+    if data.pseudo_labels:
+      folder = (stages or pathlib.Path()) / data.pseudo_labels
+      target = pseudo_labels.PseudoLabelled(target, folder, data.pseudo_labels)
     rare_class = dict(data.rare_class)
     return pipeline.training_batches(
       self.domains.source_train,
-      self.domains.target_train,
+      target,
       batch_size=self.config.batch_size,
       crop_size=tuple(data.crop_size),
       seed=self.config.seed,
@@ -84,8 +92,10 @@ class Experiment:
       rare_class=(
         config_lib.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
       ),
+      class_balanced=data.class_balanced,
       flip=data.flip,
       crop_target=data.crop_target,
+      target_scale=tuple(data.target_scale),
       target_margins=tuple(data.target_margins),
       process_index=jax.process_index(),
       process_count=jax.process_count(),

@@ -185,7 +185,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
       say(f"training from step {first} to {end} in {workdir}")
     log = StepLog(exp.schedule, writer, first, end, images_per_step=2 * config.batch_size)
     evaluate = lambda state: results.report_midway(exp, state, writer)
-    batches = pipeline.iterate(exp.training_batches(), first, num_threads=config.data.num_threads)
+    ready = exp.training_batches(workdir.parent)
+    batches = pipeline.iterate(ready, first, num_threads=config.data.num_threads)
     try:
       state = _loop(exp, state, batches, log, checkpoints, evaluate)
     finally:

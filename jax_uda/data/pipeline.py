@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 import grain
 import numpy as np
 
-from jax_uda.data import crop
+from jax_uda.data import crop, rescale
 from jax_uda.data import rare_class as rare_class_lib
+from jax_uda.data.class_balance import BalancedOrder
 from jax_uda.data.examples import Example, Examples
 from jax_uda.data.rare_class import RareClassSampling
 
@@ -51,11 +52,16 @@ def _augment(
 
 
 def _without_labels(example: Example, margins: Sequence[int]) -> Example:
-  """The fields of a target example that training may see, and the mask of its margins, if any."""
+  """The fields of a target example that training may see, and the mask of its margins, if any.
+
+  A label is the image's pseudo-label, never what the data set says.
+  """
   seen = {name: example[name] for name in ("image", "day_image") if name in example}
   sizes = {name: array.shape[:2] for name, array in seen.items()}
   if len(set(sizes.values())) > 1:
     raise ValueError(f"A target image and its day image differ in size: {sizes}.")
+  if "pseudo_label" in example:
+    seen["label"] = example["pseudo_label"]
   if margins:
     seen["valid"] = crop.margin_mask(sizes["image"], margins)
   return seen
@@ -83,6 +89,12 @@ def _in_epochs(examples: Sequence[Example], seed: int, stream: int, augment: Aug
     raise ValueError("A domain has no training images; see config.data.")
   order_seed = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
   order = grain.MapDataset.range(len(examples)).seed(order_seed).shuffle().repeat()
+  return lambda number, rng: augment(examples[order[number]], rng)
+
+
+def _class_balanced(examples: Examples, seed: int, augment: Augment) -> DrawRow:
+  """An image of the class that was drawn less often so far."""
+  order = BalancedOrder(examples.class_counts, seed)
   return lambda number, rng: augment(examples[order[number]], rng)
 
 
@@ -118,9 +130,11 @@ def training_batches(
   seed: int,
   cat_max_ratio: float = 0.75,
   rare_class: RareClassSampling | None = None,
+  class_balanced: bool = False,
   flip: bool = True,
   crop_target: bool = True,
   target_margins: Sequence[int] = (),
+  target_scale: Sequence[float] = (),
   process_index: int = 0,
   process_count: int = 1,
 ) -> grain.MapDataset:
@@ -132,26 +146,30 @@ def training_batches(
   the crop is padded.
 
   Args:
-    source: With labels, and with `class_counts` if `rare_class` is given.
-    target: Without labels.
+    source: With labels, and with `class_counts` if `rare_class` or `class_balanced` is given.
+    target: Without labels, or with a `pseudo_label` each.
     batch_size: Images of each domain over all processes.
     crop_size: (height, width) in pixels.
     seed: Non-negative.
     cat_max_ratio: Largest share of one class in an accepted source crop.
     rare_class: How source images are drawn; None: each once an epoch, as those of the target.
+    class_balanced: Draw source images by `class_balance.BalancedOrder` (SPCL) instead.
     flip: Whether to mirror half of the images.
     crop_target: False: target images come whole, all of one size (SePiCo's classes from the whole
       image).
     target_margins: (top, bottom, left, right) in pixels of the target images, where a pseudo-label is
       not to be trusted; empty: no mask.
+    target_scale: (least, largest) factor by which target images are resized before the crop; empty:
+      they are not.
     process_index: Which rows to make: those of this process.
     process_count: Number of processes that share a batch.
 
   Returns:
     `batches[t]` = `{"source": {"image": uint8 [b,h,w,3], "label": uint8 [b,h,w]}, "target":
     {"image": uint8 [b,h,w,3]}}` with b = batch_size / process_count. The target also has a
-    `day_image` like its image, where the data set brings one; and with `target_margins` `valid`, uint8
-    [b,h,w], 0 in margins and padding and 1 elsewhere.
+    `day_image` like its image, where the data set brings one; a `label` like the source's, where it has
+    pseudo-labels; and with `target_margins` `valid`, uint8 [b,h,w], 0 in margins and padding and 1
+    elsewhere.
 
   Raises:
     ValueError: The batch cannot be split, a domain is empty, margins are not four, rare classes cannot
@@ -166,13 +184,25 @@ def training_batches(
   augment = functools.partial(
     _augment, crop_size=tuple(crop_size), cat_max_ratio=cat_max_ratio, flip=flip
   )
-  in_target = augment if crop_target else _whole_images(target, augment)
-  # Even a target that brings labels is cropped without them.
-  augment_target = lambda example, rng: in_target(_without_labels(example, target_margins), rng)
+  any_crop = functools.partial(augment, cat_max_ratio=1.0)  # whatever a pseudo-label says
+  in_target = any_crop if crop_target else _whole_images(target, any_crop)
+
+  def augment_target(example: Example, rng: np.random.Generator) -> Example:
+    example = _without_labels(example, target_margins)
+    if target_scale:
+      example = rescale.scale_example(example, rng.uniform(*target_scale))
+    return in_target(example, rng)
+
+  if rare_class and class_balanced:
+    raise ValueError("config.data.rare_class and config.data.class_balanced exclude each other.")
+  if rare_class:
+    draw_source = _by_rare_class(source, rare_class, augment)
+  elif class_balanced:
+    draw_source = _class_balanced(source, seed, augment)
+  else:
+    draw_source = _in_epochs(source, seed, SOURCE, augment)
   draw_row = {
-    SOURCE: _by_rare_class(source, rare_class, augment)
-    if rare_class
-    else _in_epochs(source, seed, SOURCE, augment),
+    SOURCE: draw_source,
     TARGET: _in_epochs(target, seed, TARGET, augment_target),
   }
   share = batch_size // process_count

@@ -4,8 +4,11 @@ Images: OpenCV's bilinear interpolation without antialiasing; labels: nearest. S
 (height, width) in pixels.
 """
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
+import PIL.Image
 
 
 def keep_ratio_size(size: tuple[int, int], bound: tuple[int, int]) -> tuple[int, int]:
@@ -23,3 +26,14 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """[H,W] uint8 -> [*size] uint8, nearest."""
   return cv2.resize(label, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def scale_example(example: Mapping[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
+  """All arrays [H,W] (nearest) and [H,W,3] (bicubic), resized by `factor` with Pillow."""
+  kinds = {2: PIL.Image.Resampling.NEAREST, 3: PIL.Image.Resampling.BICUBIC}
+
+  def resized(array: np.ndarray) -> np.ndarray:
+    height, width = (max(int(side * factor + 0.5), 1) for side in array.shape[:2])
+    return np.asarray(PIL.Image.fromarray(array).resize((width, height), kinds[array.ndim]))
+
+  return {name: resized(array) for name, array in example.items()}
