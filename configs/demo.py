@@ -32,7 +32,7 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="compact", decoder="light")
   config.optimizer.groups = ()
   config.schedule = dict(learning_rate=2e-3, warmup_steps=50, power=0.9, end_value=1e-3)
-  config.eval = dict(every_steps=500, batch_size=20, window=(), stride=())
+  config.eval.update(every_steps=500, batch_size=20)
   config.checkpoint.every_steps = 250
 
   shared = dict(class_weight_power=0.3, source_augmentation=True)

@@ -73,6 +73,11 @@ def default() -> ConfigDict:
   config.eval.batch_size = 1
   config.eval.window = ()  # (height, width) of the sliding window; empty = whole image
   config.eval.stride = ()
+  config.eval.flip = False  # average over the image and its mirror image
+  config.eval.scales = (1.0,)  # … and over these factors of its size
+  config.eval.average = "logits"  # over windows; or "probabilities"
+  # Further data sets to evaluate on: a name -> what config.data.target would be; its split `val`.
+  config.eval.targets = ConfigDict()
   config.panel_images = 4  # rows of panels.png, at least 1
 
   # A recipe of several runs: names in order; stage.<name> replaces fields of this config.

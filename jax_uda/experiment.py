@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
 
 import flax
 import jax
@@ -14,6 +15,7 @@ from jax_uda import config as config_lib
 from jax_uda import ema, evaluate, methods, models, optimizer, options, state, train_step
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import datasets, pipeline, pseudo_labels
+from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
 
@@ -31,6 +33,13 @@ class Experiment:
   schedule: optax.Schedule
   optimizer: optax.GradientTransformation
   player: Player | None
+  more_targets: Mapping[str, Examples]
+
+  @property
+  def validation(self) -> dict[str, Examples]:
+    """The sets that scores are computed on: `target`, those of `config.eval.targets`, `source`."""
+    sets = {"target": self.domains.target_val, **self.more_targets}
+    return sets | {"source": self.domains.source_val}
 
   def train_step(self, phase_start: int = 0):
     """The jitted step from gate `phase_start` of the method on; it donates the state."""
@@ -68,6 +77,9 @@ class Experiment:
       self.mesh,
       window=tuple(self.config.eval.window),
       stride=tuple(self.config.eval.stride),
+      flip=self.config.eval.flip,
+      scales=tuple(self.config.eval.scales),
+      average=self.config.eval.average,
     )
 
   def training_batches(self, stages: pathlib.Path | None = None):
@@ -126,11 +138,13 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
       f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
       f"{config.num_steps}; a recipe sets it per stage: config.stage.<name>.stop_step."
     )
-  if len(config.eval.window) not in (0, 2) or len(config.eval.window) != len(config.eval.stride):
+  missing = set(config_lib.default().eval) - set(config.eval)
+  if missing:
     raise ValueError(
-      f"config.eval.window = {config.eval.window} and config.eval.stride = {config.eval.stride} must "
-      "both be (height, width), or both empty."
+      f"config.eval lacks {', '.join(sorted(missing))}: set its fields by config.eval.update(…)."
     )
+  settings = {name: config.eval[name] for name in ("window", "stride", "scales", "average")}
+  evaluate.check_settings(**settings)
   if config.eval.batch_size < 1:
     raise ValueError(f"config.eval.batch_size = {config.eval.batch_size} must be at least 1.")
 
@@ -164,6 +178,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   data_dir = pathlib.Path(config.data.dir).expanduser()
   domains = datasets.load_domains(config.data, data_dir)
   label_space = domains.label_space
+  more_targets = datasets.load_evaluation(config.eval.targets, data_dir, label_space)
   model = _build_model(config, label_space.num_classes)
   task = Task(
     num_classes=label_space.num_classes,
@@ -188,4 +203,5 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     schedule=schedule,
     optimizer=config_lib.call(optimizer.build, "optimizer", schedule, **settings),
     player=method.player(schedule) if method.player else None,
+    more_targets=more_targets,
   )

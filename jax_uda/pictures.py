@@ -7,12 +7,19 @@ import numpy as np
 
 from jax_uda import experiment, train_step
 from jax_uda.context import Passes, View
+from jax_uda.data import rescale
 from jax_uda.state import TrainState
 
 
 def _pick(images: Any, number: int) -> list[dict[str, np.ndarray]]:
-  """`number` examples spread over the set."""
-  return [images[int(i)] for i in np.linspace(0, len(images) - 1, number).round()]
+  """`number` examples spread over the set, their labels at the size of the images."""
+  return [
+    {"image": image, "label": rescale.resize_label(label, image.shape[:2])}
+    for image, label in (
+      (images[int(i)]["image"], images[int(i)]["label"])
+      for i in np.linspace(0, len(images) - 1, number).round()
+    )
+  ]
 
 
 def views_of(exp: experiment.Experiment, state: TrainState, batch: Any) -> dict[str, View]:
@@ -46,6 +53,8 @@ def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, An
     "source": {"image": stack(source, "image"), "label": stack(source, "label")},
     "target": {"image": stack(target, "image")},
   }
+  if "day_image" in exp.domains.target_train.fields:  # validation images have none
+    batch["target"]["day_image"] = batch["target"]["image"]
   views = views_of(exp, state, batch)
   mean, std = np.array(exp.task.image_mean), np.array(exp.task.image_std)
   picture = lambda view: np.clip(view.image * std + mean, 0, 255).astype(np.uint8)

@@ -9,6 +9,8 @@ from jax_uda import train as train_lib
 from jax_uda.data import check
 from jax_uda.report import table
 
+ABOUT_RUN = ("step", "checkpoint")  # in the results of a run; the other keys are sets of images
+
 
 def _run(
   config: config_lib.ConfigDict,
@@ -33,10 +35,13 @@ def _run(
 
 
 def _compare(config: config_lib.ConfigDict, found: dict[str, dict[str, Any]]) -> None:
-  for domain in ("target", "source"):
+  compared = [name for name in config.compare if name in found] or list(found)[-1:]
+  sets = dict.fromkeys(key for name in compared for key in found[name] if key not in ABOUT_RUN)
+  for domain in sets:
     columns = {
-      f"{name} {network}": found[name][domain][network]["iou"]
-      for name in [name for name in config.compare if name in found] or list(found)[-1:]
+      f"{name} {network}": found[name][domain][network]
+      for name in compared
+      if domain in found[name]
       for network in ("student", "teacher")
     }
     table.show(columns, title=f"IoU on {domain} validation images, %")

@@ -10,6 +10,7 @@ import numpy as np
 from jax_uda import evaluate, experiment, metrics, pictures, record
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
+from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.report import panels, table
 from jax_uda.report.writer import MetricWriter
 from jax_uda.state import TrainState
@@ -18,8 +19,8 @@ Counts = dict[str, dict[str, np.ndarray]]
 
 
 def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[str, np.ndarray]:
-  """Confusion counts [C, C] of student and teacher on the validation images of `domain`."""
-  images = {"source": exp.domains.source_val, "target": exp.domains.target_val}[domain]
+  """Confusion counts [C, C] of student and teacher on a set of `exp.validation`."""
+  images = exp.validation[domain]
   return {
     network: evaluate.confusion_of(
       exp.predict,
@@ -34,21 +35,29 @@ def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[st
 def report_midway(
   exp: experiment.Experiment, state: TrainState, writer: MetricWriter | None
 ) -> None:
-  """Prints and logs the mIoU on the target; for the eye, nothing is selected by it."""
-  scores = {name: metrics.mean_iou(counts) for name, counts in count(exp, state, "target").items()}
+  """Prints and logs the mIoU on the targets; for the eye, nothing is selected by it."""
   step = int(state.step)
-  if writer:
-    writer.write_scalars(step, {f"target_miou/{name}": value for name, value in scores.items()})
-  text = ", ".join(f"{name} {100 * value:.1f}" for name, value in scores.items())
-  print(f"step {step}: mIoU on target, %: {text}", flush=True)
+  for domain in ("target", *exp.more_targets):
+    means = {name: metrics.mean_iou(counts) for name, counts in count(exp, state, domain).items()}
+    if writer:
+      writer.write_scalars(step, {f"{domain}_miou/{name}": value for name, value in means.items()})
+    text = ", ".join(f"{name} {100 * value:.1f}" for name, value in means.items())
+    print(f"step {step}: mIoU on {domain}, %: {text}", flush=True)
 
 
-def _json_scores(counts: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+def scores(counts: np.ndarray, label_space: LabelSpace) -> dict[str, Any]:
+  """What `results.json` says of one network on one set: numbers in [0, 1], None where undefined.
+
+  `subsets` are means over some classes; see `metrics.mean_iou` for how they are formed.
+  """
   plain = lambda value: None if np.isnan(value) else round(float(value), 6)
   return {
     "miou": plain(metrics.mean_iou(counts)),
     "pixel_accuracy": plain(metrics.pixel_accuracy(counts)),
-    "iou": dict(zip(names, map(plain, metrics.iou(counts)), strict=True)),
+    "iou": dict(zip(label_space.names, map(plain, metrics.iou(counts)), strict=True)),
+    "subsets": {
+      name: plain(metrics.mean_iou(counts, subset)) for name, subset in label_space.subsets.items()
+    },
   }
 
 
@@ -58,7 +67,7 @@ def write(
   workdir: pathlib.Path,
   writer: MetricWriter | None = None,
 ) -> dict[str, Any]:
-  """Evaluates both networks on both domains; writes `results.json` and `panels.png`, prints a table.
+  """Evaluates both networks on all sets of `exp.validation`; writes `results.json` and `panels.png`, prints a table.
 
   Args:
     exp: The run.
@@ -67,14 +76,13 @@ def write(
     writer: Also gets the table and the pictures, if given.
 
   Returns:
-    What is in `results.json`: `step`, and for `target` and `source`, `student` and `teacher` the
-    scores in [0, 1], None where undefined.
+    What is in `results.json`: `step`, and for each set, `student` and `teacher` the `scores`.
   """
-  names = exp.domains.label_space.names
   found: dict[str, Any] = {"step": int(state.step), "checkpoint": "last"}
-  for domain in ("target", "source"):
+  for domain in exp.validation:
     found[domain] = {
-      network: _json_scores(counts, names) for network, counts in count(exp, state, domain).items()
+      network: scores(counts, exp.domains.label_space)
+      for network, counts in count(exp, state, domain).items()
     }
   if mesh_lib.is_main_process():
     record.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
@@ -94,8 +102,8 @@ def _show(
   """Prints the table, draws the pictures, and hands both to the writer."""
   step, name = found["step"], exp.config.method.name
   columns = {
-    f"{domain} {network}": found[domain][network]["iou"]
-    for domain in ("target", "source")
+    f"{domain} {network}": found[domain][network]
+    for domain in exp.validation
     for network in ("student", "teacher")
   }
   table.show(columns, title=f"{name} after {step} steps: IoU, %")

@@ -75,7 +75,7 @@ def test_a_released_model_is_evaluated_without_training(make_config, released, t
   exp = experiment.build(config)
   state = exp.initial_state().replace(student=student, teacher=student)
   counts = results.count(exp, state, "target")["student"]
-  expected = results._json_scores(counts, exp.domains.label_space.names)
+  expected = results.scores(counts, exp.domains.label_space)
   found = json.loads((workdir / "results.json").read_text())
   assert found["step"] == 0
   assert found["target"] == {"student": expected, "teacher": expected}

@@ -24,6 +24,6 @@ def get_config(arg: str = ""):
   config.schedule = dict(learning_rate=1e-3, warmup_steps=2)
   config.log_every_steps = 1
   config.checkpoint = dict(every_steps=3, keep=2)
-  config.eval = dict(every_steps=0, batch_size=4, window=(), stride=())
+  config.eval.update(every_steps=0, batch_size=4)
   config.panel_images = 2
   return config

@@ -30,6 +30,8 @@ BUILDERS: dict[str, Callable[..., base.Builder]] = {
   "streets": streets.builder,
 }
 
+RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # of results.json
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Domains:
@@ -130,3 +132,31 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
     source_val=Examples(source, "val", fields=both),
     target_val=Examples(target, "val", fields=both),
   )
+
+
+def load_evaluation(
+  specs: Mapping[str, Mapping[str, Any]], data_dir: pathlib.Path, label_space: LabelSpace
+) -> dict[str, Examples]:
+  """The validation images and labels of `config.eval.targets`; prepares what is not there yet.
+
+  Args:
+    specs: Name -> description as of a domain.
+    data_dir: Folder of all prepared data sets.
+    label_space: Their classes, those of the run.
+
+  Raises:
+    ValueError: A name is taken, a data set has other classes, or as in `find_builder`.
+  """
+  found = {}
+  for name in specs:
+    field = f"eval.targets.{name}"
+    if name in RESERVED_NAMES:
+      raise ValueError(f"config.{field}: the name is taken; choose another.")
+    builder = find_builder(specs[name], data_dir, field)
+    if builder.label_space.names != label_space.names:
+      raise ValueError(
+        f"config.{field} has the classes of {builder.label_space.name}, the run those of "
+        f"{label_space.name}; choose data sets with the same classes."
+      )
+    found[name] = Examples(base.prepare(builder), "val", fields=("image", "label"))
+  return found

@@ -235,15 +235,16 @@ def iterate(
 
 
 def evaluation_batches(examples: Sequence[Example], batch_size: int) -> Iterator[Example]:
-  """All examples once, in order; each batch `{"image": [B,H,W,3], "label": [B,H,W]}`, both uint8.
+  """All examples once, in order; each batch `{"image": [B,H,W,3], "label": [B,h,w]}`, both uint8.
 
-  A batch holds neighbours of the same size; it is smaller than `batch_size` at the end and where the
-  size changes.
+  A batch holds neighbours of the same sizes; it is smaller than `batch_size` at the end and where a
+  size changes. A label may be larger than its image: scores are then those at the label's size.
   """
+  shapes = lambda example: {name: np.shape(array) for name, array in example.items()}
   rows: list[Example] = []
   for index in range(len(examples)):
     example = examples[index]
-    if rows and (len(rows) == batch_size or rows[0]["image"].shape != example["image"].shape):
+    if rows and (len(rows) == batch_size or shapes(rows[0]) != shapes(example)):
       yield _stack(rows)
       rows = []
     rows.append(example)

@@ -2,43 +2,49 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import rich.box
 import rich.console
 import rich.table
+
+Columns = Mapping[str, Mapping[str, Any]]
 
 
 def _percent(value: float | None) -> str:
   return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
-def rows(columns: Mapping[str, Mapping[str, float | None]]) -> list[list[str]]:
-  """Header and one row per class, then the mean; IoU in per cent, `–` where it is undefined.
+def rows(columns: Columns) -> tuple[list[list[str]], list[list[str]]]:
+  """Header and one row per class; and the means, of all classes and of subsets.
+
+  Numbers are in per cent, `–` where one is undefined.
 
   Args:
-    columns: Network name -> (class name -> IoU in [0, 1], NaN or None if undefined).
+    columns: Network name -> `iou` (class name -> IoU in [0, 1], NaN or None if undefined), `miou` and
+      `subsets` (name -> mean over these classes), as in `results.json`.
   """
-  classes = list(next(iter(columns.values())))
-  table = [["class", *columns]]
-  for name in classes:
-    table.append([name, *(_percent(column[name]) for column in columns.values())])
-  means = []
-  for column in columns.values():
-    defined = [value for value in column.values() if value is not None and not math.isnan(value)]
-    means.append(_percent(sum(defined) / len(defined) if defined else None))
-  return [*table, ["mIoU", *means]]
+  first = next(iter(columns.values()))
+  row = lambda name, values: [name, *map(_percent, values)]
+  body = [["class", *columns]]
+  body += [row(name, [c["iou"][name] for c in columns.values()]) for name in first["iou"]]
+  means = [row("mIoU", [c["miou"] for c in columns.values()])]
+  for name in first["subsets"]:
+    means.append(row(f"mIoU {name}", [c["subsets"][name] for c in columns.values()]))
+  return body, means
 
 
-def markdown(columns: Mapping[str, Mapping[str, float | None]]) -> str:
+def markdown(columns: Columns) -> str:
   """The table as GitHub Markdown."""
-  header, *body = rows(columns)
+  (header, *body), means = rows(columns)
+  body += means
   lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
   return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
 
 
-def show(columns: Mapping[str, Mapping[str, float | None]], title: str) -> None:
+def show(columns: Columns, title: str) -> None:
   """Prints the table, classes as rows and networks as columns."""
-  header, *body, mean = rows(columns)
+  (header, *body), means = rows(columns)
   table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
   table.add_column(header[0], no_wrap=True)
   for name in header[1:]:
@@ -48,5 +54,6 @@ def show(columns: Mapping[str, Mapping[str, float | None]], title: str) -> None:
   for row in body:
     table.add_row(*row)
   table.add_section()
-  table.add_row(*mean, style="bold")
+  for row in means:
+    table.add_row(*row, style="bold")
   rich.console.Console().print(table)

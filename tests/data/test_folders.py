@@ -84,8 +84,11 @@ def test_labels_with_a_palette_and_of_one_bit_are_ids(tmp_path, fields):
 
 
 def test_images_are_fitted_into_the_working_size(tmp_path, fields):
-  example = read_train(make(tmp_path, fields, size=(3, 100)))[0]
-  assert example["image"].shape == (3, 4, 3) and example["label"].shape == (3, 4)
+  folder = base.prepare(make(tmp_path, fields, size=(3, 100)))
+  train, val = (Examples(folder, split, fields=BOTH)[0] for split in ("train", "val"))
+  assert train["image"].shape == val["image"].shape == (3, 4, 3)
+  assert train["label"].shape == (3, 4)
+  assert val["label"].shape == SIZE, "scores are taken at the size of the label files"
 
 
 def test_classes_have_the_given_colours_or_different_ones():

@@ -238,6 +238,13 @@ def test_evaluation_batches_hold_every_example_once_in_order():
       np.testing.assert_array_equal(row, example[name])
 
 
+def test_evaluation_labels_may_be_larger_than_images_and_differ_in_size():
+  image = examples(1)[0]["image"]
+  made = [{"image": image, "label": np.zeros(size)} for size in ((9, 9), (9, 9), (5, 4))]
+  found = [batch["label"].shape for batch in pipeline.evaluation_batches(made, 3)]
+  assert found == [(2, 9, 9), (1, 5, 4)]
+
+
 def test_a_closed_iterator_is_finished():
   iterator = pipeline.iterate(batches(), 0)
   next(iterator)

@@ -6,20 +6,27 @@ import pytest
 
 from jax_uda.report import progress, table, writer
 
+
+def scores(iou, miou, **subsets):
+  return {"iou": iou, "miou": miou, "subsets": subsets}
+
+
 COLUMNS = {
-  "source_only student": {"road": 0.9, "sky": float("nan"), "car": 0.5},
-  "dacs teacher": {"road": 0.95, "sky": None, "car": 0.25},
+  "source_only student": scores({"road": 0.9, "sky": float("nan"), "car": 0.5}, 0.7, things=0.5),
+  "dacs teacher": scores({"road": 0.95, "sky": None, "car": 0.25}, 0.6, things=None),
 }
 
 
-def test_the_table_has_a_row_per_class_and_a_mean_over_the_defined():
-  assert table.rows(COLUMNS) == [
+def test_the_table_has_a_row_per_class_and_the_means():
+  body, means = table.rows(COLUMNS)
+  assert body == [
     ["class", "source_only student", "dacs teacher"],
     ["road", "90.0", "95.0"],
     ["sky", "–", "–"],
     ["car", "50.0", "25.0"],
-    ["mIoU", "70.0", "60.0"],
   ]
+  assert means == [["mIoU", "70.0", "60.0"], ["mIoU things", "50.0", "–"]]
+  assert table.markdown(COLUMNS).splitlines()[-1] == "| mIoU things | 50.0 | – |"
   assert table.markdown(COLUMNS).splitlines()[2] == "| road | 90.0 | 95.0 |"
 
 
@@ -32,7 +39,8 @@ def test_the_printed_table_fits_80_columns(capsys):
 def test_six_networks_fit_80_columns_and_no_name_is_cut_off(capsys):
   runs = ("source_only", "self_training", "feature_distance")
   names = [f"{run} {network}" for run in runs for network in ("student", "teacher")]
-  table.show({name: {"traffic light": 0.1, "vegetation": 0.2} for name in names}, "IoU")
+  column = scores({"traffic light": 0.1, "vegetation": 0.2}, 0.15)
+  table.show({name: column for name in names}, "IoU")
   out = capsys.readouterr().out
   assert max(map(len, out.splitlines())) <= 80 and "…" not in out
   assert "traffic light" in out and "vegetation" in out

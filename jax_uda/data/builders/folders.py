@@ -224,16 +224,16 @@ class Folders(base.Builder, skip_registration=True):
   def _split_generators(self, dl_manager):
     pairs = self.builder_config.pairs
     check_labels([pair for split in pairs.values() for pair in split])
-    return {
-      split: self.numbered(split, self._read(pairs[split]), len(pairs[split])) for split in pairs
-    }
+    return {split: self.numbered(split, self._read(split), len(pairs[split])) for split in pairs}
 
-  def _read(self, pairs: list[Pair]) -> Iterator[base.Example]:
-    for pair in pairs:
+  def _read(self, split: str) -> Iterator[base.Example]:
+    for pair in self.builder_config.pairs[split]:
       image, label = self.read(pair)
       if self.builder_config.size:
         size = rescale.keep_ratio_size(label.shape, self.builder_config.size)
-        image, label = rescale.resize_image(image, size), rescale.resize_label(label, size)
+        image = rescale.resize_image(image, size)
+        if split == "train":  # scores are taken at the size of the label files
+          label = rescale.resize_label(label, size)
       yield pair.image.name, png.encode(image), png.encode(label)
 
 
@@ -278,7 +278,7 @@ def builder(
     image_suffix: End of the stems of image files; others are left out.
     label_suffix: End of the stems of label files.
     size: (height, width) in pixels into which images are fitted, keeping their ratio; empty: as they
-      are.
+      are. Labels of `val` keep their size.
 
   Raises:
     ValueError: Folders are missing, or settings do not fit; named in the message.

@@ -1,0 +1,107 @@
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_uda import evaluate, mesh, metrics, resize, results
+from jax_uda.data import label_spaces
+from jax_uda.methods.base import Task
+
+TASK = Task(3, image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), class_frequency=(1 / 3,) * 3)
+
+
+class Pointwise:
+  """Logits of stride 2 that depend on the colour and, times `slope`, on the column."""
+
+  slope = 0.0
+
+  def apply(self, weight, image, **_):
+    columns = jnp.linspace(-1, 1, image.shape[2] // 2)[None, None, :, None]
+    colours = image[:, ::2, ::2] @ weight
+    return types.SimpleNamespace(logits=colours + self.slope * columns * jnp.array([0.0, 1, -1]))
+
+
+class Sloped(Pointwise):
+  slope = 300.0
+
+
+def predict(model=None, size=(8, 12), image=None, **settings):
+  image = pixels() if image is None else image
+  made = evaluate.make_predict(model or Pointwise(), TASK, mesh.data_mesh(1), **settings)
+  return made(jnp.eye(3), image, size)
+
+
+def pixels(size=(8, 12), seed=0):
+  rng = np.random.default_rng(seed)
+  coarse = rng.integers(0, 256, (2, size[0] // 4, size[1] // 4, 3), np.uint8)
+  return coarse.repeat(4, 1).repeat(4, 2)
+
+
+def test_the_prediction_has_the_size_asked_for():
+  assert predict(size=(16, 24)).shape == (2, 16, 24) and predict().dtype == np.uint8
+
+
+def test_flips_make_the_prediction_of_a_mirrored_image_the_mirrored_prediction():
+  mirrored = pixels()[:, :, ::-1]
+  for flip, equal in ((True, True), (False, False)):
+    one, other = (predict(Sloped(), image=x, flip=flip) for x in (pixels(), mirrored))
+    assert (one == other[:, :, ::-1]).all() == equal
+
+
+@pytest.mark.parametrize(
+  "settings",
+  (
+    dict(flip=True),
+    dict(scales=(1.0, 2.0)),
+    dict(flip=True, scales=(0.5, 1.0), window=(4, 6), stride=(2, 3)),
+    dict(average="probabilities", window=(4, 6), stride=(2, 3)),
+  ),
+)
+def test_a_network_without_sense_of_place_predicts_the_same_with_flips_scales_and_windows(settings):
+  flat = np.full((2, 8, 12, 3), (9, 200, 30), np.uint8)
+  assert (predict(image=flat, **settings) == 1).all()
+
+
+def test_variants_are_averaged_as_probabilities_at_the_final_size():
+  image, total = pixels(), 0
+  for scale in (0.5, 1.0):
+    size = (int(8 * scale), int(12 * scale))
+    scaled = resize.bilinear(jnp.asarray(image, jnp.float32), size)
+    for flip in (False, True):
+      x = scaled[:, :, ::-1] if flip else scaled
+      logits = resize.bilinear(Sloped().apply(jnp.eye(3), x).logits, size)
+      probability = jax.nn.softmax(resize.bilinear(logits, (16, 24)))
+      total += probability[:, :, ::-1] if flip else probability
+  found = predict(Sloped(), size=(16, 24), flip=True, scales=(0.5, 1.0))
+  assert (found == total.argmax(-1)).mean() > 0.99
+  assert (found != predict(Sloped(), size=(16, 24))).any()
+
+
+@pytest.mark.parametrize(
+  "settings, message",
+  (
+    (dict(scales=()), r"config\.eval\.scales = \(\) must be factors above 0"),
+    (dict(scales=(1.0, -1.0)), r"config\.eval\.scales"),
+    (dict(average="votes"), r"config\.eval\.average = 'votes'"),
+    (dict(window=(4, 4)), r"config\.eval\.window = \(4, 4\) and config\.eval\.stride = \(\)"),
+  ),
+)
+def test_settings_that_cannot_be_used_are_explained(settings, message):
+  with pytest.raises(ValueError, match=message):
+    predict(**settings)
+
+
+def test_synthia_scores_are_means_over_16_and_13_classes_of_a_count_of_all_19():
+  rng = np.random.default_rng(0)
+  counts = rng.integers(1, 100, (19, 19))
+  found = results.scores(counts, label_spaces.CITYSCAPES19)
+  iou = np.array(list(found["iou"].values()))
+  without = {"16": (9, 14, 16), "13": (3, 4, 5, 9, 14, 16)}
+  for name, left_out in without.items():
+    assert found["subsets"][name] == pytest.approx(np.delete(iou, left_out).mean(), abs=1e-6)
+  counts[:, [9, 14, 16]] = 0  # never predicted: their IoU is 0
+  found = results.scores(counts, label_spaces.CITYSCAPES19)
+  assert found["subsets"]["16"] == pytest.approx(found["miou"] * 19 / 16, abs=2e-6)
+  np.testing.assert_allclose(found["miou"], metrics.mean_iou(counts), atol=1e-6)

@@ -1,0 +1,64 @@
+"""Scores on several sets, and prediction files, of a network that is not trained."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_recipe
+
+from jax_uda import experiment, results
+from jax_uda.data import png
+
+
+@pytest.fixture(scope="module")
+def make_config(tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp("data")
+
+  def make(**evaluation):
+    config = tiny_recipe.get_config(f"data_dir={data_dir},method=source_only")
+    config.eval.update(evaluation)
+    config.panel_images = config.eval.batch_size  # one shape, one compilation
+    return config
+
+  return make
+
+
+def streets(**changes):
+  return dict(tiny_recipe.get_config().data.target) | changes
+
+
+def test_further_targets_are_scored_with_flips_and_scales_and_reported(
+  make_config, tmp_path, capsys
+):
+  night = streets(domain="night", num_train=1)
+  targets = {"night": night, "dusk_again": streets()}
+  exp = experiment.build(make_config(targets=targets, flip=True))
+  state = exp.initial_state()
+  found = results.write(exp, state, tmp_path)
+  assert list(found) == ["step", "checkpoint", "target", "dusk_again", "night", "source"]
+  assert found["dusk_again"] == found["target"] != found["night"]
+  assert json.loads((tmp_path / "results.json").read_text()) == found
+  capsys.readouterr()
+  results.report_midway(exp, state, None)
+  assert "mIoU on night, %: student" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "targets, message",
+  (
+    ({"source": streets()}, r"config\.eval\.targets\.source: the name is taken"),
+    ({"night": streets(domain="fog")}, r"config\.eval\.targets\.night\.domain = 'fog'"),
+    ({"night": {}}, r"config\.eval\.targets\.night\.name = ''"),
+  ),
+)
+def test_mistakes_in_further_targets_are_explained_before_training(make_config, targets, message):
+  with pytest.raises(ValueError, match=message):
+    experiment.build(make_config(targets=targets))
+
+
+def test_a_further_target_of_other_classes_is_an_error(make_config, tmp_path):
+  (tmp_path / "images").mkdir()
+  (tmp_path / "images" / "a.png").write_bytes(png.encode(np.zeros((8, 8, 3), np.uint8)))
+  mine = dict(name="folders", path=str(tmp_path), train=("images",), val=("images",))
+  with pytest.raises(ValueError, match=r"config\.eval\.targets\.mine has the classes of a, b"):
+    experiment.build(make_config(targets={"mine": mine | dict(classes=("a", "b"))}))
