@@ -20,8 +20,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "eval", "check_data", "import_weights", "export_weights"],
+  ["train", "eval", "check_data", "pseudo_label", "import_weights", "export_weights"],
   "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
+  "pseudo_label: label the target's training images with it, into WORKDIR/pseudo_labels. "
   "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
   "with their labels into the workdir. export_weights: write its student and teacher as .safetensors with the names of the reference "
   "implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
@@ -101,6 +102,7 @@ def _run_mode(argv: Sequence[str]) -> None:
     "train": recipe.train,
     "eval": recipe.evaluate,
     "check_data": recipe.check_data,
+    "pseudo_label": recipe.pseudo_label,
     "export_weights": recipe.export_weights,
   }[_MODE.value]
   run(_CONFIG.value, pathlib.Path(_WORKDIR.value))

@@ -26,6 +26,16 @@ def default() -> ConfigDict:
   config.batch_size = 2  # images of the source and as many of the target, over all devices
   config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and losses stay float32
 
+  # "train", or "pseudo_label": a stage that labels the target's training images with the student of
+  # init_from, for the data.pseudo_labels of later stages.
+  config.task = "train"
+  config.pseudo_label = ConfigDict()
+  config.pseudo_label.cap = 0.9  # largest threshold of a class; else its median confidence
+  config.pseudo_label.label_size = ()  # (height, width) of the label maps; empty = the images'
+  config.pseudo_label.align_corners = True  # of the resizing of logits
+  # Up to so many pixels in the data set the median is exact; of more a histogram is made.
+  config.pseudo_label.exact_pixels = 2**26
+
   # Start from another run: its folder, absolute or relative to the parent of the workdir.
   # init_carry "weights": student and teacher start from its student, at step 0.
   # init_carry "run": step, student, teacher and optimizer continue; only the objectives' state is new.

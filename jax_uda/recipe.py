@@ -5,11 +5,22 @@ from collections.abc import Callable
 from typing import Any
 
 from jax_uda import config as config_lib
+from jax_uda import label_target, options
 from jax_uda import train as train_lib
 from jax_uda.data import check
 from jax_uda.report import table
 
+# What a run or stage is for.
+TASKS = {"train": train_lib.train, "pseudo_label": label_target.write_stage}
 ABOUT_RUN = ("step", "checkpoint")  # in the results of a run; the other keys are sets of images
+
+
+def _of_task(config: config_lib.ConfigDict, function: Callable) -> Callable:
+  """`function`, or what stands for training in a run that is for something else."""
+  task = options.lookup(TASKS, config.task, "task")
+  if function is train_lib.train or task is train_lib.train:
+    return task if function is train_lib.train else function
+  raise ValueError(f"config.task = {config.task!r}: this run has no networks of its own; --mode=train.")
 
 
 def _run(
@@ -19,10 +30,15 @@ def _run(
 ) -> dict[str, Any]:
   """Applies `function` to each stage in its own folder below `workdir`; results by stage."""
   if not config.stages:
-    return {workdir.name: function(config, workdir)}
+    return {workdir.name: _of_task(config, function)(config, workdir)}
   stages = {name: config_lib.stage_config(config, name) for name in config.stages}
   found = {}
   for number, (name, stage) in enumerate(stages.items(), 1):
+    if stage.task != "train":
+      if function is train_lib.train:
+        print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
+        _of_task(stage, function)(stage, workdir / name)
+      continue
     ready = function is train_lib.train or train_lib.has_checkpoints(workdir / name)
     if not ready and not (function is train_lib.evaluate and train_lib.starts_from_file(stage)):
       print(f"\n== stage {number} of {len(stages)}: {name} is not trained yet", flush=True)
@@ -34,9 +50,9 @@ def _run(
   return found
 
 
-def _compare(config: config_lib.ConfigDict, found: dict[str, dict[str, Any]]) -> None:
+def _compare(config: config_lib.ConfigDict, found: dict[str, dict[str, Any] | None]) -> None:
   compared = [name for name in config.compare if name in found] or list(found)[-1:]
-  sets = dict.fromkeys(key for name in compared for key in found[name] if key not in ABOUT_RUN)
+  sets = dict.fromkeys(key for name in compared for key in found[name] or () if key not in ABOUT_RUN)
   for domain in sets:
     columns = {
       f"{name} {network}": found[name][domain][network]
@@ -60,6 +76,11 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 def check_data(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Says what is in the data of the recipe; stages with data of their own are not looked at."""
   check.check(config.data, workdir)
+
+
+def pseudo_label(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Labels the target's training images with the newest checkpoint of each run of the recipe."""
+  _run(config, workdir, label_target.write_for_run)
 
 
 def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
