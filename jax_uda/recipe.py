@@ -6,6 +6,7 @@ from typing import Any
 
 from jax_uda import config as config_lib
 from jax_uda import label_target, options
+from jax_uda import predict as predict_lib
 from jax_uda import train as train_lib
 from jax_uda.data import check
 from jax_uda.report import table
@@ -20,15 +21,22 @@ def _of_task(config: config_lib.ConfigDict, function: Callable) -> Callable:
   task = options.lookup(TASKS, config.task, "task")
   if function is train_lib.train or task is train_lib.train:
     return task if function is train_lib.train else function
-  raise ValueError(f"config.task = {config.task!r}: this run has no networks of its own; --mode=train.")
+  raise ValueError(
+    f"config.task = {config.task!r}: this run has no networks of its own; --mode=train."
+  )
 
 
 def _run(
   config: config_lib.ConfigDict,
   workdir: pathlib.Path,
   function: Callable[[config_lib.ConfigDict, pathlib.Path], Any],
+  *,
+  from_file: bool = False,
 ) -> dict[str, Any]:
-  """Applies `function` to each stage in its own folder below `workdir`; results by stage."""
+  """Applies `function` to each stage in its own folder below `workdir`; results by stage.
+
+  A stage that is not trained is left out; `from_file`: unless its networks start from a weight file.
+  """
   if not config.stages:
     return {workdir.name: _of_task(config, function)(config, workdir)}
   stages = {name: config_lib.stage_config(config, name) for name in config.stages}
@@ -40,7 +48,7 @@ def _run(
         _of_task(stage, function)(stage, workdir / name)
       continue
     ready = function is train_lib.train or train_lib.has_checkpoints(workdir / name)
-    if not ready and not (function is train_lib.evaluate and train_lib.starts_from_file(stage)):
+    if not ready and not (from_file and train_lib.starts_from_file(stage)):
       print(f"\n== stage {number} of {len(stages)}: {name} is not trained yet", flush=True)
       continue
     print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
@@ -52,7 +60,9 @@ def _run(
 
 def _compare(config: config_lib.ConfigDict, found: dict[str, dict[str, Any] | None]) -> None:
   compared = [name for name in config.compare if name in found] or list(found)[-1:]
-  sets = dict.fromkeys(key for name in compared for key in found[name] or () if key not in ABOUT_RUN)
+  sets = dict.fromkeys(
+    key for name in compared for key in found[name] or () if key not in ABOUT_RUN
+  )
   for domain in sets:
     columns = {
       f"{name} {network}": found[name][domain][network]
@@ -70,7 +80,16 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Evaluates the newest checkpoints of the recipe again and prints the results."""
-  _compare(config, _run(config, workdir, train_lib.evaluate))
+  _compare(config, _run(config, workdir, train_lib.evaluate, from_file=True))
+
+
+def predict(config: config_lib.ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
+  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`."""
+  predict_lib.check_images(settings["images"], settings["suffix"])
+  write = lambda config, workdir: predict_lib.write(
+    *train_lib.trained(config, workdir), workdir, **settings
+  )
+  _run(config, workdir, write, from_file=True)
 
 
 def check_data(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
