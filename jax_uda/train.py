@@ -195,10 +195,15 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     return results.write(exp, state, workdir, writer)
 
 
-def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
-  """Evaluates the newest checkpoint in `workdir` again; arguments and result as in `train`.
+def trained(
+  config: config_lib.ConfigDict, workdir: pathlib.Path
+) -> tuple[experiment.Experiment, TrainState]:
+  """The run of `config` with the state of the newest checkpoint in `workdir`.
 
-  Where nothing is trained yet, the networks of `config.init_weights` are evaluated.
+  Where nothing is trained yet, the networks are those of `config.init_weights`.
+
+  Raises:
+    ValueError: There is neither, or the checkpoint is of another config.
   """
   if not has_checkpoints(workdir) and not starts_from_file(config):
     raise ValueError(
@@ -215,6 +220,12 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
     workdir.mkdir(parents=True, exist_ok=True)
     state = _from_file(exp, state, workdir)
     record.write(config, workdir, state.student["params"])
+  return exp, state
+
+
+def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """Evaluates the networks that `trained` finds; arguments and result as in `train`."""
+  exp, state = trained(config, workdir)
   return results.write(exp, state, workdir)
 
 
