@@ -1,9 +1,11 @@
 """The command line: flags, one-sentence errors, and which function a mode runs."""
 
+import functools
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -20,12 +22,14 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "eval", "check_data", "pseudo_label", "import_weights", "export_weights"],
+  ["train", "eval", "predict", "check_data", "pseudo_label", "import_weights", "export_weights"],
   "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
   "pseudo_label: label the target's training images with it, into WORKDIR/pseudo_labels. "
+  "predict: write a PNG of class ids for each image in or below the folder --images into "
+  "WORKDIR/predictions, as servers of test sets want them. "
   "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
-  "with their labels into the workdir. export_weights: write its student and teacher as .safetensors with the names of the reference "
-  "implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
+  "with their labels into the workdir. export_weights: write its student and teacher as "
+  ".safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
   "and write it to --out as .safetensors; needs no config and no workdir.",
 )
 _CACHE = flags.DEFINE_string(
@@ -40,9 +44,24 @@ _ENCODER = flags.DEFINE_string("encoder", None, "Whose weights they are, e.g. mi
 _DECODER = flags.DEFINE_string("decoder", "", "Of a whole model, e.g. daformer; empty: none.")
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Of the decoder.")
 _NETWORK = flags.DEFINE_enum(
-  "network", "student", ["student", "teacher"], "Which network of a file with a training run."
+  "network",
+  "student",
+  ["student", "teacher"],
+  "Which network of a file with a training run; of --mode=predict: whose predictions.",
 )
 _OUT = flags.DEFINE_string("out", None, "Folder to write to; made if missing.")
+
+# Of predict alone.
+_IMAGES = flags.DEFINE_string("images", None, "Folder of images to predict, e.g. of a test set.")
+_IMAGE_SUFFIX = flags.DEFINE_string(
+  "image_suffix", "", "End of the stems of these images, e.g. _rgb_anon; others are left out."
+)
+_IDS = flags.DEFINE_enum(
+  "ids",
+  "train",
+  ["train", "cityscapes"],
+  "Written ids: those of the classes, 0, 1, 2, …, or the label ids of Cityscapes' own server.",
+)
 
 _DISTRIBUTED = flags.DEFINE_string(
   "distributed",
@@ -92,6 +111,7 @@ def _run_mode(argv: Sequence[str]) -> None:
       )
   _require("config", _CONFIG.present, "configs/demo.py")
   _require("workdir", _WORKDIR.value, "runs/demo")
+  predict = _predict_settings()
   path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
   if not pathlib.Path(path).is_file():
     raise ValueError(f"--config={path}: there is no such file; the recipes are in configs/")
@@ -101,11 +121,27 @@ def _run_mode(argv: Sequence[str]) -> None:
   run = {
     "train": recipe.train,
     "eval": recipe.evaluate,
+    "predict": functools.partial(recipe.predict, **predict),
     "check_data": recipe.check_data,
     "pseudo_label": recipe.pseudo_label,
     "export_weights": recipe.export_weights,
   }[_MODE.value]
   run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+
+
+def _predict_settings() -> dict[str, Any]:
+  if _MODE.value != "predict":
+    for name in ("images", "image_suffix", "ids"):
+      if flags.FLAGS[name].present:
+        raise ValueError(f"--{name} belongs to --mode=predict")
+    return {}
+  _require("images", _IMAGES.value, "dark_zurich/rgb_anon/test/night")
+  return dict(
+    images=pathlib.Path(_IMAGES.value).expanduser(),
+    suffix=_IMAGE_SUFFIX.value,
+    network=_NETWORK.value,
+    ids=_IDS.value,
+  )
 
 
 def _import_weights() -> None:

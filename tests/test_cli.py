@@ -24,7 +24,7 @@ MISTAKES = {
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
   "unknown mode": (
     [DEMO, "--workdir=x", "--mode=trian"],
-    "<train|eval|check_data|import_weights|export_weights>",
+    "<train|eval|predict|check_data|pseudo_label|import_weights|export_weights>",
   ),
   "nothing to import": (["--mode=import_weights"], "--from is missing, e.g. --from=mit_b5.pth"),
   "no such weights": (
@@ -35,6 +35,12 @@ MISTAKES = {
     [DEMO, "--workdir=x", "--encoder=mit_b0"],
     "--encoder belongs to --mode=import_weights",
   ),
+  "nothing to predict": ([DEMO, "--workdir=x", "--mode=predict"], "--images is missing, e.g."),
+  "images that do not exist": (
+    [DEMO, "--workdir=x", "--mode=predict", "--images=y"],
+    "--images=y is no folder",
+  ),
+  "flag of predict": ([DEMO, "--workdir=x", "--ids=cityscapes"], "--ids belongs to --mode=predict"),
   "unknown flag": ([DEMO, "--workdr=x"], "Did you mean: workdir"),
 }
 

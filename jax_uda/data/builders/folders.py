@@ -45,7 +45,9 @@ class Pair(NamedTuple):
   label: pathlib.Path | None
 
 
-def _files(folder: pathlib.Path, endings: Sequence[str], suffix: str) -> dict[str, pathlib.Path]:
+def files(
+  folder: pathlib.Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
+) -> dict[str, pathlib.Path]:
   """Path below `folder` without suffix and ending -> file, in order of the paths."""
   return {
     file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix): file
@@ -72,13 +74,13 @@ def find(
   for folder in folders:
     if not (root / folder).is_dir():
       raise ValueError(f"config.{field}: there is no folder {root / folder}.")
-  images = _files(root / folders[0], IMAGE_ENDINGS, image_suffix)
+  images = files(root / folders[0], IMAGE_ENDINGS, image_suffix)
   if not images:
     ending = f"{image_suffix}{{{','.join(IMAGE_ENDINGS)}}}"
     raise ValueError(f"config.{field}: no image *{ending} in or below {root / folders[0]}.")
   if len(folders) == 1:
     return [Pair(image, None) for image in images.values()]
-  labels = _files(root / folders[1], LABEL_ENDINGS, label_suffix)
+  labels = files(root / folders[1], LABEL_ENDINGS, label_suffix)
   absent = lambda key: root / folders[1] / f"{key}{label_suffix}.png"
   return [Pair(image, labels.get(key, absent(key))) for key, image in images.items()]
 
@@ -105,6 +107,11 @@ def _open(file: pathlib.Path) -> PIL.Image.Image:
     raise ValueError(f"{file} cannot be read as an image: {error}.") from None
 
 
+def read_image(file: pathlib.Path) -> np.ndarray:
+  """[H,W,3] uint8 RGB; raises ValueError if the file is missing or no image."""
+  return np.array(_open(file).convert("RGB"))
+
+
 def _raw_ids(file: pathlib.Path) -> np.ndarray:
   """[H,W] label ids; a palette's colours do not count."""
   image = _open(file)
@@ -126,7 +133,7 @@ def read(pair: Pair, id_table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ValueError: A file is missing or no image, or the label has another size than the image or ids
       that the table does not know.
   """
-  image = np.array(_open(pair.image).convert("RGB"))
+  image = read_image(pair.image)
   if pair.label is None:
     return image, np.full(image.shape[:2], IGNORE, np.uint8)
   raw = _raw_ids(pair.label)

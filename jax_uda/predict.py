@@ -1,0 +1,117 @@
+"""Prediction files of images without labels, for the servers of test sets."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from jax_uda import experiment
+from jax_uda import mesh as mesh_lib
+from jax_uda.data import label_spaces, pipeline, png, rescale
+from jax_uda.data.builders import folders
+from jax_uda.data.examples import Example
+from jax_uda.data.label_spaces import IGNORE, LabelSpace
+from jax_uda.state import TrainState
+
+
+class ImageFiles(Sequence[Example]):
+  """Image files as evaluation reads them: each fitted into `bound`, with a label of 255 at full size."""
+
+  def __init__(self, files: Sequence[pathlib.Path], bound: tuple[int, int]):
+    self._files = files
+    self._bound = bound
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def __getitem__(self, index: int) -> Example:
+    image = folders.read_image(self._files[index])
+    size = image.shape[:2]
+    fitted = rescale.resize_image(image, rescale.keep_ratio_size(size, self._bound))
+    return {"image": fitted, "label": np.full(size, IGNORE, np.uint8)}
+
+
+def check_images(images: pathlib.Path, suffix: str) -> list[pathlib.Path]:
+  """The image files in or below a folder, in order.
+
+  Raises:
+    ValueError: There is no folder or no image, or two images have one name.
+  """
+  if not images.is_dir():
+    raise ValueError(f"--images={images} is no folder.")
+  found = list(folders.files(images, suffix=suffix).values())
+  if not found:
+    raise ValueError(f"--images={images}: no image whose name ends in {suffix!r} and, e.g., .png.")
+  by_stem: dict[str, pathlib.Path] = {}
+  for file in found:
+    if by_stem.setdefault(file.stem, file) != file:
+      raise ValueError(
+        f"{by_stem[file.stem]} and {file} would have the same prediction file {file.stem}.png; "
+        "predict them one after the other, in two folders."
+      )
+  return found
+
+
+def written_ids(label_space: LabelSpace, ids: str) -> np.ndarray:
+  """uint8 [C]: what is written for each class.
+
+  Raises:
+    ValueError: Cityscapes' label ids are asked for and the classes are others.
+  """
+  if ids == "train":
+    return np.arange(label_space.num_classes, dtype=np.uint8)
+  if label_space.names != label_spaces.CITYSCAPES19.names:
+    raise ValueError(f"--ids={ids} needs the 19 Cityscapes classes, not {label_space.name}.")
+  return np.array([np.argmax(c == label_spaces.CITYSCAPES_IDS) for c in range(19)], np.uint8)
+
+
+def write(
+  exp: experiment.Experiment,
+  state: TrainState,
+  workdir: pathlib.Path,
+  *,
+  images: pathlib.Path,
+  suffix: str = "",
+  network: str = "student",
+  ids: str = "train",
+) -> pathlib.Path:
+  """Writes `<workdir>/predictions/<network>/<stem of the image>.png`, grey, one for each image.
+
+  Images are fitted into the size of the target's validation images; predictions have the size of the
+  image files. Windows, flips and scales are those of `config.eval`.
+
+  Args:
+    exp: The run.
+    state: Its state.
+    workdir: Its folder.
+    images: Folder, searched with all below it.
+    suffix: End of the stems of the images; others are left out.
+    network: `student` or `teacher`.
+    ids: `train` (0..C-1) or `cityscapes` (label ids).
+
+  Returns:
+    The folder of the predictions.
+
+  Raises:
+    ValueError: As in `check_images` and `written_ids`, or a file is no image.
+  """
+  table = written_ids(exp.domains.label_space, ids)
+  files = check_images(images, suffix)
+  folder = workdir / "predictions" / network
+  if mesh_lib.is_main_process():
+    folder.mkdir(parents=True, exist_ok=True)
+  bound = exp.domains.target_val[0]["image"].shape[:2]
+  batches = pipeline.evaluation_batches(ImageFiles(files, bound), exp.config.eval.batch_size)
+  names = iter(file.stem for file in files)
+  variables = getattr(state, network)
+  with tqdm(total=len(files), desc=f"predictions of the {network}", unit=" images") as bar:
+    for batch in batches:
+      found = table[exp.predict(variables, batch["image"], batch["label"].shape[1:])]
+      for label in found:
+        name = next(names)
+        if mesh_lib.is_main_process():
+          (folder / f"{name}.png").write_bytes(png.encode(label))
+      bar.update(len(found))
+  print(f"{len(files)} predictions of {int(state.step)} steps: {folder}", flush=True)
+  return folder
