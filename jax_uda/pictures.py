@@ -8,6 +8,7 @@ import numpy as np
 from jax_uda import experiment, train_step
 from jax_uda.context import Passes, View
 from jax_uda.data import rescale
+from jax_uda.data.label_spaces import IGNORE
 from jax_uda.state import TrainState
 
 
@@ -55,6 +56,8 @@ def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, An
   }
   if "day_image" in exp.domains.target_train.fields:  # validation images have none
     batch["target"]["day_image"] = batch["target"]["image"]
+  if exp.config.data.pseudo_labels:  # nor labels from files
+    batch["target"]["label"] = np.full_like(batch["target"]["image"][..., 0], IGNORE)
   views = views_of(exp, state, batch)
   mean, std = np.array(exp.task.image_mean), np.array(exp.task.image_std)
   picture = lambda view: np.clip(view.image * std + mean, 0, 255).astype(np.uint8)
@@ -64,7 +67,7 @@ def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, An
       columns[name] = picture(view)
       columns[f"{name}: label"] = view.label
       columns[f"{name}: weight"] = view.weight
-  if "target" in views:
+  if "target" in views and (views["target"].label != IGNORE).any():
     columns["pseudo-label"] = views["target"].label
   for name, variables in (("student", state.student), ("teacher", state.teacher)):
     size = (int(height), int(width))
