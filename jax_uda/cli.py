@@ -1,24 +1,15 @@
-"""The command line: flags, one-sentence errors, and which function a mode runs."""
+"""The command line of one recipe: its flags, and which function a mode runs."""
 
 import functools
-import os
 import pathlib
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "Recipe: a file of configs/, with its arguments after a colon, e.g. configs/demo.py:seed=1. "
-  "Single fields are set with --config.<field>=<value>, e.g. --config.num_steps=500.",
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder of the run: checkpoints, logs, results, pictures. Made if missing."
-)
+from jax_uda import command
+
+flags.adopt_module_key_flags(command)
+
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
@@ -32,12 +23,6 @@ _MODE = flags.DEFINE_enum(
   ".safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
   "and write it to --out as .safetensors; needs no config and no workdir.",
 )
-_CACHE = flags.DEFINE_string(
-  "compilation_cache",
-  "~/.cache/jax_uda/xla",
-  "Folder where compiled programs are kept between runs; empty: compile anew each time.",
-)
-
 # Of import_weights alone.
 _FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
 _ENCODER = flags.DEFINE_string("encoder", None, "Whose weights they are, e.g. mit_b5.")
@@ -63,44 +48,8 @@ _IDS = flags.DEFINE_enum(
   "Written ids: those of the classes, 0, 1, 2, …, or the label ids of Cityscapes' own server.",
 )
 
-_DISTRIBUTED = flags.DEFINE_string(
-  "distributed",
-  None,
-  "For runs of several processes, the same command on each: 'auto' on TPU pods and Slurm, else "
-  "HOST:PORT,COUNT,INDEX with the address of process 0, their number, and which one this is.",
-)
-_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
-
-def _set_up_jax() -> None:
-  import jax  # not before the flags are known to be right: a typo should not cost a second
-
-  if _CACHE.value:
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-
-  if _DISTRIBUTED.value == "auto":
-    jax.distributed.initialize()
-  elif _DISTRIBUTED.value:
-    try:
-      address, count, index = _DISTRIBUTED.value.split(",")
-      jax.distributed.initialize(address, int(count), int(index))
-    except ValueError as error:
-      raise ValueError(
-        f"--distributed={_DISTRIBUTED.value} is neither 'auto' nor HOST:PORT,COUNT,INDEX: {error}"
-      ) from None
-  if jax.process_index():
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 — to the end; process 0 speaks for all
-
-
-def _require(name: str, value: object, example: str) -> None:
-  if not value:
-    raise ValueError(f"--{name} is missing, e.g. --{name}={example} (--help lists all flags)")
-
-
-def _run_mode(argv: Sequence[str]) -> None:
-  if len(argv) > 1:
-    raise ValueError(f"unknown argument {argv[1]!r}; flags look like --workdir=runs/demo")
+def _main() -> None:
   if _MODE.value == "import_weights":
     _import_weights()
     return
@@ -109,13 +58,9 @@ def _run_mode(argv: Sequence[str]) -> None:
       raise ValueError(
         f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
       )
-  _require("config", _CONFIG.present, "configs/demo.py")
-  _require("workdir", _WORKDIR.value, "runs/demo")
+  command.recipe_file()
   predict = _predict_settings()
-  path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-  if not pathlib.Path(path).is_file():
-    raise ValueError(f"--config={path}: there is no such file; the recipes are in configs/")
-  _set_up_jax()
+  command.set_up_jax()
   from jax_uda import recipe
 
   run = {
@@ -126,7 +71,7 @@ def _run_mode(argv: Sequence[str]) -> None:
     "pseudo_label": recipe.pseudo_label,
     "export_weights": recipe.export_weights,
   }[_MODE.value]
-  run(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+  run(command.CONFIG.value, pathlib.Path(command.WORKDIR.value))
 
 
 def _predict_settings() -> dict[str, Any]:
@@ -135,7 +80,7 @@ def _predict_settings() -> dict[str, Any]:
       if flags.FLAGS[name].present:
         raise ValueError(f"--{name} belongs to --mode=predict")
     return {}
-  _require("images", _IMAGES.value, "dark_zurich/rgb_anon/test/night")
+  command.require("images", _IMAGES.value, "dark_zurich/rgb_anon/test/night")
   return dict(
     images=pathlib.Path(_IMAGES.value).expanduser(),
     suffix=_IMAGE_SUFFIX.value,
@@ -145,9 +90,9 @@ def _predict_settings() -> dict[str, Any]:
 
 
 def _import_weights() -> None:
-  _require("from", _FROM.value, "mit_b5.pth")
-  _require("encoder", _ENCODER.value, "mit_b5")
-  _require("out", _OUT.value, "weights")
+  command.require("from", _FROM.value, "mit_b5.pth")
+  command.require("encoder", _ENCODER.value, "mit_b5")
+  command.require("out", _OUT.value, "weights")
   from jax_uda.models.weights import convert
 
   written, loaded = convert.convert(
@@ -161,38 +106,6 @@ def _import_weights() -> None:
   print(f"{loaded}\nwritten to {written}; train with --config.init_weights={written}")
 
 
-def _main(argv: Sequence[str]) -> None:
-  # Our own lines go to stdout; what libraries log about our errors would bury them.
-  logging.set_verbosity(logging.FATAL)
-  try:
-    _run_mode(argv)
-  except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
-    if _TRACEBACK.value:
-      raise
-    raise SystemExit(f"error: {error}") from None
-  except KeyboardInterrupt:
-    raise SystemExit("interrupted; the same command continues from the last checkpoint") from None
-
-
-def _sentence(error: BaseException) -> str:
-  """The message under the wrappings of absl and ml_collections, without tracebacks."""
-  while error.args and isinstance(error.args[0], BaseException):
-    error = error.args[0]
-  text = str(error.args[0] if error.args else error).strip()
-  if "Traceback" in text:
-    return text.splitlines()[-1].strip().removeprefix("ValueError: ")
-  if isinstance(error, KeyError):  # of a locked config: 'name'\nDid you mean …
-    return f"the config has no field {'. '.join(text.splitlines())}"
-  return " ".join(line.strip() for line in text.splitlines())
-
-
-def _parse_flags(argv: Sequence[str]) -> list[str]:
-  try:
-    return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-    raise SystemExit(f"error: {_sentence(error)}") from None
-
-
 def run() -> None:
   """Runs the command line; a mistake of the user's ends in one sentence, not in a traceback."""
-  app.run(_main, flags_parser=_parse_flags)
+  command.run(_main)
