@@ -6,7 +6,7 @@ Inside the library a label is a uint8 train id 0..C-1, or 255 = ignore. A table 
 
 import dataclasses
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -36,11 +36,15 @@ class LabelSpace:
     return len(self.names)
 
 
-def table(raw_ids: Iterable[int]) -> np.ndarray:
-  """Raw ids in the order of their train ids -> uint8 [256], 255 for all other raw ids."""
+def table(raw_ids: Iterable[int | Sequence[int]]) -> np.ndarray:
+  """Raw ids in the order of their train ids -> uint8 [256], 255 for all other raw ids.
+
+  Args:
+    raw_ids: Of each class one id or several.
+  """
   ids = np.full(256, IGNORE, np.uint8)
   for train_id, raw_id in enumerate(raw_ids):
-    ids[raw_id] = train_id
+    ids[np.array(raw_id)] = train_id
   return ids
 
 
@@ -98,9 +102,69 @@ CAMVID11 = _label_space(
   things=(6, 8, 9, 10),
 )
 
+
+def _selection(name: str, subset: str) -> LabelSpace:
+  """The classes of a subset of Cityscapes' as classes of their own."""
+  ids = CITYSCAPES19.subsets[subset]
+  rows = [(CITYSCAPES19.names[i], CITYSCAPES19.palette[i]) for i in ids]
+  within = {
+    key: tuple(ids.index(i) for i in CITYSCAPES19.subsets[key] if i in ids)
+    for key in ("13", "things")
+  }
+  return _label_space(name, rows, **within)
+
+
+SYNTHIA16 = _selection("SYNTHIA (16 classes)", "16")
+SYNTHIA13 = _selection("SYNTHIA (13 classes)", "13")
+
+# What configs call them.
+KNOWN = {
+  "cityscapes19": CITYSCAPES19,
+  "synthia16": SYNTHIA16,
+  "synthia13": SYNTHIA13,
+  "camvid11": CAMVID11,
+}
+
+# Classes that another space counts under a different name: CamVid's fences include walls, its signs
+# lights, its cars all vehicles, its bicycles their riders; grass is vegetation.
+_OTHER_NAMES = {
+  CAMVID11.name: {
+    "wall": "fence",
+    "traffic light": "sign",
+    "traffic sign": "sign",
+    "terrain": "vegetation",
+    "rider": "bicycle",
+    "truck": "car",
+    "bus": "car",
+    "train": "car",
+    "motorcycle": "bicycle",
+  }
+}
+
+
+def translation(source: LabelSpace, target: LabelSpace) -> np.ndarray:
+  """uint8 [256]: train ids of `source` -> those of `target`, 255 for classes that it does not have."""
+  other = _OTHER_NAMES.get(target.name, {"sign": "traffic sign"})
+  ids = np.full(256, IGNORE, np.uint8)
+  for train_id, name in enumerate(source.names):
+    name = name if name in target.names else other.get(name)
+    if name in target.names:
+      ids[train_id] = target.names.index(name)
+  return ids
+
+
 # Label ids of Cityscapes, which GTA5 shares.
 CITYSCAPES_IDS = table((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33))
 # Terrain (16), truck (18) and train (20) are in SYNTHIA's list but in none of its images.
 SYNTHIA_IDS = table((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11))
 # 11 is void; other ids do not occur, and the builder rejects them.
 CAMVID_IDS = table(range(11))
+# Of the 66 ids of Mapillary Vistas 1.2, as VFM-UDA merges them.
+MAPILLARY_IDS = table(
+  (
+    *((13, 24, 41), (2, 15), 17, 6, 3, (45, 47), 48, 50, 30, 29, 27, 19, (20, 21, 22)),
+    *(55, 61, 54, 58, 57, 52),
+  )
+)
+# Files that hold train ids already.
+TRAIN_IDS = table(range(19))
