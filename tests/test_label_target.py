@@ -1,0 +1,142 @@
+"""The stages of SPCL in small: labels written between them, prototypes surveyed, everything resumed."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+import tiny_recipe
+
+from jax_uda import config as config_lib
+from jax_uda import experiment, label_target, recipe, survey, train
+from jax_uda.data import class_thresholds, pseudo_labels
+
+DIM = 8
+
+
+def spcl_config(data_dir: pathlib.Path):
+  config = tiny_recipe.get_config(f"data_dir={data_dir},steps=1")
+  config.data.rare_class = {}
+  config.data.class_balanced = True
+  config.data.crop_target = False
+  config.model.decoder_options = dict(width=DIM)
+  config.method = dict(name="source_only")
+  config.ema = dict(decay=0.0, after_update=True, statistics=True)
+  config.stages = ("labels", "contrast")
+  config.stage.labels = dict(task="pseudo_label", init_from="warm_up")
+  contrast = dict(name="spcl_contrast", feature_dim=DIM, groups=4)
+  config.stage.contrast = dict(init_from="warm_up", method=contrast)
+  config.stage.contrast["data"] = config.data.copy_and_resolve_references()
+  config.stage.contrast["data"].pseudo_labels = "labels"
+  return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[config_lib.ConfigDict, pathlib.Path]:
+  """The config and the folder of a recipe that ran to its end."""
+  config = spcl_config(tmp_path_factory.mktemp("data"))
+  workdir = tmp_path_factory.mktemp("runs") / "spcl"
+  with train.open_checkpoints(workdir / "warm_up") as checkpoints:  # as if it had been trained
+    checkpoints.save(experiment.build(config_lib.stage_config(config, "labels")).initial_state())
+  recipe.train(config, workdir)
+  return config, workdir
+
+
+def labels_in(folder: pathlib.Path) -> list[np.ndarray]:
+  return [np.asarray(PIL.Image.open(path)) for path in sorted((folder / "labels").iterdir())]
+
+
+def test_all_stages_run_and_the_labels_are_those_of_the_exact_rule(finished):
+  config, workdir = finished
+  assert (workdir / "contrast" / "results.json").is_file()
+  stage = config_lib.stage_config(config, "labels")
+  exp = experiment.build(stage)
+  with train.open_checkpoints(workdir / "warm_up") as checkpoints:
+    student = checkpoints.restore_part({"student": exp.initial_state().student})["student"]
+  predict = label_target._make_predict(exp, student)
+  images = np.stack([example["image"] for example in exp.domains.target_train])
+  confidence, label = predict(images, images.shape[1:3])
+  thresholds = class_thresholds.median_thresholds(confidence, label, exp.task.num_classes, cap=0.9)
+  summary = json.loads((workdir / "labels" / "thresholds.json").read_text())
+  np.testing.assert_allclose(list(summary["thresholds"].values()), thresholds)
+  expected = class_thresholds.threshold_label(confidence, label, thresholds)
+  np.testing.assert_array_equal(np.stack(labels_in(workdir / "labels")), expected)
+  assert 0.3 < np.mean(expected != 255) < 0.8
+
+
+def test_a_finished_labelling_is_kept_and_a_broken_one_is_completed(finished):
+  config, workdir = finished
+  stage, folder = config_lib.stage_config(config, "labels"), workdir / "labels"
+  before = labels_in(folder)
+  gone = pseudo_labels.label_path(folder, 3)
+  kept = pseudo_labels.label_path(folder, 4)
+  gone.unlink()
+  kept.write_bytes(pseudo_labels.label_path(folder, 5).read_bytes())  # not to be written again
+  label_target.write_stage(stage, folder)
+  after = labels_in(folder)
+  np.testing.assert_array_equal(after[3], before[3])
+  np.testing.assert_array_equal(after[4], before[5])
+  summary = json.loads((folder / "thresholds.json").read_text())
+  (folder / "thresholds.json").write_text(json.dumps(summary | {"network": "another"}))
+  label_target.write_stage(stage, folder)
+  np.testing.assert_array_equal(labels_in(folder), before)
+
+
+def test_batches_bring_the_files_labels(finished):
+  config, workdir = finished
+  exp = experiment.build(config_lib.stage_config(config, "contrast"))
+  batch = exp.training_batches(workdir)[0]["target"]
+  images = [example["image"] for example in exp.domains.target_train]
+  labels = labels_in(workdir / "labels")
+  for image, label in zip(batch["image"], batch["label"], strict=True):
+    mirrored = [(i, flip) for i in range(len(images)) for flip in (1, -1)
+                if np.array_equal(images[i][:, ::flip], image)]  # fmt: skip
+    assert any(np.array_equal(labels[i][:, ::flip], label) for i, flip in mirrored)
+
+
+def test_the_survey_does_not_depend_on_the_batches(finished):
+  config, _ = finished
+  stage = config_lib.stage_config(config, "contrast")
+  found = []
+  for size in (1, 8):
+    stage.unlock()
+    stage.eval.batch_size = size
+    exp = experiment.build(stage)
+    found.append(survey.run(exp, exp.initial_state()).objective["similarity"])
+  one, eight = found
+  assert one.seen.any() and one.prototypes.any()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, eight)
+  assert np.linalg.norm(one.prototypes, axis=-1).max() <= 1 + 1e-5
+
+
+def test_a_stage_without_its_predecessor_is_refused_with_folder_and_stage(finished, tmp_path):
+  config, workdir = finished
+  stage = config_lib.stage_config(config, "labels")
+  with pytest.raises(ValueError, match=r"init_from = 'warm_up' of the stage 'labels'.*warm_up"):
+    label_target.write_stage(stage, tmp_path / "labels")
+  exp = experiment.build(config_lib.stage_config(config, "contrast"))
+  with pytest.raises(ValueError, match="pseudo_labels = 'labels': no thresholds.json in .*labels"):
+    exp.training_batches(tmp_path)
+  gone = pseudo_labels.label_path(workdir / "labels", 2)
+  content = gone.read_bytes()
+  gone.unlink()
+  with pytest.raises(ValueError, match="1 of 12 label maps are not yet in"):
+    exp.training_batches(workdir)
+  gone.write_bytes(content)
+
+
+def test_a_histogram_is_within_a_bin_of_the_exact_thresholds(finished, tmp_path):
+  config, workdir = finished
+  stage = config_lib.stage_config(config, "labels")
+  with stage.unlocked():
+    stage.pseudo_label.exact_pixels = 0
+  exp = experiment.build(stage)
+  predict = label_target._make_predict(exp, exp.initial_state().student)
+  histogram = label_target._find_thresholds(exp, predict)
+  with stage.unlocked():
+    stage.pseudo_label.exact_pixels = 10**6
+  exact = label_target._find_thresholds(exp, predict)
+  for name, value in exact["thresholds"].items():
+    assert 0 <= value - histogram["thresholds"][name] <= histogram["bin_width"] == 2**-16
