@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_uda.data import pipeline
+from jax_uda.data import class_balance, pipeline
 from jax_uda.data.rare_class import RareClassSampling
 
 SIZE = (8, 12)
@@ -62,6 +62,15 @@ def test_a_batch_depends_on_its_step_alone(rare_class, num_threads):
   for expected, batch in zip(wanted, iterator, strict=False):
     assert_equal(batch, expected)
   iterator.close()
+
+
+def test_class_balanced_draws_follow_their_order_and_exclude_rare_class_sampling():
+  order = class_balance.BalancedOrder(examples(6).class_counts, seed=3)
+  for step in (4, 0):
+    found = batches(class_balanced=True)[step]["source"]["image"][:, 0, 0, 1]
+    assert found.tolist() == [order[4 * step + row] for row in range(4)]
+  with pytest.raises(ValueError, match="exclude each other"):
+    batches(class_balanced=True, rare_class=SAMPLING)
 
 
 def test_steps_and_seeds_differ():

@@ -21,6 +21,10 @@ OBJECTIVES = {
   "feature_distance": objectives.feature_distance(
     view="source", num_classes=CLASSES, thing_classes=(1, 2)
   ),
+  "similarity_contrast": objectives.similarity_contrast(num_classes=CLASSES, dim=DIM, groups=2),
+  "cross_entropy_of_groups": objectives.cross_entropy(
+    view="source", denominator="valid", groups=4
+  ),
 }
 OBJECTIVES["chain"] = objectives.chain(**OBJECTIVES)
 
