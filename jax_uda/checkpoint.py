@@ -9,6 +9,7 @@ import pathlib
 import shutil
 from typing import Any
 
+import flax
 import jax
 import orbax.checkpoint as ocp
 
@@ -139,6 +140,32 @@ class Checkpoints:
         return reader.restore(self.folder / str(step) / "default", args=arguments)
     except Exception as error:
       raise self._read_error(step, error) from error
+
+  def restore_shared(self, template: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Reads what the newest checkpoint has of some variables; the rest stays as in `template`.
+
+    Args:
+      template: Nested dicts of arrays, by field of the saved state.
+
+    Returns:
+      The variables, and the paths (`student/params/…`) of those that the checkpoint has not.
+
+    Raises:
+      CheckpointError: As `restore`.
+    """
+    step = self._existing(None)
+    with ocp.PyTreeCheckpointer() as reader:
+      saved = reader.metadata(self.folder / str(step) / "default").item_metadata.tree
+    is_leaf = lambda x: hasattr(x, "shape")
+    there = {leaf.name for leaf in jax.tree.leaves(saved, is_leaf=is_leaf)}
+    flat = flax.traverse_util.flatten_dict(template)
+    wanted = {path: value for path, value in flat.items() if ".".join(path) in there}
+    missing = ["/".join(path) for path in flat if path not in wanted]
+    if not wanted:
+      return template, missing
+    found = self.restore_part(flax.traverse_util.unflatten_dict(wanted))
+    merged = flat | flax.traverse_util.flatten_dict(found)
+    return flax.traverse_util.unflatten_dict(merged), missing
 
   def _existing(self, step: int | None) -> int:
     step = self.latest_step() if step is None else step

@@ -41,6 +41,8 @@ def default() -> ConfigDict:
   # init_carry "run": step, student, teacher and optimizer continue; only the objectives' state is new.
   config.init_from = ""
   config.init_carry = "weights"
+  # Another run whose second player (CONFETI's translator) this run begins with; named as init_from.
+  config.init_player = ""
 
   # Or from a weight file, PyTorch's or .safetensors; "package:NAME/…" lies in an installed package.
   # Parts that it does not have start at random. With init_from it is ignored: only the first of

@@ -50,23 +50,58 @@ def _start(
     return checkpoints.restore(state)
   if starts_from_file(exp.config):
     return _from_file(exp, state, workdir)
-  if not exp.config.init_from:
-    return state
-  folder = workdir.parent / exp.config.init_from
+  if exp.config.init_from:
+    with _other_run(exp.config, "init_from", workdir) as others:
+      state = _carry_over(state, others, exp.config.init_carry)
+  if exp.config.init_player:
+    with _other_run(exp.config, "init_player", workdir) as others:
+      state = _carry_player(state, others)
+  return state
+
+
+def _other_run(
+  config: config_lib.ConfigDict, field: str, workdir: pathlib.Path
+) -> checkpoint.Checkpoints:
+  """The checkpoints of the run that `config.<field>` names, to be closed."""
+  folder = workdir.parent / config[field]
   if not has_checkpoints(folder):
     raise ValueError(
-      f"config.init_from = {exp.config.init_from!r}: no checkpoints in {folder}; run it first."
+      f"config.{field} = {config[field]!r}: no checkpoints in {folder}; run it first."
     )
-  with open_checkpoints(folder) as others:
-    return _carry_over(state, others, exp.config.init_carry)
+  return open_checkpoints(folder)
 
 
 def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -> TrainState:
   """`state` with what `config.init_carry` takes from another run's newest checkpoint."""
   fields = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
   wanted = options.lookup(fields, carry, "init_carry")
-  found = others.restore_part({name: getattr(state, name) for name in wanted})
-  return _all_at(state, found["student"]).replace(**found)
+  if carry == "run":
+    found = others.restore_part({name: getattr(state, name) for name in wanted})
+    return _all_at(state, found["student"]).replace(**found)
+  found, missing = others.restore_shared({"student": state.student})
+  strange = [path for path in missing if "/heads_" not in path]
+  if strange:
+    raise ValueError(
+      f"config.init_from: the run in {others.folder.parent} has another network; {len(strange)} "
+      f"variables are not in it, the first is {strange[0]}."
+    )
+  heads = sorted({path.split("/")[2].removeprefix("heads_") for path in missing})
+  if heads:
+    say(f"new heads, not in {others.folder.parent}: {', '.join(heads)}")
+  return _all_at(state, found["student"])
+
+
+def _carry_player(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+  """`state` with the networks of another run's second player, as far as this run has them."""
+  if state.player is None:
+    raise ValueError("config.init_player: this method has no second player; leave it empty.")
+  found, missing = others.restore_shared({"player": {"params": state.player["params"]}})
+  if len(missing) == len(jax.tree.leaves(state.player["params"])):
+    raise ValueError(
+      f"config.init_player: the run in {others.folder.parent} has no such player; name one whose "
+      "method trains it."
+    )
+  return state.replace(player={**state.player, **found["player"]})
 
 
 def _from_file(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Path) -> TrainState:
