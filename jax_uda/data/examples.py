@@ -4,10 +4,18 @@ import pathlib
 import threading
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 Example = dict[str, np.ndarray]
+
+
+def _decode(data: bytes, is_label: bool) -> np.ndarray | None:
+  """[H,W,3] uint8 RGB, or [H,W] uint8 of a label; None if `data` is no image."""
+  flags = cv2.IMREAD_UNCHANGED if is_label else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+  array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+  return array if is_label or array is None else cv2.cvtColor(array, cv2.COLOR_BGR2RGB)
 
 
 class Examples(Sequence[Example]):
@@ -34,11 +42,13 @@ class Examples(Sequence[Example]):
   ):
     builder = tfds.builder_from_directory(folder)
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
-    wanted = tfds.features.FeaturesDict({name: builder.info.features[name] for name in fields})
+    # As texts, fields arrive as they are stored; TFDS' own decoding of images makes one copy more.
+    wanted = tfds.features.FeaturesDict({name: tfds.features.Text() for name in fields})
+    self._folder = folder
     self.fields = fields
     self.class_counts = class_counts
     self._records = builder.as_data_source(split, deserialize_method=raw_bytes)
-    self._decode = wanted.deserialize_example_np
+    self._parse = wanted.deserialize_example_np
     self._cache: dict[int, Example] = {}
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()
@@ -54,10 +64,14 @@ class Examples(Sequence[Example]):
     return self._remember(index, self._read(index)) if example is None else example
 
   def _read(self, index: int) -> Example:
-    example = self._decode(self._records[index])
-    if "label" in example:
-      example["label"] = example["label"][..., 0]
-    for array in example.values():
+    stored = self._parse(self._records[index])
+    example = {name: _decode(data, is_label=name == "label") for name, data in stored.items()}
+    for name, array in example.items():
+      if array is None:
+        raise ValueError(
+          f"Example {index} of {self._folder}: its {name} cannot be decoded. Remove the folder, so that "
+          "the data set is prepared again."
+        )
       array.setflags(write=False)  # other readers may share it
     return example
 

@@ -8,6 +8,7 @@ and strong augmentation happen on the device.
 import functools
 from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import grain
 import numpy as np
 
@@ -117,8 +118,19 @@ def _by_rare_class(examples: Examples, sampling: RareClassSampling, augment: Aug
   return draw_row
 
 
-def _stack(rows: list[Example]) -> Example:
-  return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+def _stack(rows: Sequence[Example]) -> Example:
+  """The rows as one array for each field."""
+
+  def stack(arrays: list[np.ndarray]) -> np.ndarray:
+    stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    for place, array in zip(stacked, arrays, strict=True):
+      if array.ndim > 1 and array.strides[1] < 0:
+        cv2.flip(crop.flip(array), 1, dst=place)  # NumPy copies mirrored images pixel by pixel
+      else:
+        place[:] = array
+    return stacked
+
+  return {key: stack([row[key] for row in rows]) for key in rows[0]}
 
 
 def training_batches(

@@ -1,0 +1,172 @@
+"""Speed of the input pipeline, beside nothing but decoding the same images with as many threads.
+
+  python benchmarks/pipeline.py [--threads 2] [--images 40] [--turns 12]
+
+Two data sets of drawn streets with the grain of a photograph: pairs of 480x360 pixels, image JPEG and label
+PNG, and pairs of 1024x512, both PNG. The pipeline makes training batches of 4 + 4: records are read,
+source pairs and target images decoded, drawn by rare classes, cropped, mirrored and stacked; nothing
+is kept in memory. Bare decoding turns as many of the same bytes, already in memory, into RGB images and
+labels: 4 pairs and 4 images a batch. Both run in turns, so that the ratio holds when the machine's speed
+drifts. A ratio is images/s of the pipeline divided by images/s of bare decoding, medians over turns.
+"""
+
+import argparse
+import concurrent.futures
+import itertools
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jax_uda.data import datasets, label_spaces, pipeline, png, streets
+from jax_uda.data.builders import base
+from jax_uda.data.examples import Examples
+from jax_uda.data.rare_class import RareClassSampling
+
+BATCH = 4
+RECORDS = 320  # in a data set; the pairs repeat
+GRAIN = (
+  4.0  # standard deviation of the noise, which makes PNG files as long as those of photographs
+)
+SETS = {
+  "480x360 JPEG": dict(size=(360, 480), crop_size=(320, 320), jpeg=True),
+  "1024x512 PNG": dict(size=(512, 1024), crop_size=(512, 512), jpeg=False),
+}
+
+Pair = tuple[bytes, bytes]
+
+
+def parse_args() -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of both sides")
+  parser.add_argument("--images", type=int, default=40, help="different pairs of each data set")
+  parser.add_argument("--turns", type=int, default=12, help="timed turns of each side")
+  parser.add_argument("--batches", type=int, default=8, help="batches in a turn")
+  return parser.parse_args()
+
+
+def draw_pairs(number: int, size: tuple[int, int], jpeg: bool) -> list[Pair]:
+  """Encoded images and labels."""
+  pairs = []
+  for index in range(number):
+    image, label, _ = streets.draw("day", 0, index, (size[0] // 4, size[1] // 4))
+    image, label = (np.repeat(np.repeat(array, 4, 0), 4, 1) for array in (image, label))
+    image = cv2.GaussianBlur(image, (0, 0), 2)
+    grain = np.random.default_rng(index).normal(0, GRAIN, (*size, 1))
+    image = np.clip(image + grain, 0, 255).astype(np.uint8)
+    encoded = (
+      cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+      if jpeg
+      else png.encode(image)
+    )
+    pairs.append((encoded, png.encode(label)))
+  return pairs
+
+
+class Stored(base.Builder, skip_registration=True):
+  """Pairs as they are."""
+
+  label_space = label_spaces.CAMVID11
+
+  def __init__(self, data_dir: pathlib.Path, pairs: list[Pair]):
+    self._pairs = pairs
+    super().__init__(data_dir, tfds.core.BuilderConfig(name="pairs"))
+
+  def _split_generators(self, dl_manager):
+    pairs = itertools.islice(itertools.cycle(self._pairs), RECORDS)
+    examples = ((str(i), *pair) for i, pair in enumerate(pairs))
+    return {"train": self.numbered("train", examples, RECORDS)}
+
+
+def decode_image(data: bytes) -> np.ndarray:
+  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def decode_label(data: bytes) -> np.ndarray:
+  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+
+def bare_decoding(pairs: list[Pair], threads: int, batches: int) -> Callable[[int], None]:
+  """A turn that decodes what `batches` batches need."""
+  pool = concurrent.futures.ThreadPoolExecutor(threads)
+
+  def decode(index: int) -> int:
+    image, label = pairs[index % len(pairs)]
+    other = pairs[(7 * index + 3) % len(pairs)][0]
+    return decode_image(image).size + decode_label(label).size + decode_image(other).size
+
+  def turn(number: int) -> None:
+    first = number * batches * BATCH
+    for _ in pool.map(decode, range(first, first + batches * BATCH)):
+      pass
+
+  return turn
+
+
+def pipeline_turns(
+  folder: pathlib.Path, crop_size: tuple[int, int], threads: int, batches: int
+) -> Callable[[int], None]:
+  """A turn that makes `batches` batches and no more: nothing runs on while the other side is timed."""
+  counts = datasets.class_counts(folder, "train", label_spaces.CAMVID11.num_classes)
+  made = pipeline.training_batches(
+    Examples(folder, "train", fields=("image", "label"), class_counts=counts),
+    Examples(folder, "train", fields=("image",)),
+    batch_size=BATCH,
+    crop_size=crop_size,
+    seed=0,
+    rare_class=RareClassSampling(min_pixels=3000, crop_min_pixels=1500),
+  )
+
+  def turn(number: int) -> None:
+    iterator = pipeline.iterate(
+      made[number * batches : (number + 1) * batches], num_threads=threads
+    )
+    count = sum(1 for _ in iterator)
+    iterator.close()
+    assert count == batches, count
+
+  return turn
+
+
+def measure(name: str, args: argparse.Namespace) -> None:
+  settings = dict(SETS[name])
+  crop_size = settings.pop("crop_size")
+  pairs = draw_pairs(args.images, **settings)
+  with tempfile.TemporaryDirectory() as data_dir:
+    folder = base.prepare(Stored(pathlib.Path(data_dir), pairs))
+    sides = {
+      "pipeline": pipeline_turns(folder, crop_size, args.threads, args.batches),
+      "decoding": bare_decoding(pairs, args.threads, args.batches),
+    }
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(args.turns + 1):
+      for side, run in sides.items():
+        start = time.perf_counter()
+        run(number)
+        if number:  # the first turn warms up
+          seconds[side].append(time.perf_counter() - start)
+  images = 2 * BATCH * args.batches
+  speed = {side: images / statistics.median(found) for side, found in seconds.items()}
+  ratios = [d / p for p, d in zip(seconds["pipeline"], seconds["decoding"], strict=True)]
+  kilobytes = np.mean([len(image) for image, _ in pairs]) / 1000
+  print(
+    f"{name}, {kilobytes:.0f} kB an image, {args.threads} threads: pipeline "
+    f"{speed['pipeline']:.0f} images/s, bare decoding {speed['decoding']:.0f} images/s, ratio "
+    f"{speed['pipeline'] / speed['decoding']:.2f} (single turns {min(ratios):.2f} to {max(ratios):.2f})",
+    flush=True,
+  )
+
+
+if __name__ == "__main__":
+  arguments = parse_args()
+  for data_set in SETS:
+    measure(data_set, arguments)
