@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 
@@ -78,7 +79,7 @@ def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -
   if carry == "run":
     found = others.restore_part({name: getattr(state, name) for name in wanted})
     return _all_at(state, found["student"]).replace(**found)
-  found, missing = others.restore_shared({"student": state.student})
+  found, missing = _other_affine(others, *others.restore_shared({"student": state.student}))
   strange = [path for path in missing if "/heads_" not in path]
   if strange:
     raise ValueError(
@@ -89,6 +90,28 @@ def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -
   if heads:
     say(f"new heads, not in {others.folder.parent}: {', '.join(heads)}")
   return _all_at(state, found["student"])
+
+
+def _other_affine(
+  others: checkpoint.Checkpoints, found: dict[str, Any], missing: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+  """Scales and biases of BatchNorm, if trained here but constants there (`batch_stats`) or vice versa."""
+  swap = {"params": "batch_stats", "batch_stats": "params"}
+  elsewhere = {}
+  for path in missing:
+    field, collection, *rest = path.split("/")
+    if rest[-1] in ("scale", "bias"):
+      elsewhere["/".join((field, swap[collection], *rest))] = path
+  if not elsewhere:
+    return found, missing
+  flatten, unflatten = flax.traverse_util.flatten_dict, flax.traverse_util.unflatten_dict
+  flat = flatten(found, sep="/")
+  wanted = {there: flat[here] for there, here in elsewhere.items()}
+  moved, absent = others.restore_shared(unflatten(wanted, sep="/"))
+  moved = {there: value for there, value in flatten(moved, sep="/").items() if there not in absent}
+  flat |= {elsewhere[there]: value for there, value in moved.items()}
+  here = {elsewhere[there] for there in moved}
+  return unflatten(flat, sep="/"), [path for path in missing if path not in here]
 
 
 def _carry_player(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:

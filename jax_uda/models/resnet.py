@@ -56,6 +56,8 @@ class Flavour:
 FLAVOURS = {
   # DAFormer, HRDA, MIC, SePiCo, CLUDA, CONFETI.
   "v1c": Flavour(deep_stem=True),
+  # SPCL's last stage.
+  "torchvision": Flavour(),
   # SPCL: torchvision's weights, `y = (x - mean) / sqrt(var) * scale + bias`.
   "torchvision_frozen": Flavour(train_affine=False, frozen_statistics=True, epsilon=0.0),
   # RCCR: Caffe's weights; batch statistics in training.
