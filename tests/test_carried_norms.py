@@ -1,0 +1,44 @@
+"""Weights move between stages whose BatchNorm has constants and such whose BatchNorm is trained."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_uda import checkpoint, train
+from jax_uda.models.resnet import ResNet
+from jax_uda.state import TrainState
+
+SIZES = dict(depths=(1, 1, 1, 1), width=2)
+
+
+def student(flavour: str, shift: float):
+  """Variables of a small ResNet, all scales and biases raised by `shift`."""
+  model = ResNet(flavour, **SIZES)
+  init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), **MODE))
+  raised = lambda path, x: x + shift * (path[-1].key in ("scale", "bias"))
+  return model, jax.tree.map_with_path(raised, dict(init()))
+
+
+MODE = dict(train=False, use_running_average=True)
+
+
+@pytest.mark.parametrize(
+  ("there", "here"),
+  [("torchvision_frozen", "torchvision"), ("torchvision", "torchvision_frozen")],
+)
+def test_scales_and_biases_are_found_in_their_other_place(there, here, tmp_path):
+  one, saved = student(there, 0.25)
+  other, fresh = student(here, 0.0)
+  state = TrainState(jnp.int32(1), saved, *[{}] * 5, key=jnp.zeros(2))
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state)
+    checkpoints.wait()
+    found, missing = checkpoints.restore_shared({"student": fresh})
+    assert missing
+    found, missing = train._other_affine(checkpoints, found, missing)
+  assert not missing and jax.tree.structure(found["student"]) == jax.tree.structure(fresh)
+  image = jax.random.normal(jax.random.key(1), (1, 16, 16, 3))
+  maps = [m.apply(v, image, **MODE) for m, v in ((one, saved), (other, found["student"]))]
+  # Only one of them adds an epsilon to the variances.
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *maps)
