@@ -6,6 +6,8 @@ set's `builder` function:
   dict(name="streets", domain="day", seed=0, size=(96, 128), num_train=800, num_val=200)
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
+  dict(name="gta5", path="/data/gta5", size=(720, 1280)), and likewise synthia, cityscapes, dark_zurich,
+    acdc, nighttime_driving, bdd100k, mapillary
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from jax_uda import config as config_lib
 from jax_uda import options
-from jax_uda.data.builders import base, camvid, folders, streets
+from jax_uda.data.builders import base, camvid, folders, public, streets
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import LabelSpace
 
@@ -28,6 +30,7 @@ BUILDERS: dict[str, Callable[..., base.Builder]] = {
   "camvid": camvid.builder,
   "folders": folders.builder,
   "streets": streets.builder,
+  **public.BUILDERS,
 }
 
 RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # of results.json

@@ -28,7 +28,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def __init__(self, data_dir: pathlib.Path, config: tfds.core.BuilderConfig):
     self._config = config
-    super().__init__(data_dir=data_dir)
+    super().__init__(data_dir=data_dir, file_format="array_record")
 
   def get_default_builder_config(self) -> tfds.core.BuilderConfig:
     """The config given; TFDS would warn of one that is no default."""
@@ -56,26 +56,33 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for index, (name, image, label) in enumerate(bar):
       yield index, {"name": name, "image": image, "label": label}
 
+  def write(self, *, skip: bool) -> None:
+    """Writes the data set to `data_path`, complete or not at all.
+
+    Args:
+      skip: Leave pairs with bad files out; not here, but in data sets that name them.
+    """
+    del skip
+    settings = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+      # TFDS prints sizes it does not know, and bars without an end; `numbered` has one.
+      tfds.disable_progress_bar()
+      with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
+        self.download_and_prepare(download_dir=unused, download_config=settings)
+    finally:
+      tfds.enable_progress_bar()
+
   def _generate_examples(self, *args, **kwargs):
     raise NotImplementedError("the splits are generators already")  # abstract in the base class
 
 
-def prepare(builder: Builder) -> pathlib.Path:
-  """Writes the data set unless it is there, and returns its folder."""
+def prepare(builder: Builder, *, skip: bool = False) -> pathlib.Path:
+  """Writes the data set unless it is there, and returns its folder; `skip` as in `Builder.write`."""
   folder = pathlib.Path(builder.data_path)
-  if folder.exists():
-    return folder
-  settings = tfds.download.DownloadConfig(try_download_gcs=False)
-  try:
-    # TFDS prints sizes it does not know, and bars without an end; `numbered` has one.
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
-      builder.download_and_prepare(
-        file_format="array_record", download_dir=unused, download_config=settings
-      )
-  except OSError:
-    if not folder.exists():  # else another process has prepared it in the meantime
-      raise
-  finally:
-    tfds.enable_progress_bar()
+  if not folder.exists():
+    try:
+      builder.write(skip=skip)
+    except OSError:
+      if not folder.exists():  # else another process has prepared it in the meantime
+        raise
   return folder

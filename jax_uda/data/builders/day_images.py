@@ -1,0 +1,53 @@
+"""Dark Zurich's day image of the same place for each night image.
+
+The tables in `corresp/` name them: rows of a .csv or .txt file with the night image and its day image,
+as paths or names, with or without the ending; other rows and fields are passed over.
+"""
+
+import pathlib
+import re
+from collections.abc import Sequence
+
+from jax_uda.data.builders import pairs as pairs_lib
+from jax_uda.data.builders.layouts import Layout
+from jax_uda.data.builders.pairs import Pair
+
+
+def _key(name: str, endings: Sequence[str]) -> str:
+  """What names an image in tables and file names alike."""
+  name = pathlib.PurePosixPath(name.strip()).name
+  for ending in (*endings, *(pathlib.PurePath(ending).stem for ending in endings), ".png"):
+    name = name.removesuffix(ending)
+  return name
+
+
+def _read_tables(folder: pathlib.Path, endings: Sequence[str]) -> list[list[str]]:
+  """The rows of all tables below `folder`, as keys."""
+  files = sorted(file for file in folder.rglob("*") if file.suffix in (".csv", ".txt"))
+  lines = [line for file in files for line in file.read_text().splitlines()]
+  return [[_key(field, endings) for field in re.split(r"[,;\s]+", line)] for line in lines]
+
+
+def add(root: pathlib.Path, pairs: Sequence[Pair], layout: Layout, field: str) -> list[Pair]:
+  """The pairs, each with the file of its day image.
+
+  Raises:
+    ValueError: No table names the day image of a pair.
+  """
+  endings = layout.image_endings
+  days = {key: file for key, (file, _) in pairs_lib.files_with(root / layout.days, endings).items()}
+  nights = {_key(pair.image.name, endings) for pair in pairs}
+  day_of: dict[str, pathlib.Path] = {}
+  for row in _read_tables(root / layout.corresp, endings):
+    night = next((key for key in row if key in nights), None)
+    day = next((days[key] for key in row if key in days and key != night), None)
+    if night and day:
+      day_of.setdefault(night, day)
+  lacking = [pair.image for pair in pairs if _key(pair.image.name, endings) not in day_of]
+  if lacking:
+    raise ValueError(
+      f"config.{field}.day_images: {len(lacking)} of {len(pairs)} images have no day image, the first is "
+      f"{lacking[0]}; expected rows 'night image,day image' in {root / layout.corresp}/**/*.csv, and "
+      f"the day images in {root / layout.days}."
+    )
+  return [pair._replace(day=day_of[_key(pair.image.name, endings)]) for pair in pairs]

@@ -1,0 +1,176 @@
+"""Finding and reading the pairs of image and label files of the public data sets."""
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import PIL.Image
+
+from jax_uda.data.builders.layouts import Labels, Layout, Part
+from jax_uda.data.label_spaces import IGNORE
+
+
+class Pair(NamedTuple):
+  """The files of an example.
+
+  Attributes:
+    image: Its file.
+    label: Its label file; None: without label.
+    kind: What the label file holds.
+    mask: File of the invalid pixels, if they are to be ignored.
+    day: File of the image of the same place by day, if asked for.
+  """
+
+  image: pathlib.Path
+  label: pathlib.Path | None = None
+  kind: Labels | None = None
+  mask: pathlib.Path | None = None
+  day: pathlib.Path | None = None
+
+  @property
+  def files(self) -> list[pathlib.Path]:
+    """All of them."""
+    return [file for file in (self.image, self.label, self.mask, self.day) if file]
+
+
+def files_with(folder: pathlib.Path, endings: Sequence[str]) -> dict[str, tuple[pathlib.Path, int]]:
+  """File name without its ending -> file and number of its ending; the first endings win."""
+  files = sorted(
+    pathlib.Path(place, name)
+    for place, _, names in os.walk(folder, followlinks=True)
+    for name in names
+  )
+  found: dict[str, tuple[pathlib.Path, int]] = {}
+  for number, ending in enumerate(endings):
+    for file in files:
+      if file.name.endswith(ending):
+        found.setdefault(file.name.removesuffix(ending), (file, number))
+  return found
+
+
+def _pair_up(root: pathlib.Path, part: Part, layout: Layout) -> list[Pair]:
+  """The pairs of a part, in order of the image files; without labels if there is no such folder."""
+  images = files_with(root / part.images, layout.image_endings)
+  images = dict(sorted(images.items(), key=lambda item: item[1]))
+  if not part.labels or not (root / part.labels).is_dir():
+    return [Pair(image) for image, _ in images.values()]
+  labels = files_with(root / part.labels, [kind.ending for kind in layout.labels])
+  absent = lambda key: (root / part.labels / f"{key}{layout.labels[0].ending}", 0)
+  pairs = []
+  for key, (image, _) in images.items():
+    label, number = labels.get(key, absent(key))
+    pairs.append(Pair(image, label, layout.labels[number]))
+  return pairs
+
+
+def find(root: pathlib.Path, split: str, layout: Layout, field: str) -> list[Pair]:
+  """The pairs of a split of `layout` below `root`; the label file of a pair need not be there.
+
+  Raises:
+    ValueError: A folder is missing or holds no image.
+  """
+  forms = layout.splits[split]
+  lacking = lambda form: [part.images for part in form if not (root / part.images).is_dir()]
+  form = next((form for form in forms if not lacking(form)), None)
+  if form is None:
+    raise ValueError(
+      f"config.{field}.path: {root} has no folder {', '.join(lacking(forms[0]))}; expected "
+      f"{layout.title}."
+    )
+  pairs = [pair for part in form for pair in _pair_up(root, part, layout)]
+  if not pairs:
+    folders = ", ".join(part.images for part in form)
+    raise ValueError(
+      f"config.{field}.path: {root} has no image *{layout.image_endings[0]} in or below {folders}; "
+      f"expected {layout.title}."
+    )
+  return pairs
+
+
+def with_mask(pair: Pair, layout: Layout) -> Pair:
+  """The pair with the mask beside its label."""
+  if pair.label is None:
+    return pair
+  name = pair.label.name.removesuffix(pair.kind.ending) + layout.mask_ending
+  return pair._replace(mask=pair.label.with_name(name))
+
+
+def _bytes(file: pathlib.Path) -> bytes:
+  try:
+    return file.read_bytes()
+  except OSError as error:
+    raise ValueError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _decode(file: pathlib.Path, data: bytes, flags: int) -> np.ndarray:
+  try:
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+  except cv2.error:  # of an empty file
+    array = None
+  if array is None:
+    raise ValueError(f"{file} cannot be read as an image: it is damaged or cut off.")
+  return array
+
+
+def read_image(file: pathlib.Path) -> np.ndarray:
+  """uint8 [H,W,3] RGB; raises ValueError if the file is no image."""
+  # As it lies in the file, like its label: an orientation in the metadata does not count.
+  flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+  return cv2.cvtColor(_decode(file, _bytes(file), flags), cv2.COLOR_BGR2RGB)
+
+
+def read_ids(file: pathlib.Path) -> np.ndarray:
+  """[H,W] of the ids in a label file: grey, indices of a palette, or 16-bit red as in SYNTHIA.
+
+  Raises:
+    ValueError: The file is missing or no such image.
+  """
+  data = _bytes(file)
+  if data[24:25] == b"\x10":  # PNG's bit depth; Pillow cannot read 16-bit colours
+    array = _decode(file, data, cv2.IMREAD_UNCHANGED)
+    return array if array.ndim == 2 else array[..., 2]  # blue, green, red
+  try:
+    with PIL.Image.open(io.BytesIO(data)) as image:
+      array, mode = np.array(image), image.mode
+  except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
+    raise ValueError(f"{file} cannot be read as an image: {error}.") from None
+  if mode not in ("L", "P"):
+    raise ValueError(f"{file} holds colours ({mode}), not one id a pixel.")
+  return array
+
+
+def _check_size(pair: Pair, label: tuple[int, int], image: tuple[int, int], scaled: bool) -> None:
+  # A scaled copy is resized to the size of its image; 1 %: rounding of the sizes.
+  same_ratio = abs(label[0] * image[1] / (label[1] * image[0]) - 1) < 0.01
+  if label != image and not (scaled and same_ratio):
+    raise ValueError(f"{pair.label} has size {label}, its image {image}.")
+
+
+def read(pair: Pair, *, scaled_labels: bool = False) -> tuple[np.ndarray, np.ndarray]:
+  """Image [H,W,3] RGB and label [h,w] of Cityscapes' train ids, both uint8; 255 without a label.
+
+  Raises:
+    ValueError: A file is missing or no image, a size does not fit, or there are unknown ids.
+  """
+  image = read_image(pair.image)
+  if pair.label is None:
+    return image, np.full(image.shape[:2], IGNORE, np.uint8)
+  if not pair.label.is_file():
+    raise ValueError(f"No label for image {pair.image}: expected {pair.label}.")
+  raw = read_ids(pair.label)
+  _check_size(pair, raw.shape, image.shape[:2], scaled_labels)
+  unknown = (raw >= pair.kind.number) & (raw != IGNORE)
+  if unknown.any():
+    ids = np.unique(raw[unknown])[:8].tolist()
+    raise ValueError(f"{pair.label} holds the ids {ids}; known are 0..{pair.kind.number - 1}, 255.")
+  label = pair.kind.table[raw]
+  if pair.mask:
+    invalid = read_ids(pair.mask)
+    if invalid.shape != label.shape:
+      raise ValueError(f"{pair.mask} has size {invalid.shape}, its label {label.shape}.")
+    label[invalid > 0] = IGNORE
+  return image, label

@@ -1,0 +1,174 @@
+"""The public data sets, from a folder of the user's.
+
+  config.data.source = dict(name="gta5", path="/data/gta5", size=(720, 1280))
+  config.data.target = dict(name="dark_zurich", path="/data/dark_zurich", day_images=True)
+
+What lies where is in `layouts`. Once a data set is prepared, its files are not opened again.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jax_uda import options
+from jax_uda.data import label_spaces, png, rescale
+from jax_uda.data.builders import base, day_images, pairs, shards
+from jax_uda.data.builders.layouts import LAYOUTS, VAL_EVERY, Layout
+from jax_uda.data.builders.pairs import Pair
+
+_NO_DAY = png.encode(np.zeros((1, 1, 3), np.uint8))  # of images for evaluation; nobody reads it
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(tfds.core.BuilderConfig):
+  """What is prepared from where; see `builder`.
+
+  Attributes:
+    pairs: The files of each split.
+  """
+
+  layout: Layout
+  root: pathlib.Path
+  field: str
+  train: str
+  val: str
+  size: tuple[int, ...]
+  day_images: bool
+  ignore_invalid: bool
+
+  @functools.cached_property
+  def pairs(self) -> dict[str, list[Pair]]:
+    """Found when first asked for; raises ValueError as in `pairs.find` and `day_images.add`."""
+    found = {}
+    if self.train:
+      found["train"] = self._find(self.train)
+      if self.day_images:
+        found["train"] = day_images.add(self.root, found["train"], self.layout, self.field)
+    found["val"] = self._find(self.val) if self.val else found["train"][::VAL_EVERY]
+    return found
+
+  def _find(self, split: str) -> list[Pair]:
+    found = pairs.find(self.root, split, self.layout, self.field)
+    return [pairs.with_mask(pair, self.layout) for pair in found] if self.ignore_invalid else found
+
+
+class Public(base.Builder, skip_registration=True):
+  """Images and labels of a public data set; those for training at a working size."""
+
+  def __init__(self, name: str, data_dir: pathlib.Path, config: Config, classes: str):
+    self.name = name
+    self.label_space = label_spaces.KNOWN[classes]
+    self._translation = label_spaces.translation(label_spaces.CITYSCAPES19, self.label_space)
+    super().__init__(data_dir, config)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    info = super()._info()
+    if not self.builder_config.day_images:
+      return info
+    day = {"day_image": tfds.features.Image(shape=(None, None, 3), encoding_format="png")}
+    features = tfds.features.FeaturesDict({**info.features, **day})
+    return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=features)
+
+  def _split_generators(self, dl_manager):
+    raise NotImplementedError("written by `write`")  # abstract in the base class
+
+  def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Image [H,W,3] and label [h,w] at full size, uint8; raises ValueError as in `pairs.read`."""
+    image, label = pairs.read(pair, scaled_labels=self.builder_config.layout.scaled_labels)
+    return image, self._translation[label]
+
+  def write(self, *, skip: bool) -> None:
+    """Writes it on all cores, or continues to; see `shards.write`."""
+    shards.write(self, self.builder_config.pairs, self._convert, skip=skip)
+
+  def _convert(self, split: str, pair: Pair) -> shards.Converted:
+    image, label = self.read(pair)
+    counts = np.bincount(label.ravel(), minlength=256)[: self.label_space.num_classes]
+    size = image.shape[:2]
+    if self.builder_config.size:
+      size = rescale.keep_ratio_size(size, self.builder_config.size)
+    fit = lambda array: rescale.resize_image(array, size)
+    if split == "train":  # scores are taken at the size of the label files
+      label = rescale.resize_label(label, size)
+    example = {"name": pair.image.name, "image": png.encode(fit(image)), "label": png.encode(label)}
+    if self.builder_config.day_images:
+      day = png.encode(fit(pairs.read_image(pair.day))) if pair.day else _NO_DAY
+      example["day_image"] = day
+    features = self.info.features
+    record = features.serialize_example(features.encode_example(example))
+    return shards.Converted(pair.image.name, record, counts.tolist())
+
+
+def builder(
+  name: str,
+  data_dir: pathlib.Path,
+  field: str,
+  *,
+  path: str,
+  train: str = "",
+  val: str = "",
+  size: Sequence[int] | None = None,
+  classes: str = "cityscapes19",
+  day_images: bool = False,
+  ignore_invalid: bool = False,
+) -> Public:
+  """The data set with these parameters below `data_dir`, prepared or not.
+
+  Args:
+    name: One of `layouts.LAYOUTS`.
+    data_dir: Where prepared data sets are kept.
+    field: Of the config that asks for it; for messages.
+    path: Its folder, as its archives unpack; a prepared data set is found by this name even when the
+      folder is gone.
+    train: Split for training, e.g. `night/train` of ACDC; empty: the usual one. Labels may be missing.
+    val: Split for evaluation; empty: the usual one, in GTA5 and SYNTHIA every 50th image.
+    size: (height, width) in pixels into which images are fitted, keeping their ratio, and labels for
+      training with them; () = as they are, None = as the usual recipes have it.
+    classes: One of `label_spaces.KNOWN`.
+    day_images: Training images bring the image of the same place by day (Dark Zurich).
+    ignore_invalid: Pixels in the masks of invalid pixels do not count (Dark Zurich, ACDC); published
+      scores count them.
+
+  Raises:
+    ValueError: A setting is unknown or does not fit the data set, or there is no such folder.
+  """
+  layout = LAYOUTS[name]
+  options.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
+  for split, key in (("train", train), ("val", val)):
+    if key:
+      options.lookup(layout.splits, key, f"{field}.{split}")
+  if day_images and not layout.corresp:
+    raise ValueError(f"config.{field}.day_images: there are none in {layout.title.split(':')[0]}.")
+  if ignore_invalid and not layout.mask_ending:
+    raise ValueError(f"config.{field}.ignore_invalid: {layout.title.split(':')[0]} has no masks.")
+  root = pathlib.Path(path).expanduser().resolve()
+  size = tuple(layout.size if size is None else size)
+  settings = dict(train=train or layout.train, val=val or layout.val)
+  settings |= dict(day_images=day_images, ignore_invalid=ignore_invalid)
+  listing = json.dumps([str(root), classes, *settings.values()])
+  form = "{}x{}".format(*size) if size else "full"
+  config = Config(
+    name=f"{form}-{hashlib.sha256(listing.encode()).hexdigest()[:8]}",
+    layout=layout,
+    root=root,
+    field=field,
+    size=size,
+    **settings,
+  )
+  made = Public(name, data_dir, config, classes)
+  if not root.is_dir() and not pathlib.Path(made.data_path).exists():
+    raise ValueError(
+      f"config.{field}.path = {str(path)!r} is no folder and not prepared; expected {layout.title}."
+    )
+  return made
+
+
+BUILDERS: Mapping[str, functools.partial] = {
+  name: functools.partial(builder, name) for name in LAYOUTS
+}
