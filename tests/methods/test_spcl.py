@@ -210,3 +210,55 @@ def test_two_steps_of_the_adversarial_warm_up_match_the_reference(case: Case):
       assert_close(now.opt_state["encoder"]["target_logits"], case.grad_tgt_logits, 1e-3)
   after = discriminator_params(case, "D_after/")
   jax.tree.map(lambda a, b: assert_close(a, b, 0, atol=2e-5), now.player["params"], after)
+
+
+@functools.cache
+def common_base(target: str, start_step: int):
+  """States and metrics of two steps of SPCL on DACS with a network of two layers."""
+  name = dict(name="spcl", feature_dim=6, target=target, start_step=start_step, threshold=0.0)
+  method = methods.build(Task(3, (128.0,) * 3, (64.0,) * 3, ()), **name)
+  model, tx = Segmentor(Pixelwise(6), DLV2Head(3, dilations=(1,))), optimizer.build(lambda _: 1e-3)
+  now = state.create(model, method, tx, image_size=(8, 8), seed=0)
+  images = jax.random.randint(jax.random.key(1), (2, 2, 8, 8, 3), 0, 256).astype(jnp.uint8)
+  label = jax.random.randint(jax.random.key(2), (2, 8, 8), 0, 3)
+  batch = {"source": {"image": images[0], "label": label}, "target": {"image": images[1]}}
+  states, metrics = [now], []
+  for t in range(2):
+    step = train_step.make_train_step(
+      model, method, tx, teacher_rule=ema.Rule(), phase_start=method.phase_start(t)
+    )
+    now, found = jax.jit(step)(states[-1], batch)
+    states.append(now)
+    metrics.append(found)
+  return states, metrics
+
+
+def test_before_its_start_the_contrast_does_and_collects_nothing():
+  states, metrics = common_base("target", 1)
+  assert metrics[0]["loss/similarity"] == 0
+  assert not states[1].objective["similarity"].seen.any()
+  assert metrics[1]["loss/similarity"] > 0
+
+
+def test_a_class_without_prototype_takes_the_first_batchs_mean():
+  states, metrics = common_base("target", 1)
+  memory = states[2].objective["similarity"]
+  assert memory.seen.any() and metrics[1]["similarity/classes_seen"] == memory.seen.sum()
+  norms = np.linalg.norm(memory.prototypes, axis=-1)
+  assert np.all(norms[memory.seen] > 0.1) and not norms[~np.asarray(memory.seen)].any()
+
+
+def test_the_mixed_view_may_stand_for_the_target():
+  _, metrics = common_base("mixed", 0)
+  seen = float(metrics[0]["similarity/classes_seen"])
+  value = float(metrics[0]["similarity/target"])
+  assert seen == 1 or value == pytest.approx(np.log(seen), abs=0.02)  # temperature 100
+
+
+def test_labels_from_files_are_asked_for_when_they_are_missing():
+  method = methods.build(task(3), name="spcl_contrast", feature_dim=2)
+  label = jnp.zeros((1, 4, 4), jnp.int32)
+  batch = {"source": {"image": jnp.zeros((1, 4, 4, 3)), "label": label}}
+  batch["target"] = {"image": batch["source"]["image"]}
+  with pytest.raises(ValueError, match=r"config\.data\.pseudo_labels is missing"):
+    method.views(method.draw(jax.random.key(0), batch), batch, None)
