@@ -80,7 +80,11 @@ def fingerprint(pairs: Iterable[Pair]) -> str:
 
 
 def _apply_ahead(
-  pool: concurrent.futures.Executor, function: Callable[[T], R], items: Iterable[T], ahead: int
+  pool: concurrent.futures.Executor,
+  function: Callable[[T], R],
+  items: Iterable[T],
+  ahead: int,
+  bar: tqdm,
 ) -> Iterator[concurrent.futures.Future[R]]:
   """The results in order, as futures, while the next `ahead` are being made."""
   waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
@@ -88,7 +92,10 @@ def _apply_ahead(
     waiting.append(pool.submit(function, item))
     if len(waiting) > ahead:
       yield waiting.popleft()
-  yield from waiting
+      bar.update()
+  for result in waiting:
+    yield result
+    bar.update()
 
 
 def _write_shard(
@@ -168,9 +175,8 @@ def _fill(shards: Sequence[_Shard], convert: Convert, title: str, skip: bool) ->
   workers = os.cpu_count() or 1
   pool = concurrent.futures.ThreadPoolExecutor(workers)  # OpenCV and Pillow release the lock
   items = ((shard.split, pair) for shard in todo for pair in shard.pairs)
-  results = _apply_ahead(pool, lambda item: convert(*item), items, 2 * workers)
-  bar = tqdm(results, title, total, initial=done, unit=" images", mininterval=0.5)
-  results = iter(bar)
+  bar = tqdm(desc=title, total=total, initial=done, unit=" images", mininterval=0.5)
+  results = _apply_ahead(pool, lambda item: convert(*item), items, 2 * workers, bar)
   try:
     for shard in todo:
       part = itertools.islice(results, len(shard.pairs))

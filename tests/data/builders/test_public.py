@@ -1,0 +1,247 @@
+import functools
+import json
+
+import cv2
+import miniatures
+import numpy as np
+import pytest
+
+from jax_uda.data import check, datasets, pipeline
+from jax_uda.data.builders import base, public
+from jax_uda.data.examples import Examples
+
+BOTH = ("image", "label")
+EXPECTED = [*range(19), 255]
+
+
+def make(tmp_path, name, **kwargs):
+  spec = dict(name=name, path=str(tmp_path / "raw"), size=(), **kwargs)
+  return datasets.find_builder(spec, tmp_path / "prepared", "data.source")
+
+
+def prepared(tmp_path, name, fields=BOTH, **kwargs):
+  folder = base.prepare(make(tmp_path, name, **kwargs))
+  return lambda split: Examples(folder, split, fields=fields)
+
+
+# Data set -> numbers of images for training and evaluation.
+NUMBERS = {
+  "gta5": (3, 1),
+  "synthia": (3, 1),
+  "cityscapes": (2, 1),
+  "dark_zurich": (2, 1),
+  "acdc": (4, 4),
+  "nighttime_driving": (0, 1),
+  "bdd100k": (1, 1),
+  "mapillary": (1, 1),
+}
+
+
+@pytest.mark.parametrize("name", public.BUILDERS)
+def test_a_data_set_is_read_back_with_exact_ids(tmp_path, name):
+  getattr(miniatures, name)(tmp_path / "raw")
+  read = prepared(tmp_path, name)
+  for split, number in zip(("train", "val"), NUMBERS[name], strict=True):
+    if not number:
+      continue
+    examples = read(split)
+    assert len(examples) == number
+    labelled = (name, split) != ("dark_zurich", "train")
+    for example in examples:
+      assert example["image"].shape == (10, 20, 3) and example["image"].std() > 20
+      np.testing.assert_array_equal(
+        example["label"], miniatures.columns(EXPECTED if labelled else [255] * 20)
+      )
+
+
+def test_images_are_those_of_the_files_in_order(tmp_path):
+  miniatures.gta5(tmp_path / "raw")
+  images = [example["image"] for example in prepared(tmp_path, "gta5")("train")]
+  for i, image in enumerate(images, 1):
+    file = cv2.imread(str(tmp_path / f"raw/images/{i:05d}.png"))[..., ::-1]
+    np.testing.assert_array_equal(image, file)
+
+
+@pytest.mark.parametrize(
+  "name, write",
+  (
+    ("cityscapes", functools.partial(miniatures.cityscapes, kind="labelTrainIds")),
+    ("dark_zurich", functools.partial(miniatures.dark_zurich, flat=True)),
+    ("acdc", functools.partial(miniatures.acdc, flat=True)),
+  ),
+)
+def test_other_forms_of_a_data_set_are_read_alike(tmp_path, name, write):
+  write(tmp_path / "raw")
+  read = prepared(tmp_path, name)
+  assert (len(read("train")), len(read("val"))) == NUMBERS[name]
+  for example in read("val"):
+    assert example["label"][3].tolist() == EXPECTED
+
+
+@pytest.mark.parametrize("name", ("gta5", "synthia"))
+def test_converted_labels_beside_the_originals_do_no_harm_and_serve_without_them(tmp_path, name):
+  root = tmp_path / "raw"
+  getattr(miniatures, name)(root)
+  folder = {"gta5": root / "labels", "synthia": root / "GT/LABELS"}[name]
+  for file in sorted(folder.glob("*.png")):
+    converted = miniatures.columns(miniatures.TRAIN_IDS)
+    miniatures.write_grey(file.with_name(f"{file.stem}_labelTrainIds.png"), converted)
+  file.unlink()
+  examples = prepared(tmp_path, name)("train")
+  assert [example["label"][0].tolist() for example in examples] == [EXPECTED] * 3
+
+
+def test_training_labels_and_all_images_are_resized_and_scores_taken_at_full_size(tmp_path):
+  miniatures.cityscapes(tmp_path / "raw")
+  folder = base.prepare(
+    datasets.find_builder(
+      dict(name="cityscapes", path=str(tmp_path / "raw"), size=(8, 10)), tmp_path, "x"
+    )
+  )
+  train, val = (Examples(folder, split, fields=BOTH)[0] for split in ("train", "val"))
+  assert train["image"].shape == val["image"].shape == (5, 10, 3)
+  assert train["label"].tolist() == [EXPECTED[::2]] * 5
+  assert val["label"].shape == (10, 20)
+  counts = np.load(folder / "class_counts_train.npy")
+  assert counts.tolist() == [[10] * 19] * 2  # of the label files
+
+
+def test_without_a_size_images_get_that_of_the_usual_recipe(tmp_path):
+  miniatures.bdd100k(tmp_path / "raw")
+  assert make(tmp_path, "bdd100k").data_path.parent.name.startswith("full-")
+  spec = dict(name="gta5", path=str(tmp_path))
+  assert datasets.find_builder(spec, tmp_path, "x").data_path.parent.name.startswith("720x1280-")
+
+
+def test_a_condition_of_acdc_is_a_split(tmp_path):
+  miniatures.acdc(tmp_path / "raw")
+  folder = base.prepare(make(tmp_path, "acdc", train="night/train", val="fog/val"))
+  names = lambda split: json.loads((folder / f"names_{split}.json").read_text())
+  assert names("train") == ["GP01_night_rgb_anon.png"] and names("val") == ["GP01_fog_rgb_anon.png"]
+
+
+def test_a_test_split_without_labels_can_be_predicted(tmp_path):
+  miniatures.cityscapes(tmp_path / "raw")
+  examples = prepared(tmp_path, "cityscapes", val="test")("val")
+  assert len(examples) == 1 and (examples[0]["label"] == 255).all()
+
+
+@pytest.mark.parametrize("name", ("dark_zurich", "acdc"))
+def test_invalid_pixels_count_unless_they_are_to_be_ignored(tmp_path, name):
+  getattr(miniatures, name)(tmp_path / "raw")
+  label = prepared(tmp_path, name, ignore_invalid=True)("val")[0]["label"]
+  assert (label[:2] == 255).all() and (label[2:] == EXPECTED).all()
+  assert (prepared(tmp_path, name)("val")[0]["label"] == EXPECTED).all()
+
+
+def test_night_images_bring_their_day_images_into_the_training_batches(tmp_path):
+  root = tmp_path / "raw"
+  miniatures.dark_zurich(root)
+  miniatures.cityscapes(root)
+  source = dict(name="cityscapes", path=str(root), size=(8, 16))
+  target = dict(name="dark_zurich", path=str(root), size=(8, 16), day_images=True)
+  data = dict(source=source, target=target, cache_mbytes=1)
+  domains = datasets.load_domains(data, tmp_path)
+  for example, day in zip(domains.target_train, (8, 7), strict=True):
+    file = cv2.imread(str(root / f"rgb_anon/train/day/D1/D1_{day}_rgb_anon.png"))[..., ::-1]
+    np.testing.assert_array_equal(example["day_image"], cv2.resize(file, (16, 8)))
+    assert sorted(example) == ["day_image", "image"]
+  batches = pipeline.training_batches(
+    domains.source_train, domains.target_train, batch_size=2, crop_size=(4, 6), seed=0
+  )
+  assert batches[0]["target"]["day_image"].shape == (2, 4, 6, 3)
+  assert domains.target_val[0]["label"].shape == (10, 20)
+
+
+def test_a_missing_day_image_is_explained(tmp_path):
+  miniatures.dark_zurich(tmp_path / "raw")
+  (tmp_path / "raw/rgb_anon/train/day/D1/D1_7_rgb_anon.png").unlink()
+  with pytest.raises(ValueError, match=r"day_images: 1 of 2 images.*N1_2_rgb_anon\.png; expected"):
+    base.prepare(make(tmp_path, "dark_zurich", day_images=True))
+
+
+@pytest.mark.parametrize(
+  "classes, expected",
+  (
+    ("synthia16", [*range(9), 255, 9, 10, 11, 12, 255, 13, 255, 14, 15, 255]),
+    ("synthia13", [0, 1, 2, *[255] * 3, 3, 4, 5, 255, 6, 7, 8, 9, 255, 10, 255, 11, 12, 255]),
+    ("camvid11", [3, 4, 1, 7, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 10, 10, 255]),
+  ),
+)
+def test_labels_are_given_in_the_classes_asked_for(tmp_path, classes, expected):
+  miniatures.cityscapes(tmp_path / "raw")
+  builder = make(tmp_path, "cityscapes", classes=classes)
+  assert builder.label_space.num_classes == max(set(expected) - {255}) + 1
+  folder = base.prepare(builder)
+  assert Examples(folder, "val", fields=BOTH)[0]["label"].tolist() == [expected] * 10
+  counts = datasets.class_counts(folder, "train", builder.label_space.num_classes)
+  assert counts[0].tolist() == [10 * expected.count(c) for c in range(counts.shape[1])]
+
+
+def test_a_prepared_data_set_needs_its_files_no_more(tmp_path):
+  miniatures.synthia(tmp_path / "raw")
+  folder = base.prepare(make(tmp_path, "synthia"))
+  (tmp_path / "raw").rename(tmp_path / "gone")
+  assert base.prepare(make(tmp_path, "synthia")) == folder
+  assert json.loads((folder / "names_train.json").read_text())[2] == "0000002.png"
+  with pytest.raises(ValueError, match=r"is no folder and not prepared; expected SYNTHIA.*RGB/"):
+    make(tmp_path, "synthia", classes="synthia16")
+
+
+def test_a_target_without_any_label_folder_serves_training(tmp_path):
+  miniatures.cityscapes(tmp_path / "raw")
+  for file in sorted((tmp_path / "raw/gtFine/train").rglob("*.png")):
+    file.unlink()
+  (tmp_path / "raw/gtFine/train").rename(tmp_path / "moved")
+  spec = dict(name="cityscapes", path=str(tmp_path / "raw"), size=())
+  miniatures.gta5(tmp_path / "gta5")
+  source = dict(name="gta5", path=str(tmp_path / "gta5"), size=())
+  data = dict(source=source, target=spec, cache_mbytes=1)
+  domains = datasets.load_domains(data, tmp_path)
+  assert list(domains.target_train[0]) == ["image"] and len(domains.target_train) == 2
+
+
+def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
+  root = tmp_path / "raw"
+  miniatures.gta5(root)
+  half = miniatures.columns(miniatures.CITYSCAPES)[::2, ::2].copy()
+  miniatures.write_palette(root / "labels/00002.png", half)
+  label = prepared(tmp_path, "gta5")("train")[1]["label"]
+  np.testing.assert_array_equal(label, miniatures.columns(np.repeat(EXPECTED[::2], 2)))
+  miniatures.cityscapes(root)
+  miniatures.write_grey(root / "gtFine/train/ulm/ulm_000000_000019_gtFine_labelIds.png", half)
+  with pytest.raises(ValueError, match=r"has size \(5, 10\), its image \(10, 20\)"):
+    prepared(tmp_path, "cityscapes")
+
+
+def test_check_data_reads_the_files(tmp_path):
+  miniatures.gta5(tmp_path / "raw")
+  number, read = check.reader(make(tmp_path, "gta5"), "train")
+  found = check.scan(number, read, 19)
+  assert found.sizes == {(10, 20): 3} and found.pixels.tolist() == [30] * 19
+
+
+@pytest.mark.parametrize(
+  "name, settings, message",
+  (
+    ("acdc", dict(train="nigth/train"), r"train = 'nigth/train'.*mean 'night/train'"),
+    ("gta5", dict(classes="cityscape"), r"classes = 'cityscape'.*mean 'cityscapes19'"),
+    ("gta5", dict(day_images=True), r"day_images: there are none in GTA5"),
+    ("gta5", dict(ignore_invalid=True), r"ignore_invalid: GTA5 has no masks"),
+    ("gta5", dict(sizes=3), r"no field 'sizes'.*mean 'size'"),
+  ),
+)
+def test_mistakes_in_the_config_are_explained(tmp_path, name, settings, message):
+  (tmp_path / "raw").mkdir()
+  with pytest.raises(ValueError, match=message):
+    make(tmp_path, name, **settings)
+
+
+def test_missing_folders_and_images_are_explained(tmp_path):
+  root = tmp_path / "raw"
+  root.mkdir()
+  with pytest.raises(ValueError, match=r"has no folder RGB; expected SYNTHIA"):
+    prepared(tmp_path, "synthia")
+  (root / "RGB").mkdir()
+  with pytest.raises(ValueError, match=r"no image \*\.png in or below RGB; expected SYNTHIA"):
+    prepared(tmp_path, "synthia")
