@@ -13,7 +13,16 @@ flags.adopt_module_key_flags(command)
 _MODE = flags.DEFINE_enum(
   "mode",
   "train",
-  ["train", "eval", "predict", "check_data", "pseudo_label", "import_weights", "export_weights"],
+  [
+    "train",
+    "eval",
+    "predict",
+    "check_data",
+    "prepare",
+    "pseudo_label",
+    "import_weights",
+    "export_weights",
+  ],
   "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
   "pseudo_label: label the target's training images with it, into WORKDIR/pseudo_labels. "
   "predict: write a PNG of class ids for each image in or below the folder --images into "
@@ -21,7 +30,8 @@ _MODE = flags.DEFINE_enum(
   "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
   "with their labels into the workdir. export_weights: write its student and teacher as "
   ".safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
-  "and write it to --out as .safetensors; needs no config and no workdir.",
+  "and write it to --out as .safetensors; needs no config and no workdir. "
+  "prepare: convert --dataset from --manual_dir for training, or continue to; likewise.",
 )
 # Of import_weights alone.
 _FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
@@ -48,11 +58,35 @@ _IDS = flags.DEFINE_enum(
   "Written ids: those of the classes, 0, 1, 2, …, or the label ids of Cityscapes' own server.",
 )
 
+# Of prepare alone.
+_DATASET = flags.DEFINE_string(
+  "dataset",
+  None,
+  "gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary or camvid, with "
+  "arguments after a colon, e.g. dark_zurich:day_images or acdc:train=night/train.",
+)
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Its folder, as its archives unpack.")
+_SIZE = flags.DEFINE_string(
+  "size", "", "HEIGHT,WIDTH into which images are fitted, or full; empty: as the usual recipes do."
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", "~/.cache/jax_uda", "Where prepared data sets are kept; config.data.dir of the runs."
+)
+_ON_ERROR = flags.DEFINE_enum(
+  "on_error", "stop", ["stop", "skip"], "At a file that cannot be used; skip: name it and go on."
+)
+
 
 def _main() -> None:
   if _MODE.value == "import_weights":
     _import_weights()
     return
+  if _MODE.value == "prepare":
+    _prepare()
+    return
+  for name in ("dataset", "manual_dir", "size", "data_dir", "on_error"):
+    if flags.FLAGS[name].present:
+      raise ValueError(f"--{name} belongs to --mode=prepare; a run has config.data")
   for name in ("from", "encoder", "decoder", "out"):
     if flags.FLAGS[name].present:
       raise ValueError(
@@ -86,6 +120,20 @@ def _predict_settings() -> dict[str, Any]:
     suffix=_IMAGE_SUFFIX.value,
     network=_NETWORK.value,
     ids=_IDS.value,
+  )
+
+
+def _prepare() -> None:
+  command.require("dataset", _DATASET.value, "gta5")
+  command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")
+  from jax_uda.data import prepare
+
+  prepare.prepare(
+    _DATASET.value,
+    _MANUAL_DIR.value,
+    size=_SIZE.value,
+    data_dir=pathlib.Path(_DATA_DIR.value).expanduser(),
+    skip=_ON_ERROR.value == "skip",
   )
 
 

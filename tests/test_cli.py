@@ -24,7 +24,7 @@ MISTAKES = {
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
   "unknown mode": (
     [DEMO, "--workdir=x", "--mode=trian"],
-    "<train|eval|predict|check_data|pseudo_label|import_weights|export_weights>",
+    "<train|eval|predict|check_data|prepare|pseudo_label|import_weights|export_weights>",
   ),
   "nothing to import": (["--mode=import_weights"], "--from is missing, e.g. --from=mit_b5.pth"),
   "no such weights": (
@@ -41,6 +41,12 @@ MISTAKES = {
     "--images=y is no folder",
   ),
   "flag of predict": ([DEMO, "--workdir=x", "--ids=cityscapes"], "--ids belongs to --mode=predict"),
+  "nothing to prepare": (["--mode=prepare", "--dataset=gta5"], "--manual_dir is missing, e.g."),
+  "unknown data set": (
+    ["--mode=prepare", "--dataset=gta", "--manual_dir=y"],
+    "--dataset = 'gta' is unknown. Did you mean 'gta5'?",
+  ),
+  "flag of prepare": ([DEMO, "--workdir=x", "--size=3,4"], "--size belongs to --mode=prepare"),
   "unknown flag": ([DEMO, "--workdr=x"], "Did you mean: workdir"),
 }
 

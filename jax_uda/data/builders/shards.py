@@ -88,14 +88,15 @@ def _apply_ahead(
 ) -> Iterator[concurrent.futures.Future[R]]:
   """The results in order, as futures, while the next `ahead` are being made."""
   waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
-  for item in items:
-    waiting.append(pool.submit(function, item))
-    if len(waiting) > ahead:
-      yield waiting.popleft()
-      bar.update()
-  for result in waiting:
-    yield result
+  items = iter(items)
+  while True:
+    for item in itertools.islice(items, ahead - len(waiting)):
+      waiting.append(pool.submit(function, item))
+    if not waiting:
+      return
+    concurrent.futures.wait([waiting[0]])
     bar.update()
+    yield waiting.popleft()
 
 
 def _write_shard(

@@ -1,0 +1,131 @@
+"""Preparing a data set from the command line, before a run needs it."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jax_uda import config as config_lib
+from jax_uda import options
+from jax_uda.data import datasets
+from jax_uda.data.builders import base, public, shards
+
+# Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
+_PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+  **dict.fromkeys(public.BUILDERS, _PUBLIC),
+  "camvid": dict(train="train", val="val"),
+}
+SHOWN_PROBLEMS = 20
+
+
+def parse_size(text: str) -> tuple[int, ...] | None:
+  """(height, width) of `720,1280`, () of `full`, None of an empty text.
+
+  Raises:
+    ValueError: It is none of these.
+  """
+  if text in ("", "full"):
+    return () if text else None
+  try:
+    height, width = map(int, text.split(","))
+    if min(height, width) < 1:
+      raise ValueError
+  except ValueError:
+    raise ValueError(f"--size={text} must be HEIGHT,WIDTH in pixels or full.") from None
+  return height, width
+
+
+def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> dict[str, Any]:
+  """The dict of a config that describes the data set `NAME` or `NAME:key=value,flag`.
+
+  Raises:
+    ValueError: The name or a key is unknown.
+  """
+  name, _, arguments = dataset.partition(":")
+  defaults = options.lookup(_ARGUMENTS, name, "dataset")
+  given = config_lib.parse_arg(arguments, **defaults).to_dict()
+  if name == "camvid":  # its splits are made of several selections
+    given = {split: tuple(text.split("+")) for split, text in given.items()}
+  else:
+    given = {key: value for key, value in given.items() if value != defaults[key]}
+  sizes = {} if size is None else {"size": tuple(size)}
+  return dict(name=name, path=str(path), **given, **sizes)
+
+
+def _check_unchanged(folder: pathlib.Path, pairs: Mapping[str, Sequence[Any]]) -> None:
+  """Raises ValueError if there are other files now than when a data set was prepared."""
+  problems = folder / shards.PROBLEMS
+  left_out = len(problems.read_text().splitlines()) if problems.exists() else 0
+  prepared = {split: json.loads((folder / f"names_{split}.json").read_text()) for split in pairs}
+  number = sum(map(len, prepared.values())) + left_out
+  known = {split: {pair.image.name for pair in pairs[split]} for split in pairs}
+  gone = [name for split in pairs for name in prepared[split] if name not in known[split]]
+  if gone or number != sum(map(len, pairs.values())):
+    raise ValueError(
+      f"{folder} was prepared from other files than there are now ({number} then, "
+      f"{sum(map(len, pairs.values()))} now); remove it and start again."
+    )
+
+
+@contextlib.contextmanager
+def _in_words_of_flags() -> Iterator[None]:
+  """Errors about the config, which there is none, name the flags."""
+  try:
+    yield
+  except ValueError as error:
+    text = str(error).replace("config.dataset.path", "--manual_dir")
+    raise ValueError(text.replace("config.dataset", "--dataset")) from None
+
+
+def describe(folder: pathlib.Path, builder: base.Builder) -> str:
+  """What has been prepared: numbers of images, pairs left out, classes that never occur."""
+  size = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
+  lines = [f"{builder.name} is in {folder} ({size:.2f} GB)"]
+  space = builder.label_space
+  for split in builder.info.splits:
+    counts = datasets.class_counts(folder, split, space.num_classes)
+    absent = [name for name, n in zip(space.names, counts.sum(0), strict=True) if not n]
+    note = f"; never occurs: {', '.join(absent)}" if absent else ""
+    lines.append(f"  {split}: {len(counts)} images{note if counts.any() else ', no labels'}")
+  problems = folder / shards.PROBLEMS
+  if problems.exists():
+    texts = problems.read_text().splitlines()
+    lines.append(f"  left out: {len(texts)} of the pairs, all named in {problems}")
+    lines += [f"    {text}" for text in texts[:SHOWN_PROBLEMS]]
+    if len(texts) > SHOWN_PROBLEMS:
+      lines.append(f"    and {len(texts) - SHOWN_PROBLEMS} more")
+  return "\n".join(lines)
+
+
+def prepare(
+  dataset: str, path: str, *, size: str, data_dir: pathlib.Path, skip: bool
+) -> pathlib.Path:
+  """Prepares a data set, or continues to, and prints what there is; returns its folder.
+
+  Args:
+    dataset: `NAME` or `NAME:key=value,flag`, e.g. `dark_zurich:day_images`; see `public.builder`.
+    path: Its folder as its archives unpack.
+    size: `HEIGHT,WIDTH`, `full`, or empty: as the usual recipes have it.
+    data_dir: Where prepared data sets are kept; `config.data.dir` of the runs.
+    skip: Leave pairs with bad files out, rather than stop at the first.
+
+  Raises:
+    ValueError: The settings or the files are not as they must be.
+  """
+  with _in_words_of_flags():
+    spec = make_spec(dataset, path, parse_size(size))
+    builder = datasets.find_builder(spec, data_dir, "dataset")
+    folder = pathlib.Path(builder.data_path)
+    if (
+      folder.exists()
+      and isinstance(builder, public.Public)
+      and pathlib.Path(path).expanduser().is_dir()
+    ):
+      _check_unchanged(folder, builder.builder_config.pairs)
+    base.prepare(builder, skip=skip)
+  print(describe(folder, builder))
+  settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
+  print(f"In a recipe: dict({settings})")
+  return folder
