@@ -1,0 +1,212 @@
+import concurrent.futures
+import pathlib
+
+import miniatures
+import numpy as np
+import pytest
+
+from jax_uda.data import datasets, prepare, rare_class
+from jax_uda.data.builders import base, pairs, shards
+from jax_uda.data.examples import Examples
+
+NUMBER = 7  # images of the miniature; the eighth pair is the first once more, for evaluation
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+  """GTA5 in files of two examples."""
+  monkeypatch.setattr(shards, "SHARD_SIZE", 2)
+  miniatures.gta5(tmp_path / "raw", NUMBER)
+  return tmp_path / "raw"
+
+
+@pytest.fixture
+def reads(monkeypatch):
+  """The stems of the images that were read; `stop_at` stands for Ctrl-C."""
+
+  class Reads(list):
+    stop_at = None
+
+  reads = Reads()
+  read_image = pairs.read_image
+
+  def read_and_note(file):
+    if file.stem == reads.stop_at:
+      raise KeyboardInterrupt
+    reads.append(file.stem)
+    return read_image(file)
+
+  monkeypatch.setattr(pairs, "read_image", read_and_note)
+  return reads
+
+
+def make(root):
+  spec = dict(name="gta5", path=str(root), size=(5, 10))
+  return datasets.find_builder(spec, root.parent / "prepared", "data.source")
+
+
+def run(root, **kwargs):
+  settings = dict(size="5,10", data_dir=root.parent / "prepared", skip=False) | kwargs
+  return prepare.prepare("gta5", root, **settings)
+
+
+def contents(folder):
+  fields = ("image", "label")
+  examples = [*Examples(folder, "train", fields=fields), *Examples(folder, "val", fields=fields)]
+  return [(e["image"].tolist(), e["label"].tolist()) for e in examples]
+
+
+def cut(file):
+  file.write_bytes(file.read_bytes()[:-40])
+
+
+def empty(file):
+  file.write_bytes(b"")
+
+
+def other_size(file):
+  miniatures.write_palette(file, miniatures.columns(range(19), (10, 19)))
+
+
+def unknown_ids(file):
+  miniatures.write_palette(file, miniatures.columns([7] * 18 + [35, 99]))
+
+
+DAMAGES = {
+  "images/00005.png": {cut: "cannot be read as an image", empty: "cannot be read as an image"},
+  "labels/00005.png": {
+    cut: "cannot be read as an image",
+    empty: "cannot be read as an image",
+    other_size: r"has size \(10, 19\), its image \(10, 20\)",
+    unknown_ids: r"holds the ids \[35, 99\]; known are 0\.\.34, 255",
+    miniatures.write_image: r"holds colours \(RGB\)",
+    pathlib.Path.unlink: "No label for image",
+  },
+}
+
+
+@pytest.mark.parametrize(
+  "name, damage, message",
+  [(name, damage, DAMAGES[name][damage]) for name in DAMAGES for damage in DAMAGES[name]],
+)
+def test_a_bad_file_is_named_or_left_out(root, capsys, name, damage, message):
+  damage(root / name)
+  with pytest.raises(ValueError, match=f"00005.png {message}|{message}.*00005.png") as error:
+    run(root)
+  assert "4 of 8 pairs are prepared" in str(error.value) and "--on_error=skip" in str(error.value)
+  assert not make(root).data_path.exists()
+
+  folder = run(root, skip=True)
+  text = capsys.readouterr().out
+  assert "train: 6 images" in text and "left out: 1 of the pairs" in text and "00005.png" in text
+  assert len(contents(folder)) == 7
+  assert len(np.load(folder / "class_counts_train.npy")) == 6
+  assert run(root) == folder  # it is there now
+
+
+@pytest.mark.parametrize("stop_at", ("00001", "00004", "00007"))
+def test_an_interrupted_preparation_continues(root, reads, stop_at, monkeypatch):
+  monkeypatch.setattr(shards.os, "cpu_count", lambda: 1)
+  reads.stop_at = stop_at
+  with pytest.raises(KeyboardInterrupt):
+    run(root)
+  assert not make(root).data_path.exists()
+  kept = (int(stop_at) - 1) // 2 * 2
+  reads.clear()
+  reads.stop_at = None
+  folder = run(root)
+  assert reads == [*(f"{i:05d}" for i in range(kept + 1, NUMBER + 1)), "00001"]
+  at_once = run(root, data_dir=root.parent / "at once")
+  assert contents(folder) == contents(at_once)
+  names = lambda folder: sorted(file.name for file in folder.iterdir())
+  assert names(folder) == names(at_once)
+  assert not [*folder.parent.glob("*.partial")]
+
+
+def test_after_an_interruption_only_changed_files_are_read_again(root, reads, monkeypatch):
+  monkeypatch.setattr(shards.os, "cpu_count", lambda: 1)
+  reads.stop_at = "00007"
+  with pytest.raises(KeyboardInterrupt):
+    run(root)
+  reads.clear()
+  reads.stop_at = None
+  changed = miniatures.write_image(root / "images/00003.png", 99)
+  folder = run(root)
+  assert reads == ["00003", "00004", "00007", "00001"]
+  image = Examples(folder, "train", fields=("image",))[2]["image"]
+  np.testing.assert_array_equal(image, pairs.cv2.resize(changed, (10, 5)))
+
+
+def test_a_repaired_file_lets_a_stopped_preparation_continue(root, reads, monkeypatch):
+  monkeypatch.setattr(shards.os, "cpu_count", lambda: 1)
+  unknown_ids(root / "labels/00005.png")
+  with pytest.raises(ValueError, match=r"\[35, 99\]"):
+    run(root)
+  miniatures.write_palette(root / "labels/00005.png", miniatures.columns(miniatures.CITYSCAPES))
+  reads.clear()
+  assert len(contents(run(root))) == 8 and reads[0] == "00005"
+
+
+def test_pairs_left_out_before_are_looked_at_again_when_asked_to_stop(root, reads):
+  reads.stop_at = "00007"
+  unknown_ids(root / "labels/00005.png")
+  with pytest.raises(KeyboardInterrupt):
+    run(root, skip=True)
+  reads.stop_at = None
+  with pytest.raises(ValueError, match=r"\[35, 99\]"):
+    run(root)
+
+
+def test_without_a_usable_pair_there_is_no_data_set(root):
+  for file in sorted((root / "labels").iterdir()):
+    cut(file)
+  with pytest.raises(ValueError, match="No pair of train can be used; the first problem: .*00001"):
+    run(root, skip=True)
+
+
+def test_processes_that_prepare_at_the_same_time_do_the_work_once(root, reads):
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    folders = {*pool.map(lambda _: base.prepare(make(root)), range(2))}
+  assert len(folders) == 1 and len(reads) == 8 and len(contents(folders.pop())) == 8
+
+
+def test_a_class_that_never_occurs_is_named_and_never_drawn(root, capsys):
+  for file in sorted((root / "labels").iterdir()):
+    miniatures.write_palette(file, miniatures.columns((*miniatures.CITYSCAPES[:16], 28, 32, 33, 0)))
+  folder = run(root)
+  assert "train: 7 images; never occurs: train\n" in capsys.readouterr().out
+  counts = datasets.class_counts(folder, "train", 19)
+  table = rare_class.make_table(counts, temperature=0.01, min_pixels=5)
+  assert sorted(table.classes.tolist()) == [i for i in range(19) if i != 16]
+
+
+def test_other_files_than_those_prepared_are_noticed(root):
+  run(root)
+  miniatures.write_image(root / "images/00008.png")
+  with pytest.raises(ValueError, match=r"prepared from other files .*\(8 then, 9 now\); remove it"):
+    run(root)
+
+
+@pytest.mark.parametrize(
+  "dataset, size, message",
+  (
+    ("gta", "", "--dataset = 'gta' is unknown. Did you mean 'gta5'"),
+    ("gta5:trian=x", "", "Did you mean 'train'"),
+    ("gta5:train=x", "", "--dataset.train = 'x' is unknown"),
+    ("gta5", "720", "--size=720 must be HEIGHT,WIDTH in pixels or full"),
+    ("gta5", "720,0", "--size=720,0 must be"),
+    ("synthia", "", "--manual_dir: .*has no folder RGB"),
+  ),
+)
+def test_mistakes_in_the_flags_are_explained(root, tmp_path, dataset, size, message):
+  with pytest.raises(ValueError, match=message):
+    prepare.prepare(dataset, root, size=size, data_dir=tmp_path, skip=False)
+
+
+def test_flags_become_the_dict_of_a_recipe():
+  make = lambda dataset, size: prepare.make_spec(dataset, "/d", prepare.parse_size(size))
+  assert make("gta5", "720,1280") == dict(name="gta5", path="/d", size=(720, 1280))
+  night = dict(name="dark_zurich", path="/d", day_images=True, size=())
+  assert make("dark_zurich:day_images", "full") == night
+  camvid = dict(name="camvid", path="/d", train=("train/0006R0", "val"), val=("val",))
+  assert make("camvid:train=train/0006R0+val", "") == camvid
