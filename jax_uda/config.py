@@ -92,12 +92,16 @@ def default() -> ConfigDict:
   config.eval.targets = ConfigDict()
   config.panel_images = 4  # rows of panels.png, at least 1
 
-  # A recipe of several runs: names in order; stage.<name> replaces fields of this config.
+  # A recipe of several runs: names in order; stage.<name> replaces fields of this config, and of the
+  # groups data, eval, checkpoint and pseudo_label the fields that it names.
   config.stages = ()
   config.stage = ConfigDict()
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
 
+
+# Groups whose fields are the same in every run.
+MERGED = ("data", "eval", "checkpoint", "pseudo_label")
 
 # What may change between a run and its continuation, since it does not touch the parameters.
 FREE_FIELDS = (
@@ -142,15 +146,26 @@ def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
 
 
 def stage_config(config: ConfigDict, name: str) -> ConfigDict:
-  """The config of one stage of a recipe: `config.stage.<name>` replaces fields of `config`."""
+  """The config of one stage of a recipe: `config.stage.<name>` replaces fields of `config`.
+
+  Of the groups in `MERGED` it replaces the fields that it names; other groups are replaced as a whole.
+
+  Raises:
+    ValueError: There is no such stage, or no such field.
+  """
   overrides = options.lookup(config.stage, name, "stages")
   result = config.copy_and_resolve_references()
   result.unlock()
   result.stages, result.stage, result.compare = (), ConfigDict(), ()
   for field, value in overrides.items():
-    if field not in result:
-      raise ValueError(f"config.stage.{name}.{field} replaces no field of the config.")
-    result[field] = value
+    changes = {field: value}
+    group, path = result, f"config.stage.{name}"
+    if field in MERGED:
+      group, path, changes = result[field], f"{path}.{field}", value
+    for key, new in changes.items():
+      if key not in group:
+        raise ValueError(f"{path}.{key} replaces no field of the config.")
+      group[key] = new
   return result.lock()
 
 

@@ -27,6 +27,20 @@ def test_every_recipe_loads_with_all_its_stages(path, arg):
       assert stage.init_from in config.stages
 
 
+def test_a_stage_names_the_fields_of_its_data_and_evaluation_that_differ():
+  config = config_lib.default()
+  config.stages = ("one",)
+  config.stage.one = dict(data=dict(flip=False), eval=dict(scales=(0.5,)), ema=dict(decay=0.5))
+  config.data.dir = "elsewhere"  # as from the command line, after the recipe
+  config.ema = dict(after_update=True)
+  one = config_lib.stage_config(config, "one")
+  assert (one.data.dir, one.data.flip, one.eval.scales) == ("elsewhere", False, (0.5,))
+  assert one.ema.to_dict() == {"decay": 0.5}  # arguments of a function: replaced
+  config.stage.one.data["flop"] = True
+  with pytest.raises(ValueError, match=r"config\.stage\.one\.data\.flop replaces no field"):
+    config_lib.stage_config(config, "one")
+
+
 def test_a_stage_replaces_fields_and_nothing_else():
   config = config_lib.default()
   config.stages = ("first",)
