@@ -13,6 +13,7 @@ set's `builder` function:
 
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ import numpy as np
 
 from jax_uda import config as config_lib
 from jax_uda import options
+from jax_uda.data import class_stats
 from jax_uda.data.builders import base, camvid, folders, public, streets
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import LabelSpace
@@ -90,6 +92,15 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   return counts
 
 
+def _source_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
+  """[N,C] int64 pixels of each class in each training label, or what the user's file says."""
+  if not builder.class_stats:
+    return class_counts(folder, "train", builder.label_space.num_classes)
+  names = json.loads((folder / "names_train.json").read_text())
+  path = pathlib.Path(builder.class_stats).expanduser()
+  return class_stats.read(path, names, builder.label_space.num_classes)
+
+
 def check_same_classes(source: LabelSpace, target: LabelSpace) -> None:
   """Raises ValueError unless both have the same class names in the same order."""
   if source.names != target.names:
@@ -120,7 +131,13 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
     name for name in ("image", "day_image") if name in builders["target"].info.features
   )
   source, target = (base.prepare(builder) for builder in builders.values())
-  counts = class_counts(source, "train", space.num_classes)
+  for domain, builder in builders.items():
+    if "train" not in builder.info.splits:
+      raise ValueError(
+        f"config.data.{domain}: {builder.name} serves evaluation only, it has no split 'train'; see "
+        "config.eval.targets."
+      )
+  counts = _source_counts(builders["source"], source)
   if not counts.any():
     raise ValueError(
       "config.data.source: its training images have no labelled pixel to learn from."

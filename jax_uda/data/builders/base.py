@@ -21,10 +21,15 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   A subclass says which examples its splits `train` and `val` hold. TFDS writes them to a temporary
   folder that it renames at the end, so a folder with the final name is complete.
+
+  Attributes:
+    label_space: The classes.
+    class_stats: File of the class counts of the training images; empty: those of the labels.
   """
 
   VERSION: ClassVar = tfds.core.Version("1.0.0")
-  label_space: ClassVar[LabelSpace]
+  label_space: LabelSpace
+  class_stats: str = ""
 
   def __init__(self, data_dir: pathlib.Path, config: tfds.core.BuilderConfig):
     self._config = config

@@ -117,6 +117,7 @@ def builder(
   classes: str = "cityscapes19",
   day_images: bool = False,
   ignore_invalid: bool = False,
+  class_stats: str = "",
 ) -> Public:
   """The data set with these parameters below `data_dir`, prepared or not.
 
@@ -134,6 +135,7 @@ def builder(
     day_images: Training images bring the image of the same place by day (Dark Zurich).
     ignore_invalid: Pixels in the masks of invalid pixels do not count (Dark Zurich, ACDC); published
       scores count them.
+    class_stats: A `sample_class_stats.json` of the training images to sample by, rather than our counts.
 
   Raises:
     ValueError: A setting is unknown or does not fit the data set, or there is no such folder.
@@ -166,6 +168,7 @@ def builder(
     raise ValueError(
       f"config.{field}.path = {str(path)!r} is no folder and not prepared; expected {layout.title}."
     )
+  made.class_stats = class_stats
   return made
 
 

@@ -201,6 +201,26 @@ def test_a_target_without_any_label_folder_serves_training(tmp_path):
   assert list(domains.target_train[0]) == ["image"] and len(domains.target_train) == 2
 
 
+def test_rare_classes_may_be_drawn_by_the_reference_s_statistics(tmp_path):
+  root = tmp_path / "raw"
+  miniatures.gta5(root)
+  stats = [{"5": 100 * i, "file": f"x/{i:05d}_labelTrainIds.png"} for i in (2, 1, 3)]
+  (tmp_path / "stats.json").write_text(json.dumps(stats))
+  plain = dict(name="gta5", path=str(root), size=(8, 16))
+  source = plain | dict(class_stats=str(tmp_path / "stats.json"))
+  data = dict(source=source, target=plain, cache_mbytes=0)
+  domains = datasets.load_domains(data, tmp_path)
+  assert domains.source_train.class_counts[:, 5].tolist() == [100, 200, 300]
+  assert domains.class_frequency[5] == 1
+
+
+def test_a_set_for_evaluation_alone_cannot_be_trained_on(tmp_path):
+  miniatures.nighttime_driving(tmp_path / "raw")
+  spec = dict(name="nighttime_driving", path=str(tmp_path / "raw"))
+  with pytest.raises(ValueError, match=r"data\.source: nighttime_driving serves evaluation only"):
+    datasets.load_domains(dict(source=spec, target=spec, cache_mbytes=0), tmp_path)
+
+
 def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
   root = tmp_path / "raw"
   miniatures.gta5(root)
