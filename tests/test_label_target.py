@@ -27,9 +27,8 @@ def spcl_config(data_dir: pathlib.Path):
   config.stages = ("labels", "contrast")
   config.stage.labels = dict(task="pseudo_label", init_from="warm_up")
   contrast = dict(name="spcl_contrast", feature_dim=DIM, groups=4)
-  config.stage.contrast = dict(init_from="warm_up", method=contrast)
-  config.stage.contrast["data"] = config.data.copy_and_resolve_references()
-  config.stage.contrast["data"].pseudo_labels = "labels"
+  data = dict(pseudo_labels="labels")
+  config.stage.contrast = dict(init_from="warm_up", method=contrast, data=data)
   return config
 
 
