@@ -131,12 +131,6 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
     name for name in ("image", "day_image") if name in builders["target"].info.features
   )
   source, target = (base.prepare(builder) for builder in builders.values())
-  for domain, builder in builders.items():
-    if "train" not in builder.info.splits:
-      raise ValueError(
-        f"config.data.{domain}: {builder.name} serves evaluation only, it has no split 'train'; see "
-        "config.eval.targets."
-      )
   counts = _source_counts(builders["source"], source)
   if not counts.any():
     raise ValueError(

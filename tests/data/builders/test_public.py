@@ -217,7 +217,9 @@ def test_rare_classes_may_be_drawn_by_the_reference_s_statistics(tmp_path):
 def test_a_set_for_evaluation_alone_cannot_be_trained_on(tmp_path):
   miniatures.nighttime_driving(tmp_path / "raw")
   spec = dict(name="nighttime_driving", path=str(tmp_path / "raw"))
-  with pytest.raises(ValueError, match=r"data\.source: nighttime_driving serves evaluation only"):
+  with pytest.raises(
+    ValueError, match=r"nighttime_driving has no split 'train': it serves evaluation only"
+  ):
     datasets.load_domains(dict(source=spec, target=spec, cache_mbytes=0), tmp_path)
 
 
