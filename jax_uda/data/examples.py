@@ -41,6 +41,10 @@ class Examples(Sequence[Example]):
     cache_bytes: int = 0,
   ):
     builder = tfds.builder_from_directory(folder)
+    if split not in builder.info.splits:
+      raise ValueError(
+        f"{builder.name} has no split {split!r}: it serves evaluation only, see config.eval.targets."
+      )
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
     # As texts, fields arrive as they are stored; TFDS' own decoding of images makes one copy more.
     wanted = tfds.features.FeaturesDict({name: tfds.features.Text() for name in fields})
