@@ -9,6 +9,7 @@ from jax_uda import experiment, train_step
 from jax_uda.context import Passes, View
 from jax_uda.data import rescale
 from jax_uda.data.label_spaces import IGNORE
+from jax_uda.methods import self_training
 from jax_uda.state import TrainState
 
 
@@ -24,14 +25,21 @@ def _pick(images: Any, number: int) -> list[dict[str, np.ndarray]]:
 
 
 def views_of(exp: experiment.Experiment, state: TrainState, batch: Any) -> dict[str, View]:
-  """The method's views of `batch`, as a training step would build them."""
+  """The method's views of `batch`, as a training step would build them.
+
+  A method without a source view, which trains its second player alone, shows what that makes of it.
+  """
 
   @jax.jit
-  def build(teacher, key, batch):
+  def build(teacher, player, key, batch):
     passes = Passes(train_step.teacher_pass(exp.model), teacher)
-    return exp.method.views(exp.method.draw(key, batch), batch, passes)
+    seen = exp.player.prepare(player, batch) if exp.player else batch
+    views = exp.method.views(exp.method.draw(key, batch), seen, passes)
+    return {"source": self_training.source_view(seen, exp.task)} | views
 
-  return jax.device_get(build(state.teacher, jax.random.fold_in(state.key, state.step), batch))
+  key = jax.random.fold_in(state.key, state.step)
+  player = state.player["params"] if state.player else None
+  return jax.device_get(build(state.teacher, player, key, batch))
 
 
 def panel_columns(exp: experiment.Experiment, state: TrainState) -> dict[str, Any]:
