@@ -22,14 +22,14 @@ import jax.numpy as jnp
 from jax_uda import objectives
 from jax_uda.context import named_key
 from jax_uda.methods import self_training
-from jax_uda.methods.base import Batch, Method, Task
+from jax_uda.methods.base import Batch, Method, Task, class_weights
 from jax_uda.methods.daformer import thing_classes_of
 from jax_uda.methods.translator import Translator
 from jax_uda.models.cam_head import CAMHead
 from jax_uda.models.projection_heads import LinearProjectionHead
+from jax_uda.optimizer import NEVER
 
 CAM, HEAD = "cam", "projection"
-NEVER = 2**31 - 1
 
 
 @flax.struct.dataclass
@@ -55,6 +55,10 @@ def confeti(
   ignore_top: int = 0,
   ignore_bottom: int = 0,
   jitter_strength: float = 0.2,
+  class_weight_power: float = 0.0,
+  source_augmentation: bool = False,
+  pseudo_weight_per_pixel: bool = False,
+  mix_per_image_classes: bool = False,
   mixed_cam_after: int = 2000,
   contrast_after: int = 3000,
   embedding_dim: int = 512,
@@ -75,6 +79,10 @@ def confeti(
     ignore_top: See there.
     ignore_bottom: See there.
     jitter_strength: See there.
+    class_weight_power: As in `dacs`; so are the next three. None is published.
+    source_augmentation: See there.
+    pseudo_weight_per_pixel: See there.
+    mix_per_image_classes: See there.
     mixed_cam_after: Last step without the image classes of mixed images.
     contrast_after: Last step of the prototypes' warm-up, and the first with a contrast: that of
       mixed images; source and target images follow one step later.
@@ -114,14 +122,22 @@ def confeti(
   def views(draws: Draws, batch: Batch, teacher):
     source = self_training.source_view(batch, task)
     label = functools.partial(
-      self_training.target_view, batch, teacher, task, threshold=pseudo_threshold
+      self_training.target_view,
+      batch,
+      teacher,
+      task,
+      threshold=pseudo_threshold,
+      per_pixel=pseudo_weight_per_pixel,
     )
     target = label(ignore_top=ignore_top, ignore_bottom=ignore_bottom)
-    mix = lambda target: self_training.mixed_view(source, target, draws.base.classes)
+    mix = lambda target: self_training.mixed_view(
+      source, target, draws.base.classes, per_image=mix_per_image_classes
+    )
     mixed = self_training.augmented(mix(target), draws.base.mixed, task)
     pasted = mix(target.replace(label=jnp.full_like(target.label, 255)))
+    look = draws.base.source
     return {
-      "source": source,
+      "source": self_training.augmented(source, look, task) if source_augmentation else source,
       "raw": source.replace(image=batch["source"]["raw"]),
       "translated": source,
       "mixed": mixed,
@@ -129,6 +145,8 @@ def confeti(
       "target": label(),  # its contrast knows no margins
     }
 
+  weights = class_weights(task, class_weight_power)
+  cross_entropy = functools.partial(objectives.cross_entropy, class_weights=weights)
   compare = functools.partial(objectives.prototype_contrast, head=HEAD, **(contrast or {}))
   # The order of the terms is that of the passes: source, raw, translated, mixed, target.
   terms = {"source": compare(view="source", start_step=settled)}
@@ -149,7 +167,7 @@ def confeti(
     draw,
     views,
     objectives.chain(
-      source=objectives.cross_entropy(view="source"),
+      source=cross_entropy(view="source"),
       source_classes=objectives.image_classes(view="source", head=CAM),
       feature_distance=objectives.feature_distance(
         view="source",
@@ -169,7 +187,7 @@ def confeti(
         cam_head=CAM,
         **(prototypes or {}),
       ),
-      mixed=objectives.cross_entropy(view="mixed"),
+      mixed=cross_entropy(view="mixed"),
       mixed_classes=objectives.image_classes(
         view="mixed", head=CAM, start_step=mixed_cam_after + 1
       ),

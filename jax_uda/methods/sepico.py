@@ -21,6 +21,7 @@ from jax_uda.augment import balanced_crop, day_night, pseudo_label, strong
 from jax_uda.context import View, named_key
 from jax_uda.methods import self_training
 from jax_uda.methods.base import Batch, Method, Task, standardise
+from jax_uda.methods.base import class_weights as frequency_weights
 from jax_uda.models.projection_heads import ProjectionHead
 
 HEAD = "projection"
@@ -55,6 +56,9 @@ def sepico(
   jitter_strength: float = 0.2,
   day_night_fusion: bool = False,
   class_weights: jax.Array | None = None,
+  class_weight_power: float = 0.0,
+  pseudo_weight_per_pixel: bool = False,
+  mix_per_image_classes: bool = False,
   embedding_dim: int = 512,
   head_options: dict[str, Any] | None = None,
   **contrast: Any,
@@ -76,7 +80,10 @@ def sepico(
     jitter_strength: See there.
     day_night_fusion: The target batch brings `day_image`, whose predictions help (Dark Zurich).
     class_weights: [C] on all cross-entropies and, with `day_night_fusion`, on the fused
-      probabilities (`day_night.frequency_weights`); None = none.
+      probabilities (`day_night.frequency_weights`); None = by `class_weight_power`.
+    class_weight_power: As in `dacs`; so are `pseudo_weight_per_pixel` and `mix_per_image_classes`.
+    pseudo_weight_per_pixel: See there.
+    mix_per_image_classes: See there.
     embedding_dim: A.
     head_options: Of the projection head.
     **contrast: See `objectives.class_contrast`.
@@ -84,7 +91,9 @@ def sepico(
   Raises:
     TypeError: A setting is unknown.
   """
-  weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
+  weights = frequency_weights(task, class_weight_power)
+  if class_weights is not None:
+    weights = jnp.asarray(class_weights, jnp.float32)
 
   def predict(teacher, name, image, day):
     """Labels and their confidence, both [B,H,W]."""
@@ -122,6 +131,7 @@ def sepico(
       threshold=pseudo_threshold,
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,
+      per_pixel=pseudo_weight_per_pixel,
       valid=None if crop_target else batch["target"].get("valid"),
     )
     return View(image, found.label, found.weight)
@@ -141,7 +151,9 @@ def sepico(
   def views(draws: Draws, batch: Batch, teacher) -> dict[str, View]:
     weak = self_training.source_view(batch, task)
     target = target_view(draws, batch, teacher, weak.image.shape[1:3])
-    mixed = self_training.mixed_view(weak, target, draws.base.classes)
+    mixed = self_training.mixed_view(
+      weak, target, draws.base.classes, per_image=mix_per_image_classes
+    )
     return {
       "weak": weak,
       "source": self_training.augmented(weak, draws.base.source, task),
