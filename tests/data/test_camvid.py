@@ -77,14 +77,12 @@ def unknown_ids(root):
     (unknown_ids, r"trainannot/0006R0_1\.png holds the ids \[33\]"),
   ),
 )
-def test_a_bad_file_is_named_and_leaves_no_half_written_data(
-  tmp_path, small_camvid, damage, message
-):
+def test_a_bad_file_is_named_and_there_is_no_data_set(tmp_path, small_camvid, damage, message):
   damage(small_camvid)
   builder = make(tmp_path, small_camvid)
   with pytest.raises(ValueError, match=message):
     base.prepare(builder)
-  assert not [file for file in (tmp_path / "prepared").rglob("*") if file.is_file()]
+  assert not builder.data_path.exists()
 
 
 def test_data_left_half_written_is_not_used(tmp_path, small_camvid):

@@ -9,15 +9,15 @@ import dataclasses
 import hashlib
 import itertools
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import PIL.Image
 import tensorflow_datasets as tfds
 
-from jax_uda.data import label_spaces, png, rescale
-from jax_uda.data.builders import base
+from jax_uda.data import label_spaces
+from jax_uda.data.builders import from_files, layouts
+from jax_uda.data.builders import pairs as pairs_lib
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 VOID = 11
@@ -28,6 +28,11 @@ class Pair(NamedTuple):
 
   image: pathlib.Path
   label: pathlib.Path
+
+  @property
+  def files(self) -> tuple[pathlib.Path, ...]:
+    """Both."""
+    return self
 
 
 def find(root: pathlib.Path, selection: str, field: str) -> list[Pair]:
@@ -58,28 +63,14 @@ def find(root: pathlib.Path, selection: str, field: str) -> list[Pair]:
   return pairs
 
 
-def _open(file: pathlib.Path, *modes: str) -> np.ndarray:
-  try:
-    with PIL.Image.open(file) as image:
-      # In these modes the array holds what the file says: colours, or label ids even if it has a palette.
-      return np.array(image if image.mode in modes else image.convert(modes[0]))
-  except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
-    raise ValueError(f"{file} cannot be read as an image: {error}.") from None
-
-
 def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
   """Image [H,W,3] RGB and label [H,W] of train ids, both uint8.
 
   Raises:
     ValueError: A file is no image, or the label has another size than the image or unknown ids.
   """
-  image, raw = _open(pair.image, "RGB"), _open(pair.label, "L", "P")
-  if raw.shape != image.shape[:2]:
-    raise ValueError(f"{pair.label} has size {raw.shape}, its image {image.shape[:2]}.")
-  if raw.max() > VOID:
-    unknown = np.unique(raw[raw > VOID]).tolist()
-    raise ValueError(f"{pair.label} holds the ids {unknown}; known are 0..10 and 11 = void.")
-  return image, label_spaces.CAMVID_IDS[raw]
+  kind = layouts.Labels(".png", label_spaces.CAMVID_IDS, VOID + 1)
+  return pairs_lib.read(pairs_lib.Pair(pair.image, pair.label, kind))
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -90,24 +81,15 @@ class Config(tfds.core.BuilderConfig):
   size: tuple[int, ...]
 
 
-class Camvid(base.Builder, skip_registration=True):
-  """Selected sequences of CamVid, reduced to a working size."""
+class Camvid(from_files.FromFiles, skip_registration=True):
+  """Selected sequences of CamVid, reduced to a working size, also for evaluation."""
 
   label_space = label_spaces.CAMVID11
+  full_size_scores = False
 
-  def _split_generators(self, dl_manager):
-    pairs = self.builder_config.pairs
-    return {
-      split: self.numbered(split, self._read(pairs[split]), len(pairs[split])) for split in pairs
-    }
-
-  def _read(self, pairs: list[Pair]) -> Iterator[base.Example]:
-    for pair in pairs:
-      image, label = read(pair)
-      if self.builder_config.size:
-        size = rescale.keep_ratio_size(label.shape, self.builder_config.size)
-        image, label = rescale.resize_image(image, size), rescale.resize_label(label, size)
-      yield pair.image.name, png.encode(image), png.encode(label)
+  def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label at full size; see the function `read`."""
+    return read(pair)
 
 
 def _digest(root: pathlib.Path, pairs: Mapping[str, list[Pair]]) -> str:

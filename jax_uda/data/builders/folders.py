@@ -18,7 +18,7 @@ import hashlib
 import itertools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +26,14 @@ import PIL.Image
 import tensorflow_datasets as tfds
 
 from jax_uda import options
-from jax_uda.data import label_spaces, png, rescale
-from jax_uda.data.builders import base
+from jax_uda.data import label_spaces
+from jax_uda.data.builders import from_files
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # without loss
 # Label spaces that need no list of names.
-KNOWN_CLASSES = {"cityscapes19": label_spaces.CITYSCAPES19, "camvid11": label_spaces.CAMVID11}
+KNOWN_CLASSES = label_spaces.KNOWN
 
 _UNKNOWN = 254  # in a table of raw ids; so there are at most 254 classes
 
@@ -43,6 +43,11 @@ class Pair(NamedTuple):
 
   image: pathlib.Path
   label: pathlib.Path | None
+
+  @property
+  def files(self) -> list[pathlib.Path]:
+    """Those that it has."""
+    return [file for file in self if file]
 
 
 def files(
@@ -217,7 +222,7 @@ class Config(tfds.core.BuilderConfig):
   size: tuple[int, ...]
 
 
-class Folders(base.Builder, skip_registration=True):
+class Folders(from_files.FromFiles, skip_registration=True):
   """Images and labels from folders, reduced to a working size."""
 
   def __init__(self, data_dir: pathlib.Path, config: Config, label_space: LabelSpace):
@@ -228,20 +233,11 @@ class Folders(base.Builder, skip_registration=True):
     """Image and label at full size; see the function `read`."""
     return read(pair, self.builder_config.id_table)
 
-  def _split_generators(self, dl_manager):
-    pairs = self.builder_config.pairs
-    check_labels([pair for split in pairs.values() for pair in split])
-    return {split: self.numbered(split, self._read(split), len(pairs[split])) for split in pairs}
-
-  def _read(self, split: str) -> Iterator[base.Example]:
-    for pair in self.builder_config.pairs[split]:
-      image, label = self.read(pair)
-      if self.builder_config.size:
-        size = rescale.keep_ratio_size(label.shape, self.builder_config.size)
-        image = rescale.resize_image(image, size)
-        if split == "train":  # scores are taken at the size of the label files
-          label = rescale.resize_label(label, size)
-      yield pair.image.name, png.encode(image), png.encode(label)
+  def write(self, *, skip: bool) -> None:
+    """Writes it on all cores, or continues to; missing labels are named before anything takes time."""
+    if not skip:
+      check_labels([pair for split in self.builder_config.pairs.values() for pair in split])
+    super().write(skip=skip)
 
 
 def _digest(pairs: Mapping[str, list[Pair]], *settings: Any) -> str:

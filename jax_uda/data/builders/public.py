@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from jax_uda import options
 from jax_uda.data import label_spaces, png, rescale
-from jax_uda.data.builders import base, day_images, pairs, shards
+from jax_uda.data.builders import day_images, from_files, pairs
 from jax_uda.data.builders.layouts import LAYOUTS, VAL_EVERY, Layout
 from jax_uda.data.builders.pairs import Pair
 
@@ -58,8 +58,10 @@ class Config(tfds.core.BuilderConfig):
     return [pairs.with_mask(pair, self.layout) for pair in found] if self.ignore_invalid else found
 
 
-class Public(base.Builder, skip_registration=True):
+class Public(from_files.FromFiles, skip_registration=True):
   """Images and labels of a public data set; those for training at a working size."""
+
+  full_size_counts = True
 
   def __init__(self, name: str, data_dir: pathlib.Path, config: Config, classes: str):
     self.name = name
@@ -75,34 +77,18 @@ class Public(base.Builder, skip_registration=True):
     features = tfds.features.FeaturesDict({**info.features, **day})
     return tfds.core.DatasetInfo(builder=self, disable_shuffling=True, features=features)
 
-  def _split_generators(self, dl_manager):
-    raise NotImplementedError("written by `write`")  # abstract in the base class
-
   def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Image [H,W,3] and label [h,w] at full size, uint8; raises ValueError as in `pairs.read`."""
     image, label = pairs.read(pair, scaled_labels=self.builder_config.layout.scaled_labels)
     return image, self._translation[label]
 
-  def write(self, *, skip: bool) -> None:
-    """Writes it on all cores, or continues to; see `shards.write`."""
-    shards.write(self, self.builder_config.pairs, self._convert, skip=skip)
-
-  def _convert(self, split: str, pair: Pair) -> shards.Converted:
-    image, label = self.read(pair)
-    counts = np.bincount(label.ravel(), minlength=256)[: self.label_space.num_classes]
-    size = image.shape[:2]
-    if self.builder_config.size:
-      size = rescale.keep_ratio_size(size, self.builder_config.size)
-    fit = lambda array: rescale.resize_image(array, size)
-    if split == "train":  # scores are taken at the size of the label files
-      label = rescale.resize_label(label, size)
-    example = {"name": pair.image.name, "image": png.encode(fit(image)), "label": png.encode(label)}
-    if self.builder_config.day_images:
-      day = png.encode(fit(pairs.read_image(pair.day))) if pair.day else _NO_DAY
-      example["day_image"] = day
-    features = self.info.features
-    record = features.serialize_example(features.encode_example(example))
-    return shards.Converted(pair.image.name, record, counts.tolist())
+  def more_fields(self, pair: Pair, size: tuple[int, int]) -> dict[str, bytes]:
+    """The day image, if asked for."""
+    if not self.builder_config.day_images:
+      return {}
+    if pair.day is None:
+      return {"day_image": _NO_DAY}
+    return {"day_image": png.encode(rescale.resize_image(pairs.read_image(pair.day), size))}
 
 
 def builder(

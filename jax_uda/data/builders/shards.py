@@ -17,18 +17,17 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tqdm import tqdm
 
-from jax_uda.data.builders.pairs import Pair
-
 SHARD_SIZE = 256
 PROBLEMS = "problems.txt"  # in the folder of the data set
 
+Pair = Any  # with `files`
 T = TypeVar("T")
 R = TypeVar("R")
 

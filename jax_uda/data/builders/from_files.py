@@ -1,0 +1,70 @@
+"""What the data sets have in common that are made of image and label files."""
+
+import pathlib
+from typing import ClassVar, Protocol
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jax_uda.data import png, rescale
+from jax_uda.data.builders import base, shards
+
+
+class Pair(Protocol):
+  """The files of an example."""
+
+  image: pathlib.Path
+
+  @property
+  def files(self) -> list[pathlib.Path]:
+    """All of them."""
+
+
+class FromFiles(base.Builder, skip_registration=True):
+  """A data set whose config has `pairs`, split -> its files, and `size`, the bound of its images.
+
+  It is written on all cores and can be interrupted; see `shards`.
+
+  Attributes:
+    full_size_scores: Labels for evaluation keep the size of their files.
+    full_size_counts: Class counts are those of the label files, as the reference counts, rather than
+      those of the labels as they are stored.
+  """
+
+  full_size_scores: ClassVar[bool] = True
+  full_size_counts: ClassVar[bool] = False
+
+  def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Image [H,W,3] and label [h,w] of train ids at full size, uint8; ValueError for bad files."""
+    raise NotImplementedError
+
+  def more_fields(self, pair: Pair, size: tuple[int, int]) -> dict[str, bytes]:
+    """Further features of an example whose image has been resized to `size`."""
+    del pair, size
+    return {}
+
+  def write(self, *, skip: bool) -> None:
+    """Writes it, or continues to; see `shards.write`."""
+    shards.write(self, self.builder_config.pairs, self._convert, skip=skip)
+
+  def _convert(self, split: str, pair: Pair) -> shards.Converted:
+    image, label = self.read(pair)
+    counted = label
+    size, bound = image.shape[:2], self.builder_config.size
+    if bound:
+      size = rescale.keep_ratio_size(size, bound)
+      image = rescale.resize_image(image, size)
+    if split == "train" or not self.full_size_scores:
+      label = rescale.resize_label(label, size)
+    if not self.full_size_counts:
+      counted = label
+    counts = np.bincount(counted.ravel(), minlength=256)[: self.label_space.num_classes]
+    name = pair.image.name
+    example = {"name": name, "image": png.encode(image), "label": png.encode(label)}
+    example |= self.more_fields(pair, size)
+    features = self.info.features
+    record = features.serialize_example(features.encode_example(example))
+    return shards.Converted(name, record, counts.tolist())
+
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    raise NotImplementedError("written by `write`")  # abstract in the base class
