@@ -139,3 +139,11 @@ def test_a_histogram_is_within_a_bin_of_the_exact_thresholds(finished, tmp_path)
   exact = label_target._find_thresholds(exp, predict)
   for name, value in exact["thresholds"].items():
     assert 0 <= value - histogram["thresholds"][name] <= histogram["bin_width"] == 2**-16
+
+
+def test_the_mode_labels_with_each_trained_run_of_a_recipe(finished):
+  config, workdir = finished
+  recipe.pseudo_label(config, workdir)
+  folder = workdir / "contrast" / "pseudo_labels"
+  assert json.loads((folder / "thresholds.json").read_text())["run"] == "contrast"
+  assert len(labels_in(folder)) == 12
