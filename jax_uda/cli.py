@@ -31,7 +31,7 @@ _MODE = flags.DEFINE_enum(
   "with their labels into the workdir. export_weights: write its student and teacher as "
   ".safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
   "and write it to --out as .safetensors; needs no config and no workdir. "
-  "prepare: convert --dataset from --manual_dir for training, or continue to; likewise.",
+  "prepare: convert --dataset from --manual_dir, or all data of --config, or continue to.",
 )
 # Of import_weights alone.
 _FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
@@ -124,17 +124,18 @@ def _predict_settings() -> dict[str, Any]:
 
 
 def _prepare() -> None:
+  skip = _ON_ERROR.value == "skip"
+  if command.CONFIG.present and not _DATASET.value:
+    from jax_uda.data import prepare
+
+    prepare.prepare_recipe(command.CONFIG.value, skip=skip)
+    return
   command.require("dataset", _DATASET.value, "gta5")
   command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")
   from jax_uda.data import prepare
 
-  prepare.prepare(
-    _DATASET.value,
-    _MANUAL_DIR.value,
-    size=_SIZE.value,
-    data_dir=pathlib.Path(_DATA_DIR.value).expanduser(),
-    skip=_ON_ERROR.value == "skip",
-  )
+  data_dir = pathlib.Path(_DATA_DIR.value).expanduser()
+  prepare.prepare(_DATASET.value, _MANUAL_DIR.value, size=_SIZE.value, data_dir=data_dir, skip=skip)
 
 
 def _import_weights() -> None:

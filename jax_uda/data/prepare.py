@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import tensorflow_datasets as tfds
+
 from jax_uda import config as config_lib
 from jax_uda import options
 from jax_uda.data import datasets
@@ -84,7 +86,7 @@ def describe(folder: pathlib.Path, builder: base.Builder) -> str:
   size = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
   lines = [f"{builder.name} is in {folder} ({size:.2f} GB)"]
   space = builder.label_space
-  for split in builder.info.splits:
+  for split in tfds.builder_from_directory(folder).info.splits:  # also of a folder that was there
     counts = datasets.class_counts(folder, split, space.num_classes)
     absent = [name for name, n in zip(space.names, counts.sum(0), strict=True) if not n]
     note = f"; never occurs: {', '.join(absent)}" if absent else ""
@@ -129,3 +131,17 @@ def prepare(
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
   print(f"In a recipe: dict({settings})")
   return folder
+
+
+def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
+  """Prepares all data sets of a recipe, or continues to, and prints what there is.
+
+  Raises:
+    ValueError: The config or the files are not as they must be.
+  """
+  specs = {f"data.{domain}": config.data[domain] for domain in ("source", "target")}
+  specs |= {f"eval.targets.{name}": spec for name, spec in config.eval.targets.items()}
+  data_dir = pathlib.Path(config.data.dir).expanduser()
+  builders = [datasets.find_builder(spec, data_dir, field) for field, spec in specs.items()]
+  for field, builder in zip(specs, builders, strict=True):
+    print(f"{field}: {describe(base.prepare(builder, skip=skip), builder)}", flush=True)

@@ -5,6 +5,7 @@ import miniatures
 import numpy as np
 import pytest
 
+from jax_uda import config as config_lib
 from jax_uda.data import datasets, prepare, rare_class
 from jax_uda.data.builders import base, pairs, shards
 from jax_uda.data.examples import Examples
@@ -201,6 +202,23 @@ def test_other_files_than_those_prepared_are_noticed(root):
 def test_mistakes_in_the_flags_are_explained(root, tmp_path, dataset, size, message):
   with pytest.raises(ValueError, match=message):
     prepare.prepare(dataset, root, size=size, data_dir=tmp_path, skip=False)
+
+
+def test_all_data_sets_of_a_recipe_are_prepared(root, tmp_path, capsys):
+  miniatures.nighttime_driving(tmp_path / "night")
+  cut(root / "labels/00002.png")
+  config = config_lib.default()
+  config.data.dir = str(tmp_path / "prepared")
+  gta = dict(name="gta5", path=str(root), size=(5, 10))
+  config.data.update(source=gta, target=gta)
+  config.eval.targets = dict(night=dict(name="nighttime_driving", path=str(tmp_path / "night")))
+  with pytest.raises(ValueError, match="00002"):
+    prepare.prepare_recipe(config, skip=False)
+  prepare.prepare_recipe(config, skip=True)
+  text = capsys.readouterr().out
+  for part in ("data.source: gta5 is in", "data.target: gta5", "eval.targets.night: nighttime"):
+    assert part in text
+  assert text.count("train: 6 images") == 2 and text.count("val: 1 images") == 3
 
 
 def test_flags_become_the_dict_of_a_recipe():
