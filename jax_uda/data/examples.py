@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 Example = dict[str, np.ndarray]
 
@@ -46,13 +47,10 @@ class Examples(Sequence[Example]):
         f"{builder.name} has no split {split!r}: it serves evaluation only, see config.eval.targets."
       )
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
-    # As texts, fields arrive as they are stored; TFDS' own decoding of images makes one copy more.
-    wanted = tfds.features.FeaturesDict({name: tfds.features.Text() for name in fields})
     self._folder = folder
     self.fields = fields
     self.class_counts = class_counts
     self._records = builder.as_data_source(split, deserialize_method=raw_bytes)
-    self._parse = wanted.deserialize_example_np
     self._cache: dict[int, Example] = {}
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()
@@ -68,8 +66,12 @@ class Examples(Sequence[Example]):
     return self._remember(index, self._read(index)) if example is None else example
 
   def _read(self, index: int) -> Example:
-    stored = self._parse(self._records[index])
-    example = {name: _decode(data, is_label=name == "label") for name, data in stored.items()}
+    # TFDS' own way from here on copies more than once.
+    stored = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+    example = {
+      name: _decode(stored[name].bytes_list.value[0], is_label=name == "label")
+      for name in self.fields
+    }
     for name, array in example.items():
       if array is None:
         raise ValueError(

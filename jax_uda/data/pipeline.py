@@ -6,7 +6,7 @@ and strong augmentation happen on the device.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import grain
@@ -118,19 +118,22 @@ def _by_rare_class(examples: Examples, sampling: RareClassSampling, augment: Aug
   return draw_row
 
 
-def _stack(rows: Sequence[Example]) -> Example:
-  """The rows as one array for each field."""
+def _stack(rows: Iterable[Example], count: int) -> Example:
+  """`count` rows as one array for each field.
 
-  def stack(arrays: list[np.ndarray]) -> np.ndarray:
-    stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
-    for place, array in zip(stacked, arrays, strict=True):
+  Each row is copied before the next is made: memory for whole images is used again at once.
+  """
+  batch: Example = {}
+  for index, row in enumerate(rows):
+    for name, array in row.items():
+      if not index:
+        batch[name] = np.empty((count, *array.shape), array.dtype)
       if array.ndim > 1 and array.strides[1] < 0:
-        cv2.flip(crop.flip(array), 1, dst=place)  # NumPy copies mirrored images pixel by pixel
+        # NumPy copies mirrored images pixel by pixel.
+        cv2.flip(crop.flip(array), 1, dst=batch[name][index])
       else:
-        place[:] = array
-    return stacked
-
-  return {key: stack([row[key] for row in rows]) for key in rows[0]}
+        batch[name][index] = array
+  return batch
 
 
 def training_batches(
@@ -221,12 +224,11 @@ def training_batches(
   rows = range(process_index * share, (process_index + 1) * share)
 
   def draw(stream: int, step: int) -> Example:
-    return _stack(
-      [
-        draw_row[stream](step * batch_size + row, np.random.default_rng((seed, stream, step, row)))
-        for row in rows
-      ]
+    made = (
+      draw_row[stream](step * batch_size + row, np.random.default_rng((seed, stream, step, row)))
+      for row in rows
     )
+    return _stack(made, share)
 
   return grain.MapDataset.range(NUM_STEPS).map(
     lambda step: {"source": draw(SOURCE, step), "target": draw(TARGET, step)}
@@ -257,8 +259,8 @@ def evaluation_batches(examples: Sequence[Example], batch_size: int) -> Iterator
   for index in range(len(examples)):
     example = examples[index]
     if rows and (len(rows) == batch_size or shapes(rows[0]) != shapes(example)):
-      yield _stack(rows)
+      yield _stack(rows, len(rows))
       rows = []
     rows.append(example)
   if rows:
-    yield _stack(rows)
+    yield _stack(rows, len(rows))

@@ -48,7 +48,8 @@ class Table(NamedTuple):
   def draw(self, rng: np.random.Generator) -> tuple[int, int]:
     """A class and the index of an image with that class."""
     k = int(rng.choice(len(self.classes), p=self.prob))
-    return int(self.classes[k]), int(rng.choice(self.images[k]))
+    images = self.images[k]
+    return int(self.classes[k]), int(images[rng.integers(len(images))])
 
 
 def class_probabilities(

@@ -59,3 +59,17 @@ def test_flipping_twice_changes_nothing():
   array = np.arange(24).reshape(2, 4, 3)
   np.testing.assert_array_equal(crop.flip(crop.flip(array)), array)
   np.testing.assert_array_equal(crop.flip(array)[:, 0], array[:, 3])
+
+
+def test_the_shares_of_classes_are_those_of_a_full_count():
+  rng = np.random.default_rng(0)
+  found = set()
+  for _ in range(400):
+    prob = rng.dirichlet([0.5] * 6)
+    label = rng.choice([0, 1, 2, 3, 4, 255], p=prob, size=(9, 7)).astype(np.uint8)
+    ratio = float(rng.choice([0.4, 0.5, 0.75, 0.95]))
+    counts = np.bincount(label.ravel(), minlength=256)[:255]
+    expected = np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < ratio
+    assert crop.is_varied(label, ratio) == expected
+    found.add((ratio, bool(expected)))
+  assert len(found) == 8
