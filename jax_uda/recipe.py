@@ -26,6 +26,11 @@ def _of_task(config: config_lib.ConfigDict, function: Callable) -> Callable:
   )
 
 
+def run_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> Any:
+  """Runs or continues one run, or one stage of a recipe, whatever it is for."""
+  return _of_task(config, train_lib.train)(config, workdir)
+
+
 def _run(
   config: config_lib.ConfigDict,
   workdir: pathlib.Path,
@@ -45,7 +50,7 @@ def _run(
     if stage.task != "train":
       if function is train_lib.train:
         print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
-        _of_task(stage, function)(stage, workdir / name)
+        run_stage(stage, workdir / name)
       continue
     ready = function is train_lib.train or train_lib.has_checkpoints(workdir / name)
     if not ready and not (from_file and train_lib.starts_from_file(stage)):

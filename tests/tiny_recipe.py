@@ -4,8 +4,9 @@ from jax_uda import config as config_lib
 
 
 def get_config(arg: str = ""):
-  arg = config_lib.parse_arg(arg, data_dir="", method="dacs", steps=8)
+  arg = config_lib.parse_arg(arg, data_dir="", method="dacs", steps=8, seed=0, warm_up=0)
   config = config_lib.default()
+  config.seed = arg.seed
   config.num_steps = arg.steps
   config.batch_size = 8
   config.ema.decay = 0.9
@@ -26,4 +27,8 @@ def get_config(arg: str = ""):
   config.checkpoint = dict(every_steps=3, keep=2)
   config.eval.update(every_steps=0, batch_size=4)
   config.panel_images = 2
+  if arg.warm_up:
+    config.stages = ("warm_up", "method")
+    config.stage.warm_up = dict(method=dict(name="source_only"), num_steps=arg.warm_up)
+    config.stage.method = dict(init_from="warm_up")
   return config

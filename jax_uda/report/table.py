@@ -1,7 +1,7 @@
 """Per-class IoU of several networks side by side."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.box
@@ -36,15 +36,28 @@ def rows(columns: Columns) -> tuple[list[list[str]], list[list[str]]]:
 
 def markdown(columns: Columns) -> str:
   """The table as GitHub Markdown."""
-  (header, *body), means = rows(columns)
-  body += means
+  body, means = rows(columns)
+  return grid_markdown(body + means)
+
+
+def grid_markdown(grid: Sequence[Sequence[str]]) -> str:
+  """A header and rows as GitHub Markdown."""
+  header, *body = grid
   lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
   return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
 
 
 def show(columns: Columns, title: str) -> None:
   """Prints the table, classes as rows and networks as columns."""
-  (header, *body), means = rows(columns)
+  body, means = rows(columns)
+  show_grid(body, means, title=title)
+
+
+def show_grid(
+  grid: Sequence[Sequence[str]], means: Sequence[Sequence[str]] = (), *, title: str
+) -> None:
+  """Prints a header and rows, and below them further rows in bold."""
+  header, *body = grid
   table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
   table.add_column(header[0], no_wrap=True)
   for name in header[1:]:

@@ -1,0 +1,160 @@
+"""Methods x seeds on tiny streets, twice, and what the comparison says of made-up runs."""
+
+import json
+import math
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import tiny_recipe
+
+from jax_uda import benchmark, sweep
+from jax_uda.report import comparison, curves
+from jax_uda.report.runs import Run
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILE = pathlib.Path(tiny_recipe.__file__)
+
+
+def made_up(car, teacher=0.5, seconds=(1.0, 2.0), **changes) -> Run:
+  """A run of 20 steps, evaluated twice; the student's mIoU at the end is that of two classes."""
+  iou = {"road": 0.9, "car": car}
+  end = dict(iou=iou, miou=sum(iou.values()) / 2, subsets={})
+  fields = dict(
+    scores={"student": end, "teacher": end | dict(miou=teacher)},
+    steps=(10, 20),
+    miou={"student": (0.3, end["miou"]), "teacher": (0.2, teacher)},
+    seconds=seconds,
+    start=0,
+    before=0.0,
+  )
+  return Run(**(fields | changes))
+
+
+def test_means_and_spreads_are_over_seeds():
+  found = comparison.summarise({"dacs": {0: made_up(0.1), 1: made_up(0.3), 2: made_up(math.nan)}})
+  assert found["dacs"]["iou"]["student"]["car"] == {
+    "mean": 0.2,
+    "std": round(math.sqrt(0.02), 6),
+    "values": [0.1, 0.3, None],
+  }
+  assert comparison.percent(found["dacs"]["iou"]["student"]["car"]) == "20.0 ± 14.1"
+  assert comparison.percent(comparison.spread([0.5])) == "50.0"
+  assert comparison.percent(comparison.spread([math.nan])) == "–"
+
+
+def test_equal_compute_is_the_last_evaluation_that_plain_self_training_had_time_for():
+  runs = {
+    "dacs": {0: made_up(0.1), 1: made_up(0.1)},
+    "fast": {0: made_up(0.3, seconds=(0.5, 1.0))},
+    "slow": {1: made_up(0.3, seconds=(1.5, 3.0))},
+    "never": {0: made_up(0.3, before=1.5)},
+    "unpaired": {7: made_up(0.3)},
+  }
+  found = comparison.summarise(runs)
+  of = lambda method: (
+    found[method]["equal_compute"]["steps"],
+    found[method]["equal_compute"]["student"]["mean"],
+    found[method]["step_time"]["ratio"],
+  )
+  assert of("dacs") == ([20, 20], 0.5, 1.0)
+  assert of("fast") == ([20], 0.6, 0.5)
+  assert of("slow") == ([10], 0.3, 1.5)
+  assert of("never") == ([], None, 1.0)
+  assert of("unpaired") == ([], None, None)
+  assert comparison.overview(found)[3] == [
+    *("slow", "1", "60.0", "50.0", "30.0", "20.0", "10", "1.50", "–")
+  ]
+
+
+def test_a_class_has_collapsed_where_training_on_the_source_alone_keeps_it():
+  runs = {
+    "source_only": {0: made_up(0.2), 1: made_up(0.004), 2: made_up(0.2)},
+    "dacs": {0: made_up(0.0), 1: made_up(0.004), 2: made_up(0.3)},
+  }
+  found = comparison.summarise(runs)
+  assert found["dacs"]["collapsed"] == {"car": [0]} and not found["source_only"]["collapsed"]
+  assert comparison.overview(found)[2][-1] == "car (1/3)"
+  assert comparison.by_class(found, "student")[2][2].endswith("†")
+  assert not comparison.by_class(found, "teacher")[2][2].endswith("†")
+
+
+def test_the_plot_takes_one_seed_and_undefined_scores(tmp_path):
+  pytest.importorskip("matplotlib")
+  runs = {"dacs": {0: made_up(0.1)}, "mic": {0: made_up(math.nan)}, "hrda": {}}
+  curves.draw(tmp_path / "plot.png", runs, title="made up")
+  assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def tiny(method, seed=0, warm_up=2, **changes):
+  config = tiny_recipe.get_config(f"method={method},seed={seed},warm_up={warm_up},steps=4")
+  config.model.update(changes)
+  return config
+
+
+def test_stages_of_the_same_config_share_a_folder_and_others_do_not(tmp_path):
+  taken = {}
+  plan = lambda *arguments, **changes: [
+    (stage.folder.name, stage.config.init_from)
+    for stage in sweep.plan(tiny(*arguments, **changes), *arguments, 0, tmp_path, taken).stages
+  ]
+  assert plan("dacs") == [("warm_up", ""), ("dacs", "warm_up")]
+  assert plan("rccr") == [("warm_up", ""), ("rccr", "warm_up")]
+  other = dict(encoder="mit_b0", encoder_options={})
+  assert plan("mic", **other) == [("mic_warm_up", ""), ("mic", "mic_warm_up")]
+  assert plan("source_only", warm_up=0) == [("source_only", "")]
+
+
+def command(workdir, data_dir, *more):
+  line = [sys.executable, "-m", "jax_uda.benchmark", "--methods=source_only,dacs", "--seeds=0,1"]
+  line += [f"--config={FILE}:data_dir={data_dir},warm_up=2,steps=4", f"--workdir={workdir}"]
+  line += ["--config.eval.every_steps=2", *more]
+  run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=170)
+  return run.returncode, run.stdout, run.stderr
+
+
+def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_path):
+  code, out, err = command(tmp_path, tmp_path / "data")
+  assert code == 0, err
+  assert "4 runs: 0 done, 4 to go" in out and "3 of 4 done, ETA" in out
+  assert {path.name for path in (tmp_path / "seed1").iterdir()} == {
+    "warm_up",
+    "source_only",
+    "dacs",
+  }
+  assert out.count("== source_only, seed 1: warm_up") == 1 and "dacs, seed 1: warm_up" not in out
+  found = json.loads((tmp_path / "benchmark.json").read_text())["methods"]
+  assert list(found) == ["source_only", "dacs"] and found["dacs"]["seeds"] == [0, 1]
+  assert found["dacs"]["equal_compute"]["steps"] == [4, 4]
+  results = json.loads((tmp_path / "seed1" / "dacs" / "results.json").read_text())
+  assert found["dacs"]["miou"]["teacher"]["values"][1] == results["target"]["teacher"]["miou"]
+  assert "| dacs | 2 |" in (tmp_path / "benchmark.md").read_text()
+
+  shutil.rmtree(tmp_path / "seed0" / "dacs")
+  untouched = (tmp_path / "seed1" / "dacs" / "metrics.jsonl").stat().st_mtime_ns
+  code, out, err = command(tmp_path, tmp_path / "data")
+  assert code == 0 and "4 runs: 3 done, 1 to go" in out, err
+  assert (tmp_path / "seed1" / "dacs" / "metrics.jsonl").stat().st_mtime_ns == untouched
+
+  code, out, err = command(tmp_path, tmp_path / "data", "--config.batch_size=16")
+  assert code and err.startswith("error: ") and "holds a run with another config" in err
+
+
+@pytest.mark.parametrize(
+  "flags, message",
+  (
+    (["--seeds=0,x"], "seeds are whole numbers"),
+    (["--methods="], "--methods is missing, e.g."),
+    (["--methods=dacs,dacs"], "an entry is there twice"),
+  ),
+)
+def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
+  code, _, err = command(tmp_path, tmp_path, *flags)
+  assert code and err.startswith("error: ") and message in err and len(err.splitlines()) == 1
+
+
+def test_arguments_of_the_recipe_and_single_fields_are_kept():
+  found = benchmark.load(f"{FILE}:steps=5", ["--config.batch_size=3"], method="mic", seed=4)
+  assert (found.num_steps, found.batch_size, found.method.name, found.seed) == (5, 3, "mic", 4)
