@@ -5,9 +5,10 @@ import cv2
 import miniatures
 import numpy as np
 import pytest
+from golden_cases import assert_close, golden
 
 from jax_uda.data import check, datasets, pipeline
-from jax_uda.data.builders import base, public
+from jax_uda.data.builders import base, layouts, pairs, public
 from jax_uda.data.examples import Examples
 
 BOTH = ("image", "label")
@@ -267,3 +268,36 @@ def test_missing_folders_and_images_are_explained(tmp_path):
   (root / "RGB").mkdir()
   with pytest.raises(ValueError, match=r"no image \*\.png in or below RGB; expected SYNTHIA"):
     prepared(tmp_path, "synthia")
+
+
+@pytest.mark.parametrize("case", golden("base/image_rescale"))
+@pytest.mark.parametrize("index", range(3))
+def test_prepared_examples_match_the_reference_s_resizing(tmp_path, case, index):
+  root = tmp_path / "raw"
+  ids = np.array(miniatures.CITYSCAPES)[case.lab_in % 20].astype(np.uint8)
+  miniatures.write_palette(root / "labels/1.png", ids)
+  (root / "images").mkdir()
+  cv2.imwrite(str(root / "images/1.png"), case.img_in)  # blue, green, red as OpenCV read it
+  width, height = case[f"img{index}_size_wh"].tolist()
+  spec = dict(name="gta5", path=str(root), size=(height, width))
+  folder = base.prepare(datasets.find_builder(spec, tmp_path, "x"))
+  example = Examples(folder, "train", fields=BOTH)[0]
+  assert_close(example["image"][..., ::-1], case[f"img{index}_out"], rtol=0, atol=1)
+  expected = np.array(EXPECTED)[case[f"lab{index}_out"] % 20]
+  np.testing.assert_array_equal(example["label"], expected)
+
+
+@pytest.mark.parametrize("case", golden("base/label_maps"))
+@pytest.mark.parametrize(
+  "name, key",
+  (("cityscapes", "gta_or_cityscapes_labelid_to_trainid"), ("synthia", "synthia_id_to_trainid")),
+)
+def test_all_known_ids_are_mapped_as_in_the_reference(tmp_path, case, name, key):
+  kind = layouts.LAYOUTS[name].labels[0]
+  image = tmp_path / "image.png"
+  label = np.arange(kind.number, dtype=np.uint8)[None]
+  miniatures.write_image(image, size=label.shape)
+  write = miniatures.write_red16 if name == "synthia" else miniatures.write_grey
+  write(tmp_path / "label.png", label)
+  read = pairs.read(pairs.Pair(image, tmp_path / "label.png", kind))[1]
+  np.testing.assert_array_equal(read[0], case[key][: kind.number])
