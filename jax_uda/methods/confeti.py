@@ -71,7 +71,7 @@ def confeti(
 
   Args:
     task: The classes and the standardisation.
-    stage: 0, 1 or 2; `config.init_carry = "player"` hands the translator on.
+    stage: 0, 1 or 2; `config.init_player` names the run of the stage before.
     thing_classes: As in `daformer`; so is `feature_distance_weight`.
     feature_distance_weight: See there.
     pseudo_threshold: As in `dacs`; so are `ignore_top`, `ignore_bottom` (rows of the crop) and

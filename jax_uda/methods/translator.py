@@ -13,16 +13,18 @@ map that belongs to the student's side and has an AdamW of its own.
 `translated` puts any method's source images into the style of the target.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from jax_uda import losses, optimizer
-from jax_uda.augment import style_range
+from jax_uda.augment import balanced_crop, style_range
 from jax_uda.context import named_key
 from jax_uda.methods.base import Batch, Method, Player, Task, standardise
 from jax_uda.models import cam_head, translation
@@ -32,6 +34,22 @@ State = dict[str, Any]
 # The networks that train together, by the name of their optimizer's.
 DISCRIMINATOR = ("discriminator",)
 GENERATOR = ("generator", "patch_mlp")
+
+
+@flax.struct.dataclass
+class Moves:
+  """The random numbers of one step of training.
+
+  Attributes:
+    source: For each map of the generator, positions of the PatchNCE of source images; see
+      `translation.draw_positions`.
+    target: Likewise of target images.
+    corners: [B, 2] int32 top left corners (y, x) of the target's crops, if it is larger.
+  """
+
+  source: tuple[jax.Array, ...]
+  target: tuple[jax.Array, ...]
+  corners: jax.Array
 
 
 class Translator:
@@ -126,20 +144,22 @@ class Translator:
     Raises:
       ValueError: 4 does not divide the sides of the images.
     """
-    raw = self._image(batch, "source")
+    raw = self._source(batch)
     translated = jax.lax.stop_gradient(self.translate(params, raw))
     return {**batch, "source": {**batch["source"], "image": translated, "raw": raw}}
 
-  def draw(self, key: jax.Array, batch: Batch) -> dict[str, tuple[jax.Array, ...]]:
-    """Positions of the two PatchNCEs, by domain; one tuple member for each map of the generator."""
-    shapes = jax.eval_shape(self._params, key)["generator"]
-
-    def positions(domain: str):
-      image = jax.ShapeDtypeStruct(batch[domain]["image"].shape, jnp.float32)
-      maps = jax.eval_shape(self._encode, shapes, image)
-      return translation.draw_positions(named_key(key, domain), maps, self.num_patches)
-
-    return {domain: positions(domain) for domain in ("source", "target")}
+  def draw(self, key: jax.Array, batch: Batch) -> Moves:
+    """Draws for one step."""
+    shape = batch["source"]["image"].shape
+    params = jax.eval_shape(self._params, key)["generator"]
+    maps = jax.eval_shape(self._encode, params, jax.ShapeDtypeStruct(shape, jnp.float32))
+    positions = lambda domain: translation.draw_positions(
+      named_key(key, domain), maps, self.num_patches
+    )
+    corners = balanced_crop.candidate_offsets(
+      named_key(key, "corners"), batch["target"]["image"].shape[1:3], shape[1:3], shape[0]
+    )
+    return Moves(positions("source"), positions("target"), corners)
 
   def _params(self, key: jax.Array) -> dict[str, Any]:
     """Fresh parameters; the networks are convolutions, so the size of the image does not matter."""
@@ -160,30 +180,33 @@ class Translator:
       )
     return params
 
-  def _play(self, state: State, grads: Any, draws: Any, batch: Batch):
+  def _play(self, state: State, grads: Any, draws: Moves, batch: Batch):
     """The steps of D, then of G and F."""
     params = state["params"]
-    a, b = (self._to_gan(self._image(batch, domain)) for domain in ("source", "target"))
-    # One by one, so that the compiler finds the translation of `prepare` again.
-    fake = jax.lax.stop_gradient(self._generate(params["generator"], a))
+    given = jnp.concatenate([self._source(batch), self._crop(batch, draws.corners)])
+    given, count = self._to_gan(given), len(given) // 2
+    fake = self._generate(params["generator"], given)[:count]
+    fake_and_real = jax.lax.stop_gradient(jnp.concatenate([fake, given[count:]]))
 
     def discriminator_loss(networks):
-      d = networks["discriminator"]
-      return losses.least_squares_discriminator_loss(
-        self._discriminate(d, fake), self._discriminate(d, b)
-      )
+      scores = self._discriminate(networks["discriminator"], fake_and_real)
+      return losses.least_squares_discriminator_loss(scores[:count], scores[count:])
 
     loss, slopes = jax.value_and_grad(discriminator_loss)(_part(params, DISCRIMINATOR))
     state = _step(state, "discriminator", self.adam, slopes)
-    d = state["params"]["discriminator"]
+    updated = state["params"]["discriminator"]
 
     def generator_loss(networks):
-      fake, identity = (self._generate(networks["generator"], x) for x in (a, b))
-      parts = {
-        "adversarial": losses.least_squares_generator_loss(self._discriminate(d, fake)),
-        "patch_nce": self._patch_nce(networks, a, fake, draws["source"]),
-        "identity_nce": self._patch_nce(networks, b, identity, draws["target"]),
-      }
+      made = self._generate(networks["generator"], given)
+      scores = self._discriminate(updated, made[:count])
+      parts = {"adversarial": losses.least_squares_generator_loss(scores)}
+      maps = [self._encode(networks["generator"], image) for image in (made, given)]
+      for name, half, positions in (
+        ("patch_nce", slice(count), draws.source),
+        ("identity_nce", slice(count, None), draws.target),
+      ):
+        queries, keys = (self._embed(networks, [x[half] for x in m], positions) for m in maps)
+        parts[name] = self._patch_nce(queries, keys)
       return parts["adversarial"] + (parts["patch_nce"] + parts["identity_nce"]) / 2, parts
 
     slopes, parts = jax.grad(generator_loss, has_aux=True)(_part(params, GENERATOR))
@@ -191,14 +214,18 @@ class Translator:
     state = _step(state, "generator", self.adam, slopes)
     return state, {f"translator/{k}": v for k, v in {"discriminator": loss, **parts}.items()}
 
-  def _patch_nce(
-    self, networks: Any, given: jax.Array, made: jax.Array, positions: Any
-  ) -> jax.Array:
-    embed = lambda image: self.patch_mlp.apply(
-      {"params": networks["patch_mlp"]}, self._encode(networks["generator"], image), positions
-    )
-    pairs = zip(embed(made), embed(given), strict=True)
+  def _embed(self, networks: Any, maps: Sequence[jax.Array], positions: Any):
+    return self.patch_mlp.apply({"params": networks["patch_mlp"]}, maps, positions)
+
+  def _patch_nce(self, queries: Sequence[jax.Array], keys: Sequence[jax.Array]) -> jax.Array:
+    pairs = zip(queries, keys, strict=True)
     return jnp.mean(jnp.stack([losses.patch_nce(q, k, **self.nce) for q, k in pairs]))
+
+  def _crop(self, batch: Batch, corners: jax.Array) -> jax.Array:
+    """Target images, of the size of the source's."""
+    size = batch["source"]["image"].shape[1:3]
+    crop = functools.partial(balanced_crop.crop, size=size)
+    return jax.vmap(crop)(standardise(batch["target"]["image"], self.task), corners)
 
   def _generate(self, params: Any, image: jax.Array) -> jax.Array:
     return self.generator.apply({"params": params}, image)
@@ -209,15 +236,13 @@ class Translator:
   def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
     return self.discriminator.apply({"params": params}, image)
 
-  def _image(self, batch: Batch, domain: str) -> jax.Array:
-    image = batch[domain]["image"]
-    height, width = image.shape[1:3]
+  def _source(self, batch: Batch) -> jax.Array:
+    height, width = batch["source"]["image"].shape[1:3]
     if height % 4 or width % 4:
       raise ValueError(
-        f"config.data.crop_size: the {domain} images are {height}x{width}; the translator needs sides "
-        "that are multiples of 4."
+        f"config.data.crop_size = ({height}, {width}): the translator needs multiples of 4."
       )
-    return standardise(image, self.task)
+    return standardise(batch["source"]["image"], self.task)
 
   def _to_gan(self, image: jax.Array) -> jax.Array:
     return style_range.to_gan(image, self.task.image_mean, self.task.image_std)

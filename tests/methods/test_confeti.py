@@ -24,6 +24,8 @@ from jax_uda.models.segmentor import Segmentor
 MEAN, STD = imagenet.MEAN, imagenet.STD
 NETWORKS = {"generator": "G", "discriminator": "D", "patch_mlp": "F"}
 KEY = jax.random.key(0)
+# Most of the time here is spent in the compiler.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def from_file(case: Case, prefix: str, shapes):
@@ -62,12 +64,11 @@ def compare(found, expected, rtol: float, atol: float) -> None:
   jax.tree.map(lambda a, b: assert_close(a, b, rtol, atol), found, expected)
 
 
-def positions(case: Case, prefix: str) -> dict:
-  names = {"source": "src", "target": "idt"}
+def recorded_moves(case: Case, prefix: str) -> translator.Moves:
   ids = lambda name: tuple(
     jnp.asarray(case[f"{prefix}/{name}/{i}"]) for i in range(len(case.nce_layers))
   )
-  return {domain: ids(name) for domain, name in names.items()}
+  return translator.Moves(ids("src"), ids("idt"), jnp.zeros((2, 2), jnp.int32))
 
 
 # The translator alone: `cut_joint_step`.
@@ -143,18 +144,18 @@ def joint_run(name: str):
   now = state.from_variables(joint_variables(case), method, tx, KEY, watched)
   now = with_networks(now, case, {"kernel": case.reg_kernel.T, "bias": case.reg_bias})
   step = train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(), player=watched)
-  step, states, metrics = jax.jit(step), [now], []
+  step, states, metrics = compiled(step), [now], []
   for t in range(len(case.img)):
     batch = {
       "source": {"image": jnp.asarray(case.img[t])},
       "target": {"image": jnp.asarray(case.target_img[t])},
-      "patches": positions(case, f"ids/step{t}"),
+      "patches": recorded_moves(case, f"ids/step{t}"),
     }
     now, found = step(states[-1], batch)
     states.append(now)
     metrics.append(found)
   first = {"source": {"image": jnp.asarray(case.img[0])}}
-  style = jax.jit(player.prepare)(states[0].player["params"], first)["source"]["image"]
+  style = compiled(player.prepare)(states[0].player["params"], first)["source"]["image"]
   return case, states, metrics, style
 
 
@@ -282,7 +283,7 @@ def recorded_batch(case: Case, t: int) -> dict:
     "source": {"image": jnp.asarray(case.raw_img[t]), "label": jnp.asarray(label)},
     "target": {"image": jnp.asarray(case.raw_target[t])},
     "draws": Draws(base, rows),
-    "patches": positions(case, f"patch_ids/t{t}") if int(case.stage) == 1 else None,
+    "patches": recorded_moves(case, f"patch_ids/t{t}") if int(case.stage) == 1 else None,
   }
 
 
@@ -322,7 +323,12 @@ def run(name: str):
     groups=(optimizer.Group("^(decoder|heads)", float(case.head_lr_mult)),),
     start_steps=method.start_steps,
   )
-  player = method.player(rate)._replace(draw=lambda key, batch: batch["patches"])
+  player = method.player(rate)
+  # The player's move is the same in all phases: it is compiled once, behind the step.
+  left = player._replace(
+    draw=lambda key, batch: None, update=lambda now, grads, draws, batch: (now, {"grads": grads})
+  )
+  move = compiled(player.update)
   shapes = jax.eval_shape(
     functools.partial(model.init, train=False, use_running_average=True), KEY, case.raw_img[0] * 1.0
   )
@@ -336,21 +342,23 @@ def run(name: str):
   }
   states, metrics = [with_networks(now, case, reg_proj)], []
   step_of = functools.cache(
-    lambda phase: jax.jit(
+    lambda phase: compiled(
       train_step.make_train_step(
         model,
         method,
         tx,
         teacher_rule=ema.Rule(float(case.alpha)),
-        player=player,
+        player=left,
         phase_start=phase,
       )
     )
   )
   for t in range(len(case.raw_img)):
-    now, found = step_of(method.phase_start(t))(states[-1], recorded_batch(case, t))
-    states.append(now)
-    metrics.append(found)
+    batch = recorded_batch(case, t)
+    now, found = step_of(method.phase_start(t))(states[-1], batch)
+    played, more = move(now.player, found.pop("grads"), batch["patches"], batch)
+    states.append(now.replace(player=played))
+    metrics.append(found | more)
   return case, states, metrics
 
 
