@@ -15,11 +15,12 @@ MAX_TRIES = 11  # crops drawn of an image; the last is used unchecked
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RareClassSampling:
-  """Settings; pixel numbers are those of prepared images.
+  """Settings; pixel numbers are those of prepared images, except where said.
 
   Attributes:
     temperature: T above; smaller means rarer classes more often.
-    min_pixels: An image is drawn for a class if it has more pixels of it than this.
+    min_pixels: An image is drawn for a class if it has more pixels of it than this; in the public
+      data sets its label file, at full size, as the reference counts.
     crop_min_pixels: A crop is accepted if it has more pixels of the class than this.
   """
 
@@ -47,7 +48,9 @@ class Table(NamedTuple):
 
   def draw(self, rng: np.random.Generator) -> tuple[int, int]:
     """A class and the index of an image with that class."""
-    k = int(rng.choice(len(self.classes), p=self.prob))
+    # What `rng.choice(len(self.classes), p=self.prob)` draws, without its checks.
+    cumulative = np.cumsum(self.prob)
+    k = int(np.searchsorted(cumulative / cumulative[-1], rng.random(), side="right"))
     images = self.images[k]
     return int(self.classes[k]), int(images[rng.integers(len(images))])
 

@@ -1,5 +1,7 @@
 import functools
 import json
+import pathlib
+import re
 
 import cv2
 import miniatures
@@ -301,3 +303,15 @@ def test_all_known_ids_are_mapped_as_in_the_reference(tmp_path, case, name, key)
   write(tmp_path / "label.png", label)
   read = pairs.read(pairs.Pair(image, tmp_path / "label.png", kind))[1]
   np.testing.assert_array_equal(read[0], case[key][: kind.number])
+
+
+def test_the_page_on_data_sets_names_them_all_and_its_example_fits(tmp_path):
+  text = (pathlib.Path(__file__).parents[3] / "docs" / "data.md").read_text()
+  assert all(f"| `{name}`" in text for name in public.BUILDERS)
+  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  names = {}
+  exec(code, names)
+  config = names["config"]
+  for spec in (config.data.source, config.data.target, config.eval.targets.night):
+    here = dict(spec) | dict(path=str(tmp_path))
+    assert datasets.find_builder(here, tmp_path, "x").label_space.num_classes == 19
