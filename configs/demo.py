@@ -16,6 +16,7 @@ seed>, domains=<seed of the drawn scenes>, smoke (a minute, to see that everythi
 """
 
 from jax_uda import config as config_lib
+from jax_uda import options
 
 THINGS = (5, 8, 9, 10)  # vegetation, car, person, bicycle
 
@@ -50,11 +51,11 @@ METHODS = {
   ),
   "spcl": dict(name="spcl", feature_dim=48, target="target", threshold=0.9, **SELF_TRAINING),
   "cluda": dict(
-    name="dacs", also=dict(pixel_contrasted=dict(grid=(16, 24), ignore_is_class=False)), **SELF_TRAINING
+    name="dacs",
+    also=dict(pixel_contrasted=dict(grid=(16, 24), ignore_is_class=False)),
+    **SELF_TRAINING,
   ),
-  "rccr": dict(
-    name="rccr", num_rows=384, embedding_dim=64, weight=0.1, ramp_steps=1200, **SELF_TRAINING
-  ),
+  "rccr": dict(name="rccr", num_rows=384, embedding_dim=64, weight=0.1, **SELF_TRAINING),
   "confeti": dict(
     name="confeti",
     stage=2,
@@ -72,7 +73,7 @@ def get_config(arg: str = ""):
   arg = config_lib.parse_arg(arg, method="", target="dusk", seed=0, domains=1, smoke=False)
   config = config_lib.default()
   config.seed = arg.seed
-  config.num_steps = 1200
+  config.num_steps = 1500
   config.batch_size = 8
   config.ema.decay = 0.99
   streets = dict(name="streets", seed=arg.domains, size=(96, 128), num_train=800, num_val=200)
@@ -83,25 +84,30 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="compact", decoder="light")
   config.optimizer.groups = ()
   config.schedule = dict(learning_rate=2e-3, warmup_steps=50, power=0.9, end_value=1e-3)
-  config.eval.update(every_steps=400, batch_size=20)
-  config.checkpoint.every_steps = 200
+  config.eval.update(every_steps=500, batch_size=20)
+  config.checkpoint.every_steps = 250
 
   config.method = METHODS["source_only"]
   config.stage.warm_up = dict(stop_step=300)
-  add = lambda stage, method: config.stage.update(
-    {stage: dict(method=METHODS[method], init_from="warm_up")}
-  )
-  if not arg.method:
-    add("source_only", "source_only")
-    add("self_training", "dacs")
+  if arg.method:
+    _one_method(config, arg.method)
+  else:
+    continued = dict(init_from="warm_up", init_carry="run")
+    config.stage.source_only = continued
+    config.stage.self_training = dict(method=METHODS["dacs"], **continued)
     config.stages = ("warm_up", "source_only", "self_training")
     config.compare = ("source_only", "self_training")
-  else:
-    config_lib.options.lookup(METHODS, arg.method, "<argument>.method")
-    add(arg.method, arg.method)
-    config.stages = config.compare = ("warm_up", arg.method)
-    _adapt(config, arg.method)
   return smoke(config) if arg.smoke else config
+
+
+def _one_method(config, method):
+  """The warm-up, and from its weights 1200 steps of the method with an optimizer of its own."""
+  options.lookup(METHODS, method, "<argument>.method")
+  config.num_steps = 1200
+  config.eval.every_steps = 200
+  config.stage[method] = dict(method=METHODS[method], init_from="warm_up")
+  config.stages = config.compare = ("warm_up", method)
+  _adapt(config, method)
 
 
 def _adapt(config, method):
@@ -110,6 +116,7 @@ def _adapt(config, method):
     config.model.hrda = HRDA
   if method == "rccr":
     config.stage.rccr.ema = dict(decay=0.99, after_update=True)
+    config.stage.rccr.method.ramp_steps = config.get_ref("num_steps")
   if method == "vfm_uda":
     small = dict(embed_dim=96, depth=4, num_heads=4, position_grid=8)
     config.model = dict(encoder="dinov2_vits14", decoder="vit_head", encoder_options=small)
