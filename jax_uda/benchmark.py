@@ -27,11 +27,12 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Training seeds.")
 
 def load(recipe: str, overrides: Sequence[str], **arguments: Any) -> Any:
   """The config of `recipe` ("file:arguments") with further arguments and `--config.…` flags."""
-  known = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", flag_values=known)
   path, _, given = recipe.partition(":")
   added = [f"{name}={value}" for name, value in arguments.items()]
-  known(["", f"--config={path}:{','.join(filter(None, [given, *added]))}", *overrides])
+  line = ["", f"--config={path}:{','.join(filter(None, [given, *added]))}", *overrides]
+  known = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=known, sys_argv=line)
+  known(line)
   return known.config
 
 

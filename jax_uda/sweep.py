@@ -189,8 +189,8 @@ def run(
   done = [job for job in jobs if is_done(job.stages[-1])]
   if done:
     summary = write(done, order, workdir, title)
-    table.show_grid(comparison.overview(summary), title=f"{title}: mIoU on the target, %")
-    print(f"tables by class: {workdir / 'benchmark.md'}", flush=True)
+    table.show_grid(comparison.brief(summary), title=f"{title}: mIoU on the target, %")
+    print(f"all tables, and how to read them: {workdir / 'benchmark.md'}", flush=True)
   if errors:
     texts = "; ".join(f"{name}: {text}" for name, text in errors.items())
     raise RuntimeError(f"{len(errors)} of {len(jobs)} runs failed. {texts}")

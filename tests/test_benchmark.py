@@ -3,7 +3,6 @@
 import json
 import math
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -88,8 +87,9 @@ def test_the_plot_takes_one_seed_and_undefined_scores(tmp_path):
   assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
-def tiny(method, seed=0, warm_up=2, **changes):
-  config = tiny_recipe.get_config(f"method={method},seed={seed},warm_up={warm_up},steps=4")
+def tiny(method, seed=0, warm_up=2, data_dir="", **changes):
+  arguments = f"method={method},seed={seed},warm_up={warm_up},steps=4,data_dir={data_dir}"
+  config = tiny_recipe.get_config(arguments)
   config.model.update(changes)
   return config
 
@@ -107,39 +107,50 @@ def test_stages_of_the_same_config_share_a_folder_and_others_do_not(tmp_path):
   assert plan("source_only", warm_up=0) == [("source_only", "")]
 
 
-def command(workdir, data_dir, *more):
-  line = [sys.executable, "-m", "jax_uda.benchmark", "--methods=source_only,dacs", "--seeds=0,1"]
-  line += [f"--config={FILE}:data_dir={data_dir},warm_up=2,steps=4", f"--workdir={workdir}"]
-  line += ["--config.eval.every_steps=2", *more]
-  run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=170)
-  return run.returncode, run.stdout, run.stderr
-
-
-def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_path):
-  code, out, err = command(tmp_path, tmp_path / "data")
-  assert code == 0, err
-  assert "4 runs: 0 done, 4 to go" in out and "3 of 4 done, ETA" in out
-  assert {path.name for path in (tmp_path / "seed1").iterdir()} == {
-    "warm_up",
-    "source_only",
-    "dacs",
+def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_path, capsys):
+  make = lambda **changes: {
+    (method, 0): tiny(method, data_dir=tmp_path / "data", **changes)
+    for method in ("source_only", "dacs")
   }
-  assert out.count("== source_only, seed 1: warm_up") == 1 and "dacs, seed 1: warm_up" not in out
+  root = tmp_path / "seed0"
+  sweep.run(make(), tmp_path, title="tiny")
+  out = capsys.readouterr().out
+  assert "2 runs: 0 done, 2 to go" in out and "1 of 2 done, ETA" in out
+  assert {path.name for path in root.iterdir()} == {"warm_up", "source_only", "dacs"}
+  assert "== source_only, seed 0: warm_up" in out and "dacs, seed 0: warm_up" not in out
   found = json.loads((tmp_path / "benchmark.json").read_text())["methods"]
-  assert list(found) == ["source_only", "dacs"] and found["dacs"]["seeds"] == [0, 1]
-  assert found["dacs"]["equal_compute"]["steps"] == [4, 4]
-  results = json.loads((tmp_path / "seed1" / "dacs" / "results.json").read_text())
-  assert found["dacs"]["miou"]["teacher"]["values"][1] == results["target"]["teacher"]["miou"]
-  assert "| dacs | 2 |" in (tmp_path / "benchmark.md").read_text()
+  assert list(found) == ["source_only", "dacs"] and found["dacs"]["equal_compute"]["steps"] == [4]
+  results = json.loads((root / "dacs" / "results.json").read_text())
+  assert found["dacs"]["miou"]["teacher"]["values"] == [results["target"]["teacher"]["miou"]]
+  assert "| dacs | 1 |" in (tmp_path / "benchmark.md").read_text()
 
-  shutil.rmtree(tmp_path / "seed0" / "dacs")
-  untouched = (tmp_path / "seed1" / "dacs" / "metrics.jsonl").stat().st_mtime_ns
-  code, out, err = command(tmp_path, tmp_path / "data")
-  assert code == 0 and "4 runs: 3 done, 1 to go" in out, err
-  assert (tmp_path / "seed1" / "dacs" / "metrics.jsonl").stat().st_mtime_ns == untouched
+  (root / "dacs" / "results.json").unlink()
+  untouched = (root / "source_only" / "metrics.jsonl").stat().st_mtime_ns
+  sweep.run(make(), tmp_path, title="tiny")
+  assert "2 runs: 1 done, 1 to go" in capsys.readouterr().out
+  assert (root / "source_only" / "metrics.jsonl").stat().st_mtime_ns == untouched
+  assert (
+    json.loads((tmp_path / "benchmark.json").read_text())["methods"]["dacs"]["miou"]
+    == (found["dacs"]["miou"])
+  )
+  with pytest.raises(ValueError, match="holds a run with another config"):
+    sweep.run(make(warm_up=3), tmp_path, title="tiny")
 
-  code, out, err = command(tmp_path, tmp_path / "data", "--config.batch_size=16")
-  assert code and err.startswith("error: ") and "holds a run with another config" in err
+
+def test_a_run_that_fails_does_not_keep_the_others_from_running(tmp_path, monkeypatch, capsys):
+  configs = {(method, 0): tiny(method, warm_up=0) for method in ("source_only", "dacs", "mic")}
+  jobs = [sweep.plan(config, *key, tmp_path, {}) for key, config in configs.items()]
+
+  def run_stage(config, workdir):
+    if config.method.name == "dacs":
+      raise FloatingPointError("step 3: loss = nan")
+
+  monkeypatch.setattr(sweep.recipe, "run_stage", run_stage)
+  reported = []
+  errors = sweep.train(jobs, lambda done: reported.append([job.method for job in done]))
+  assert errors == {"dacs, seed 0": "step 3: loss = nan"}
+  assert reported == [["source_only"], ["source_only", "mic"]]
+  assert "failed: dacs, seed 0: step 3" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -151,8 +162,11 @@ def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_pat
   ),
 )
 def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
-  code, _, err = command(tmp_path, tmp_path, *flags)
-  assert code and err.startswith("error: ") and message in err and len(err.splitlines()) == 1
+  line = [sys.executable, "-m", "jax_uda.benchmark", "--methods=dacs", *flags]
+  line += [f"--config={FILE}", f"--workdir={tmp_path}"]
+  run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+  assert run.returncode and run.stderr.startswith("error: ") and message in run.stderr
+  assert len(run.stderr.splitlines()) == 1
 
 
 def test_arguments_of_the_recipe_and_single_fields_are_kept():

@@ -140,6 +140,14 @@ def overview(summary: Mapping[str, Any]) -> list[list[str]]:
   return rows
 
 
+def brief(summary: Mapping[str, Any]) -> list[list[str]]:
+  """The part of `overview` that fits a terminal."""
+  rows = [["method", "student", "teacher", "student, equal compute", "step time"]]
+  for full in overview(summary)[1:]:
+    rows.append([full[0], full[2], full[3], full[4], full[7]])
+  return rows
+
+
 def by_class(summary: Mapping[str, Any], network: str) -> list[list[str]]:
   """Header and one row a method: IoU of every class and mIoU of one network."""
   names = list(next(iter(summary.values()))["iou"][network])

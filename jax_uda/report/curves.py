@@ -78,7 +78,7 @@ def _draw_curves(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:
   axis.set_xlabel("step of the last stage")
   axis.set_ylabel("mIoU on the target, %")
   axis.set_title("student over steps, mean and band of one std", fontsize=9)
-  axis.legend(fontsize=8, frameon=False, ncols=math.ceil(len(runs) / 6), loc="lower right")
+  axis.legend(fontsize=8, frameon=False, ncols=math.ceil(len(runs) / 6), loc="best")
 
 
 def _curve(found: Mapping[int, Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
