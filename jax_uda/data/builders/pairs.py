@@ -130,7 +130,8 @@ def read_ids(file: pathlib.Path) -> np.ndarray:
     ValueError: The file is missing or no such image.
   """
   data = _bytes(file)
-  if data[24:25] == b"\x10":  # PNG's bit depth; Pillow cannot read 16-bit colours
+  # The bit depth of a PNG; Pillow cannot read 16-bit colours.
+  if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
     array = _decode(file, data, cv2.IMREAD_UNCHANGED)
     return array if array.ndim == 2 else array[..., 2]  # blue, green, red
   try:
@@ -138,9 +139,9 @@ def read_ids(file: pathlib.Path) -> np.ndarray:
       array, mode = np.array(image), image.mode
   except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
     raise ValueError(f"{file} cannot be read as an image: {error}.") from None
-  if mode not in ("L", "P"):
+  if mode not in ("L", "P", "1"):
     raise ValueError(f"{file} holds colours ({mode}), not one id a pixel.")
-  return array
+  return array.astype(np.uint8)
 
 
 def _check_size(pair: Pair, label: tuple[int, int], image: tuple[int, int], scaled: bool) -> None:

@@ -142,7 +142,8 @@ def _locked(folder: pathlib.Path) -> Iterator[None]:
   """One process at a time; the lock of a process that was killed is free."""
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / "lock", "w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.suppress(OSError):  # a file system without locks: then prepare in one process
+      fcntl.flock(file, fcntl.LOCK_EX)
     yield
 
 

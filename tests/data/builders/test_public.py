@@ -6,6 +6,7 @@ import re
 import cv2
 import miniatures
 import numpy as np
+import PIL.Image
 import pytest
 from golden_cases import assert_close, golden
 
@@ -315,3 +316,21 @@ def test_the_page_on_data_sets_names_them_all_and_its_example_fits(tmp_path):
   for spec in (config.data.source, config.data.target, config.eval.targets.night):
     here = dict(spec) | dict(path=str(tmp_path))
     assert datasets.find_builder(here, tmp_path, "x").label_space.num_classes == 19
+
+
+@pytest.mark.parametrize("bits", (1, 2, 4, 8))
+def test_palettes_of_few_bits_hold_the_same_ids(tmp_path, bits):
+  label = miniatures.columns(np.arange(20) % 2**bits)
+  image = PIL.Image.frombytes("P", label.shape[::-1], label.tobytes())
+  image.putpalette([(11 * i) % 256 for i in range(3 * 2**bits)])
+  image.save(tmp_path / "label.png", bits=bits)
+  assert (tmp_path / "label.png").read_bytes()[24] == bits
+  np.testing.assert_array_equal(pairs.read_ids(tmp_path / "label.png"), label)
+
+
+def test_masks_of_one_bit_and_grey_labels_of_16_bits_are_read(tmp_path):
+  label = miniatures.columns(range(20))
+  PIL.Image.fromarray(label > 9).save(tmp_path / "mask.png")
+  np.testing.assert_array_equal(pairs.read_ids(tmp_path / "mask.png") > 0, label > 9)
+  miniatures.write_grey(tmp_path / "grey.png", label.astype(np.uint16))
+  np.testing.assert_array_equal(pairs.read_ids(tmp_path / "grey.png"), label)
