@@ -72,6 +72,11 @@ def flip(array: np.ndarray) -> np.ndarray:
   return array[:, ::-1]
 
 
+def is_mirrored(array: np.ndarray) -> bool:
+  """Whether [H,W,...] is a view that `flip` made: NumPy is slow on those, OpenCV is not."""
+  return array.ndim > 1 and array.strides[1] < 0
+
+
 def _pad(array: np.ndarray, size: tuple[int, int], value: np.ndarray | int) -> np.ndarray:
   if array.shape[:2] == tuple(size):
     return array

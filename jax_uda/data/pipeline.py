@@ -111,7 +111,8 @@ def _by_rare_class(examples: Examples, sampling: RareClassSampling, augment: Aug
     example = examples[image_index]
     for _ in range(rare_class_lib.MAX_TRIES):
       row = augment(example, rng)
-      if np.count_nonzero(row["label"] == class_index) > sampling.crop_min_pixels:
+      label = crop.flip(row["label"]) if crop.is_mirrored(row["label"]) else row["label"]
+      if np.count_nonzero(label == class_index) > sampling.crop_min_pixels:
         break
     return row
 
@@ -128,8 +129,7 @@ def _stack(rows: Iterable[Example], count: int) -> Example:
     for name, array in row.items():
       if not index:
         batch[name] = np.empty((count, *array.shape), array.dtype)
-      if array.ndim > 1 and array.strides[1] < 0:
-        # NumPy copies mirrored images pixel by pixel.
+      if crop.is_mirrored(array):
         cv2.flip(crop.flip(array), 1, dst=batch[name][index])
       else:
         batch[name][index] = array
