@@ -1,0 +1,28 @@
+"""VFM-UDA (Englert et al., CVPR Workshops 2024): GTA5 -> Cityscapes.
+
+  python main.py --workdir=runs/gta_to_cityscapes_vfm_uda \
+    --config=configs/gta_to_cityscapes/vfm_uda.py:source=/data/gta5,target=/data/cityscapes,weights=dinov2_vitb14.pth
+
+Published: 77.1 mIoU with ViT-B, 78.4 with ViT-L (README of VFM-UDA). Ours: not run.
+
+Not reproduced: the random scaling of images by 0.9 to 1.1, and the colour jitter of torchvision.
+
+Arguments: see `configs/published.py`, and encoder=dinov2_vitb14|dinov2_vitl14.
+"""
+
+from configs import published
+
+
+def get_config(arg: str = ""):
+  config, arg = published.start(arg, "gta_to_cityscapes", crop=1024, encoder="dinov2_vitb14")
+  config.model = dict(encoder=arg.encoder, decoder="vit_head")
+  config.method = dict(name="vfm_uda")
+  config.compute_dtype = "bfloat16"
+  config.batch_size = 8
+  config.data.rare_class.temperature = 0.05
+  config.data.target_margins = (31, 256, 61, 61)  # 3 %, 25 %, 3 %, 3 % of 1024x2048
+  config.ema = dict(decay=0.999, after_update=True, offset=1, statistics=True)
+  config.optimizer.groups = ({"pattern": "^encoder", "learning_rate": 0.1},)
+  config.schedule = dict(name="warmup_linear", learning_rate=1.4142e-4, warmup_steps=1500)
+  config.eval.average = "probabilities"
+  return published.finish(config, arg)

@@ -1,0 +1,20 @@
+"""CLUDA (Vayyat et al., 2022) on HRDA: SYNTHIA -> Cityscapes.
+
+  python main.py --workdir=runs/synthia_to_cityscapes_cluda \
+    --config=configs/synthia_to_cityscapes/cluda.py:source=/data/synthia,target=/data/cityscapes,weights=mit_b5.pth
+
+Published: 67.2 mIoU16, 66.8 in the revised version (abstracts). Ours: not run.
+
+Arguments: see `configs/published.py`, and pixel_order=interleaved (the published code) or aligned (what it meant).
+"""
+
+from configs import published
+
+
+def get_config(arg: str = ""):
+  config, arg = published.start(arg, "synthia_to_cityscapes", crop=1024, pixel_order="interleaved")
+  config.method.update(name="cluda", entropy_crop_start=12001, pixel_order=arg.pixel_order)
+  config.method.grid = (65, 65)
+  config.model.decoder_options = dict(embed_dim=512)
+  config.model.hrda.update(fusion="resize_first", feature_weighter=True)
+  return published.finish(config, arg)
