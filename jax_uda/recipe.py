@@ -99,7 +99,7 @@ def predict(config: config_lib.ConfigDict, workdir: pathlib.Path, **settings: An
 
 def check_data(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Says what is in the data of the recipe; stages with data of their own are not looked at."""
-  check.check(config.data, workdir)
+  check.check(config.data, workdir, config.eval.targets)
 
 
 def pseudo_label(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:

@@ -5,6 +5,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -164,12 +165,24 @@ def shares(findings: Mapping[str, Findings], names: Sequence[str]) -> str:
   return "\n".join(rows)
 
 
-def check(data: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Findings]:
+def _splits(name: str, builder: base.Builder) -> list[str]:
+  """What a run reads of a data set; those for evaluation alone may have no `train`."""
+  wanted = ["train", "val"] if name in ("source", "target") else ["val"]
+  known = getattr(builder.builder_config, "pairs", wanted)
+  return [split for split in wanted if split in known]
+
+
+def check(
+  data: Mapping[str, Any],
+  workdir: pathlib.Path,
+  targets: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
+) -> dict[str, Findings]:
   """Reads all data of a run, prints what is there and draws `check_<domain>_<split>.png`.
 
   Args:
     data: The config group `data`.
     workdir: Gets the pictures, and `check_problems.txt` if there are any. Made if missing.
+    targets: The config group `eval.targets`.
 
   Returns:
     The findings by `<domain> <split>`.
@@ -184,21 +197,26 @@ def check(data: Mapping[str, Any], workdir: pathlib.Path) -> dict[str, Findings]
     domain: datasets.find_builder(data[domain], data_dir, f"data.{domain}")
     for domain in ("source", "target")
   }
+  builders |= {
+    name: datasets.find_builder(targets[name], data_dir, f"eval.targets.{name}") for name in targets
+  }
   space = builders["source"].label_space
   findings = {}
   for domain, builder in builders.items():
-    for split in ("train", "val"):
+    for split in _splits(domain, builder):
       title = f"{domain} {split}"
       number, read = reader(builder, split)
       found = findings[title] = scan(number, read, builder.label_space.num_classes, title=title)
       print(describe(title, found, builder.label_space), flush=True)
       path = workdir / f"check_{domain}_{split}.png"
       try:
-        contact_sheet(path, found, builder.label_space, f"{data[domain]['name']}: {title}")
+        contact_sheet(path, found, builder.label_space, f"{builder.name}: {title}")
         print(f"  pictures: {path}" if found.samples else "  no pictures", flush=True)
       except ImportError as error:
         print(f"  no pictures: {error}", flush=True)
-  datasets.check_same_classes(space, builders["target"].label_space)
+  for domain, builder in builders.items():
+    field = "data.target" if domain == "target" else f"eval.targets.{domain}"
+    datasets.check_same_classes(space, builder.label_space, field)
   print(f"\nshare of the labelled pixels, %\n{shares(findings, space.names)}", flush=True)
   _report_problems(findings, workdir / "check_problems.txt")
   return findings

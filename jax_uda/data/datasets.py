@@ -101,12 +101,12 @@ def _source_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
   return class_stats.read(path, names, builder.label_space.num_classes)
 
 
-def check_same_classes(source: LabelSpace, target: LabelSpace) -> None:
-  """Raises ValueError unless both have the same class names in the same order."""
-  if source.names != target.names:
+def check_same_classes(source: LabelSpace, other: LabelSpace, field: str = "data.target") -> None:
+  """Raises ValueError unless `config.<field>` has the class names of the source, in the same order."""
+  if source.names != other.names:
     raise ValueError(
-      f"config.data.source has the classes of {source.name}, config.data.target those of "
-      f"{target.name}; choose data sets with the same classes."
+      f"config.data.source has the classes of {source.name}, config.{field} those of {other.name}; "
+      "choose data sets with the same classes."
     )
 
 
@@ -167,10 +167,6 @@ def load_evaluation(
     if name in RESERVED_NAMES:
       raise ValueError(f"config.{field}: the name is taken; choose another.")
     builder = find_builder(specs[name], data_dir, field)
-    if builder.label_space.names != label_space.names:
-      raise ValueError(
-        f"config.{field} has the classes of {builder.label_space.name}, the run those of "
-        f"{label_space.name}; choose data sets with the same classes."
-      )
+    check_same_classes(label_space, builder.label_space, field)
     found[name] = Examples(base.prepare(builder), "val", fields=("image", "label"))
   return found

@@ -29,9 +29,9 @@ def spec(root, **change):
   return dict(name="folders", path=str(root), classes=("crop", "weed"), **folders) | change
 
 
-def run(tmp_path, source, target=None):
+def run(tmp_path, source, target=None, **targets):
   data = {"dir": str(tmp_path / "data"), "source": source, "target": target or source}
-  return check.check(data, tmp_path / "out")
+  return check.check(data, tmp_path / "out", targets)
 
 
 def test_pairs_sizes_and_shares_are_counted_and_drawn(tmp_path, mine, capsys):
@@ -81,6 +81,12 @@ def test_a_drawn_data_set_is_read_back(tmp_path, quick_streets, capsys):
   found = run(tmp_path, streets)
   assert found["source train"].sizes == {(8, 12): 3}
   assert "source val: 1 pairs; 1 of 8x12" in capsys.readouterr().out
+
+
+def test_further_targets_are_looked_at_too(tmp_path, mine, capsys):
+  found = run(tmp_path, spec(mine), again=spec(mine))
+  assert list(found)[-1] == "again val" and found["again val"].sizes == {SIZE: 2}
+  assert "again val: 2 pairs; 2 of 6x8" in capsys.readouterr().out
 
 
 def test_an_overlay_mixes_colours_and_leaves_ignored_pixels():

@@ -106,7 +106,9 @@ def test_threads_read_files_as_one_thread_does(tmp_path, small_camvid):
     assert_equal(a, b)
 
 
-@pytest.mark.parametrize("rare_class, expected", ((None, "6f96b55b32ede1cb"), (SAMPLING, "152d5d28c0d6521c")))
+@pytest.mark.parametrize(
+  "rare_class, expected", ((None, "6f96b55b32ede1cb"), (SAMPLING, "152d5d28c0d6521c"))
+)
 def test_the_stream_is_the_same_everywhere(rare_class, expected):
   """On every version of Python and NumPy, or a run would continue with other images elsewhere."""
   digest = hashlib.sha256()
