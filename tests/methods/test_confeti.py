@@ -14,7 +14,7 @@ from jax_uda import ema, methods, objectives, optimizer, state, train_step
 from jax_uda.augment import classmix, strong
 from jax_uda.context import View
 from jax_uda.methods import self_training, translator
-from jax_uda.methods.base import Method, Task
+from jax_uda.methods.base import Method, Player, Task
 from jax_uda.methods.confeti import Draws
 from jax_uda.models import imagenet, weights
 from jax_uda.models.norm import BatchNorm
@@ -62,6 +62,12 @@ def with_networks(now: state.TrainState, case: Case, reg_proj) -> state.TrainSta
 
 def compare(found, expected, rtol: float, atol: float) -> None:
   jax.tree.map(lambda a, b: assert_close(a, b, rtol, atol), found, expected)
+
+
+def without_init(player: Player) -> Player:
+  """The player with zeros in place of random numbers, which take long to compile."""
+  zeros = lambda x: jnp.zeros(x.shape, x.dtype)
+  return player._replace(init=lambda key: jax.tree.map(zeros, jax.eval_shape(player.init, key)))
 
 
 def recorded_moves(case: Case, prefix: str) -> translator.Moves:
@@ -132,7 +138,7 @@ def joint_run(name: str):
   """
   case = golden_cases.load(golden_cases.ROOT / f"{name}.npz")
   method, cut = joint_method(case)
-  player = cut.player(lambda step: float(case.reg_lr))
+  player = without_init(cut.player(lambda step: float(case.reg_lr)))
 
   def update(now, grads, draws, batch):
     now, metrics = player.update(now, grads, draws, batch)
@@ -323,7 +329,7 @@ def run(name: str):
     groups=(optimizer.Group("^(decoder|heads)", float(case.head_lr_mult)),),
     start_steps=method.start_steps,
   )
-  player = method.player(rate)
+  player = without_init(method.player(rate))
   # The player's move is the same in all phases: it is compiled once, behind the step.
   left = player._replace(
     draw=lambda key, batch: None, update=lambda now, grads, draws, batch: (now, {"grads": grads})
