@@ -1,5 +1,6 @@
 """Prediction files of images without labels, for the servers of test sets."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -28,8 +29,11 @@ class ImageFiles(Sequence[Example]):
   def __getitem__(self, index: int) -> Example:
     image = folders.read_image(self._files[index])
     size = image.shape[:2]
-    fitted = rescale.resize_image(image, rescale.keep_ratio_size(size, self._bound))
-    return {"image": fitted, "label": np.full(size, IGNORE, np.uint8)}
+    # Networks take multiples of their strides: what divides the sides of the bound, divides these.
+    unit = math.gcd(32, *self._bound)
+    height, width = rescale.keep_ratio_size(size, self._bound)
+    fitted = [max(round(side / unit), 1) * unit for side in (height, width)]
+    return {"image": rescale.resize_image(image, fitted), "label": np.full(size, IGNORE, np.uint8)}
 
 
 def check_images(images: pathlib.Path, suffix: str) -> list[pathlib.Path]:
@@ -78,8 +82,8 @@ def write(
 ) -> pathlib.Path:
   """Writes `<workdir>/predictions/<network>/<stem of the image>.png`, grey, one for each image.
 
-  Images are fitted into the size of the target's validation images; predictions have the size of the
-  image files. Windows, flips and scales are those of `config.eval`.
+  Images are fitted into the size of the target's validation images, up to the networks' strides;
+  predictions have the size of the image files. Windows, flips and scales are those of `config.eval`.
 
   Args:
     exp: The run.

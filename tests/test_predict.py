@@ -38,6 +38,8 @@ def test_each_image_has_a_file_of_class_ids_at_its_own_size(exp, images, tmp_pat
   }
   fitted = predict.ImageFiles([images / "b" / "2_rgb_anon.png"], (32, 48))[0]["image"]
   assert fitted.shape == (32, 48, 3)
+  tall = predict.ImageFiles([images / "a" / "3_rgb_anon.png"], (16, 40))[0]["image"]
+  assert tall.shape == (16, 40, 3), "13x40 up to multiples of 8"
   expected = exp.predict(state.student, np.repeat(fitted[None], 2, 0), (64, 96))[0]
   np.testing.assert_array_equal(np.array(found["2_rgb_anon.png"]), expected)
   assert (
