@@ -91,6 +91,8 @@ def default() -> ConfigDict:
   # Further data sets to evaluate on: a name -> what config.data.target would be; its split `val`.
   config.eval.targets = ConfigDict()
   config.panel_images = 4  # rows of panels.png, at least 1
+  config.views_every_steps = 0  # draw the method's views on the way, too; 0 = at the end alone
+  config.projection = "pca"  # of embeddings to the plane, projection.png; or "tsne", or "" = none
 
   # A recipe of several runs: names in order; stage.<name> replaces fields of this config, and of the
   # groups data, eval, checkpoint and pseudo_label the fields that it names.
@@ -109,6 +111,8 @@ FREE_FIELDS = (
   "checkpoint",
   "eval",
   "panel_images",
+  "views_every_steps",
+  "projection",
   "stop_step",
   "compare",
   "data.dir",

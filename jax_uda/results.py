@@ -4,14 +4,13 @@ import json
 import pathlib
 from typing import Any
 
-import cv2
 import numpy as np
 
-from jax_uda import evaluate, experiment, metrics, pictures, record
+from jax_uda import evaluate, experiment, metrics, record, visuals
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.report import panels, table
+from jax_uda.report import table
 from jax_uda.report.writer import MetricWriter
 from jax_uda.state import TrainState
 
@@ -67,7 +66,7 @@ def write(
   workdir: pathlib.Path,
   writer: MetricWriter | None = None,
 ) -> dict[str, Any]:
-  """Evaluates both networks on all sets of `exp.validation`; writes `results.json` and `panels.png`, prints a table.
+  """Evaluates both networks on all sets of `exp.validation`; writes `results.json` and pictures, prints a table.
 
   Args:
     exp: The run.
@@ -86,20 +85,14 @@ def write(
     }
   if mesh_lib.is_main_process():
     record.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
-  panel_columns = pictures.panel_columns(exp, state)  # runs the networks: on every process
   if mesh_lib.is_main_process():
-    _show(exp, found, panel_columns, workdir, writer)
+    _show(exp, found, writer)
+  visuals.end(exp, state, workdir, writer)
   return found
 
 
-def _show(
-  exp: experiment.Experiment,
-  found: dict[str, Any],
-  panel_columns: dict[str, Any],
-  workdir: pathlib.Path,
-  writer: MetricWriter | None,
-) -> None:
-  """Prints the table, draws the pictures, and hands both to the writer."""
+def _show(exp: experiment.Experiment, found: dict[str, Any], writer: MetricWriter | None) -> None:
+  """Prints the table and hands it to the writer."""
   step, name = found["step"], exp.config.method.name
   columns = {
     f"{domain} {network}": found[domain][network]
@@ -107,13 +100,5 @@ def _show(
     for network in ("student", "teacher")
   }
   table.show(columns, title=f"{name} after {step} steps: IoU, %")
-  path = workdir / "panels.png"
-  try:
-    panels.draw(path, panel_columns, exp.domains.label_space, title=f"{name}, step {step}")
-    print(f"pictures: {path}", flush=True)
-  except ImportError as error:
-    print(f"no pictures: {error}", flush=True)
   if writer:
     writer.write_text(step, "iou", table.markdown(columns))
-    if path.exists():
-      writer.write_image(step, "panels", cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))

@@ -3,14 +3,14 @@
 import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda import checkpoint, experiment, options, record, results, survey
+from jax_uda import checkpoint, experiment, options, record, results, survey, visuals
 from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
@@ -169,9 +169,9 @@ def _loop(
   batches: Iterator[Any],
   log: StepLog,
   checkpoints: checkpoint.Checkpoints,
-  evaluate: Callable[[TrainState], None],
+  midway: Sequence[tuple[int, Callable[[TrainState], None]]],
 ) -> TrainState:
-  """Trains to the last step, with logging, evaluation and checkpoints on the way."""
+  """Trains to the last step, with logs and checkpoints, and what `midway` asks for every so many steps."""
   config, end = exp.config, last_step(exp.config)
   wait = mesh_lib.must_wait(exp.mesh)
   phase_start = None
@@ -194,9 +194,10 @@ def _loop(
     if due(config.checkpoint.every_steps):
       log.flush()  # a state with a non-finite loss behind it is not saved
       checkpoints.save(state)
-    if done < end and due(config.eval.every_steps):
-      with log.paused():
-        evaluate(state)
+    for every, function in midway if done < end else ():
+      if due(every):
+        with log.paused():
+          function(state)
   return state
 
 
@@ -232,6 +233,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     state = _start(exp, checkpoints, workdir)
     if checkpoints.latest_step() is None:
       state = survey.run(exp, state)
+      visuals.start(exp, state, workdir)
     record.write(config, workdir, state.student["params"])
     first, end = int(state.step), last_step(config)
     if first >= end and checkpoints.latest_step() is None:
@@ -242,11 +244,15 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     if first < end:
       say(f"training from step {first} to {end} in {workdir}")
     log = StepLog(exp.schedule, writer, first, end, images_per_step=2 * config.batch_size)
-    evaluate = lambda state: results.report_midway(exp, state, writer)
+    midway = (
+      (config.eval.every_steps, lambda state: results.report_midway(exp, state, writer)),
+      (config.eval.every_steps, lambda state: visuals.evaluated(state, workdir)),
+      (config.views_every_steps, lambda state: visuals.midway(exp, state, workdir, writer)),
+    )
     ready = exp.training_batches(workdir.parent)
     batches = pipeline.iterate(ready, first, num_threads=config.data.num_threads)
     try:
-      state = _loop(exp, state, batches, log, checkpoints, evaluate)
+      state = _loop(exp, state, batches, log, checkpoints, midway)
     finally:
       batches.close()
     checkpoints.wait()

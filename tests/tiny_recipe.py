@@ -27,6 +27,7 @@ def get_config(arg: str = ""):
   config.checkpoint = dict(every_steps=3, keep=2)
   config.eval.update(every_steps=0, batch_size=4)
   config.panel_images = 2
+  config.projection = ""
   if arg.warm_up:
     config.stages = ("warm_up", "method")
     config.stage.warm_up = dict(method=dict(name="source_only"), num_steps=arg.warm_up)
