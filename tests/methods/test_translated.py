@@ -61,7 +61,9 @@ def test_methods_see_the_translation_and_keep_the_image_given():
   batch = batch_of()
   image = jax.random.randint(KEY, (2, 32, 32, 3), 0, 256).astype(jnp.uint8)
   batch["source"]["image"] = image
-  now = jax.jit(player.init)(KEY)
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(player.init, KEY)
+  now = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.1, x.shape), jnp.float32), shapes)
   seen = jax.jit(player.prepare)(now["params"], batch)["source"]
   np.testing.assert_allclose(seen["raw"], (np.asarray(image, np.float32) - 120) / 60, rtol=1e-5)
   assert seen["image"].shape == image.shape and not np.allclose(seen["image"], seen["raw"])
