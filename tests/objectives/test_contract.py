@@ -1,6 +1,7 @@
 """What every objective must keep; a new one joins `OBJECTIVES` and gets these tests."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,17 @@ OBJECTIVES = {
     view="source", num_classes=CLASSES, thing_classes=(1, 2)
   ),
   "similarity_contrast": objectives.similarity_contrast(num_classes=CLASSES, dim=DIM, groups=2),
-  "cross_entropy_of_groups": objectives.cross_entropy(
-    view="source", denominator="valid", groups=4
+  "cross_entropy_of_groups": objectives.cross_entropy(view="source", denominator="valid", groups=4),
+  "cam_prototypes": objectives.cam_prototypes(
+    view="mixed",
+    warmup_view="mixed",
+    warmup_end=0,
+    num_classes=CLASSES,
+    dim=DIM,
+    terms={
+      "sampled": objectives.prototype_contrast(view="source", num_samples=40, regularizer_sign=-1),
+      "weighed": objectives.prototype_contrast(view="target", regularizer_sign=-1, weigh=True),
+    },
   ),
 }
 OBJECTIVES["chain"] = objectives.chain(**OBJECTIVES)
@@ -34,7 +44,8 @@ def apply(variables, image, name):
   del name
   pooled = image.reshape(*image.shape[:1], 4, 4, 4, 4, 3).mean((2, 4))
   features = jnp.tanh(pooled @ variables["params"]["encoder"])
-  return Outputs(features @ variables["params"]["decoder"], (features,), features, {}), None
+  logits = features @ variables["params"]["decoder"]
+  return Outputs(logits, (features,), features, {"projection": features, "cam": logits}), None
 
 
 def toy_variables():
@@ -68,6 +79,7 @@ def evaluate(objective, state, params, views):
     views=views,
     step=jnp.int32(10),
     key=jax.random.key(5),
+    draws=types.SimpleNamespace(rows={name: view.weight for name, view in views.items()}),
     student=Passes(apply, variables),
     teacher=Passes(apply, frozen),
     reference=lambda image: (apply(frozen, image, "")[0].features[0] + 0.1,),
