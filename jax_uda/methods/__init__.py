@@ -1,6 +1,7 @@
 """Methods by name: a new one is a file here, a line in `METHODS`, and a config."""
 
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax_uda import config, options
@@ -13,35 +14,35 @@ from jax_uda.methods.mic import masked, mic
 from jax_uda.methods.rccr import rccr, region_consistent
 from jax_uda.methods.sepico import sepico
 from jax_uda.methods.source_only import source_only
-from jax_uda.methods.vfm_uda import vfm_uda
 from jax_uda.methods.spcl import similarity, spcl
 from jax_uda.methods.spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods.translator import translated
+from jax_uda.methods.vfm_uda import vfm_uda
 
 METHODS = {
-  "confeti": confeti,
   "cluda": cluda,
+  "confeti": confeti,
   "dacs": dacs,
   "daformer": daformer,
   "mic": mic,
   "rccr": rccr,
   "sepico": sepico,
   "source_only": source_only,
-  "vfm_uda": vfm_uda,
   "spcl": spcl,
   "spcl_contrast": spcl_contrast,
   "spcl_self_training": spcl_self_training,
   "spcl_warm_up": spcl_warm_up,
+  "vfm_uda": vfm_uda,
 }
 
 # Called with the task, the method so far and the settings.
 EXTENSIONS = {
-  "similarity": similarity,
   "entropy_cropped": entropy_cropped,
   "masked": masked,
   "pixel_contrasted": pixel_contrasted,
-  "translated": translated,
   "region_consistent": region_consistent,
+  "similarity": similarity,
+  "translated": translated,
 }
 
 
@@ -54,17 +55,32 @@ def build(
 ) -> Method:
   """The method `name` with `config.method`'s other fields as keyword arguments.
 
-  `also` adds what another method brings: by name of `EXTENSIONS`, in order, its keyword arguments.
+  `also` adds what another method brings: by name of `EXTENSIONS`, in alphabetical order, its keyword
+  arguments. With a field `function`, "module:name", the extension is that of the user's own module.
 
   Raises:
-    ValueError: The method or one of its settings is unknown.
+    ValueError: The method or one of its settings is unknown, or there is no such function.
   """
   function = options.lookup(METHODS, name, "method.name")
   try:
     method = config.call(function, "method", task, **settings)
-    for extra, arguments in (also or {}).items():
-      extension = options.lookup(EXTENSIONS, extra, "method.also")
-      method = config.call(extension, f"method.also.{extra}", task, method, **arguments)
+    for extra, arguments in sorted((also or {}).items()):
+      field, arguments = f"method.also.{extra}", dict(arguments)
+      own = arguments.pop("function", "")
+      extension = _imported(own, field) if own else options.lookup(EXTENSIONS, extra, "method.also")
+      method = config.call(extension, field, task, method, **arguments)
     return method
   except TypeError as error:  # of a method that hands settings on to another
     raise ValueError(f"config.method: {error}.") from None
+
+
+def _imported(name: str, field: str) -> Callable[..., Method]:
+  """The function "module:name"."""
+  module, _, function = name.partition(":")
+  try:
+    return getattr(importlib.import_module(module), function)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise ValueError(
+      f"config.{field}.function = {name!r} cannot be imported ({error}); it must be 'module:name', "
+      "and the module's folder in PYTHONPATH or the current one."
+    ) from None

@@ -35,7 +35,7 @@ def masked(
     ratio: Expected share of the patches that are taken out.
     block: Side of a patch in pixels: 64 for crops of 1024, 32 for crops of 512.
     domains: "target": all target images (Cityscapes). "both": half of the batch are source images
-      with their labels, the other half target images (ACDC, Dark Zurich).
+      with their labels, the rest target images (ACDC, Dark Zurich).
     augmentation: Colour jitter and blur before masking; off if the target view has them already.
       The published setting for "both" is off.
     jitter_strength: Of the colour jitter.
@@ -57,9 +57,12 @@ def masked(
     require_views(found, "masked", "target", *(["source"] if domains == "both" else []))
     view = found["target"]
     if domains == "both":
-      half = max(len(view.label) // 2, 1)
+      number = len(view.label)
+      half = number // 2
       source = found["source"].replace(image=standardise(batch["source"]["image"], task))
-      view = jax.tree.map(lambda s, t: jnp.concatenate([s[:half], t[:half]]), source, view)
+      view = jax.tree.map(
+        lambda s, t: jnp.concatenate([s[:half], t[: number - half]]), source, view
+      )
     if augmentation:
       view = self_training.augmented(view, draws["look"], task)
     holes = draws["holes"][: len(view.label)]

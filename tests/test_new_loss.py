@@ -1,0 +1,44 @@
+"""The page on new losses: its two files are all that a new loss needs."""
+
+import pathlib
+import re
+
+import pytest
+from ml_collections import ConfigDict
+
+from jax_uda import config as config_lib
+from jax_uda import experiment, methods
+from jax_uda import mesh as mesh_lib
+from jax_uda.methods.base import Task
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "new_loss.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+  """The page's files in a folder of the user's."""
+  for name, text in zip(("spread.py", "spread_demo.py"), FILES, strict=True):
+    (tmp_path / name).write_text(text)
+  monkeypatch.syspath_prepend(tmp_path)
+  monkeypatch.syspath_prepend(ROOT)
+  return tmp_path
+
+
+def test_the_loss_of_the_page_joins_the_step(files):
+  import spread_demo
+
+  config = spread_demo.get_config("method=spread,smoke")
+  config.data.dir = str(files / "data")
+  config.model.encoder_options = dict(widths=(8, 8, 16), depths=(1, 1))
+  exp = experiment.build(config_lib.stage_config(config, "spread"))
+  batch = mesh_lib.put_batch(exp.mesh, exp.training_batches()[0])
+  _, metrics = exp.train_step()(exp.initial_state(), batch)
+  assert metrics["loss/spread"] == pytest.approx(0.1 * float(metrics["spread/cosine"]))
+  assert 0 < metrics["spread/cosine"] <= 1
+
+
+def test_a_function_that_is_not_there_is_an_error_with_its_field():
+  settings = ConfigDict({"name": "source_only", "also": {"mine": {"function": "nowhere:at_all"}}})
+  with pytest.raises(ValueError, match=r"config.method.also.mine.function = 'nowhere:at_all'"):
+    methods.build(Task(3, (0.0,) * 3, (1.0,) * 3, ()), **settings)
