@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -30,11 +31,11 @@ def sample(exp: experiment.Experiment, state: TrainState) -> Sample:
     `embedding` [N,A] float32 of unit norm, `prediction` and `label` [N] uint8 (255 = ignore; the
     target's for the eye only), `target` [N] bool.
   """
-  parts = []
+  parts, embed = [], _embed(exp)
   for is_target, images in ((False, exp.domains.source_val), (True, exp.domains.target_val)):
     chosen = pictures.pick(images, min(IMAGES, len(images)))
     found = [
-      _of_batch(exp, state.student, batch)
+      _of_batch(exp, functools.partial(embed, state.student), batch)
       for batch in pipeline.evaluation_batches(chosen, exp.config.eval.batch_size)
     ]
     found = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
@@ -44,11 +45,11 @@ def sample(exp: experiment.Experiment, state: TrainState) -> Sample:
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _of_batch(exp: experiment.Experiment, variables: Any, batch: Any) -> Sample:
+def _of_batch(exp: experiment.Experiment, embed: Callable, batch: Any) -> Sample:
   image = batch["image"]
   missing = -len(image) % exp.mesh.size
   padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)])
-  embedding, prediction = _embed(exp)(variables, mesh_lib.put_batch(exp.mesh, padded))
+  embedding, prediction = embed(mesh_lib.put_batch(exp.mesh, padded))
   embedding, prediction = (np.asarray(x)[: len(image)] for x in (embedding, prediction))
   height, width = prediction.shape[1:]
   rows, columns = (
@@ -56,10 +57,12 @@ def _of_batch(exp: experiment.Experiment, variables: Any, batch: Any) -> Sample:
     for cells, side in zip((height, width), batch["label"].shape[1:], strict=True)
   )
   label = batch["label"][:, rows[:, None], columns]
-  flat = lambda x: x.reshape(len(image), height * width, *x.shape[3:])
-  number = min(PIXELS, height * width)
-  places = np.random.default_rng(0).permutation(height * width)[:number]
-  join = lambda x: flat(x)[:, places].reshape(-1, *x.shape[3:])
+  places = np.random.default_rng(0).permutation(height * width)[:PIXELS]
+
+  def join(x: np.ndarray) -> np.ndarray:
+    flat = x.reshape(len(image), height * width, *x.shape[3:])
+    return flat[:, places].reshape(-1, *x.shape[3:])
+
   return dict(embedding=join(embedding), prediction=join(prediction), label=join(label))
 
 
