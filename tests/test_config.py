@@ -4,8 +4,12 @@ import pathlib
 import pytest
 
 from jax_uda import config as config_lib
+from jax_uda import methods, models
+from jax_uda.methods.base import Task
 
-RECIPES = sorted((pathlib.Path(__file__).parents[1] / "configs").rglob("*.py"))
+ROOT = pathlib.Path(__file__).parents[1]
+NO_RECIPES = {"published"}  # what recipes share
+RECIPES = [path for path in sorted((ROOT / "configs").rglob("*.py")) if path.stem not in NO_RECIPES]
 
 
 def load_recipe(path: pathlib.Path, arg: str = ""):
@@ -16,15 +20,22 @@ def load_recipe(path: pathlib.Path, arg: str = ""):
 
 
 @pytest.mark.parametrize("arg", ["", "smoke"])
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_loads_with_all_its_stages(path, arg):
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_recipe_loads_and_its_stages_have_their_method_and_network(path, arg, monkeypatch):
+  monkeypatch.syspath_prepend(ROOT)
   config = load_recipe(path, arg)
   assert set(config.compare) <= set(config.stages)
-  for name in config.stages:
-    stage = config_lib.stage_config(config, name)
+  small = arg or config.data.source.name in ("streets", "camvid")
+  task = Task(11 if small else 19, (0.0,) * 3, (1.0,) * 3, (1 / 19,) * 19)
+  stages = [config_lib.stage_config(config, name) for name in config.stages]
+  for stage in stages or [config]:
     assert stage.num_steps > 0 and not stage.stages
-    if stage.init_from:
-      assert stage.init_from in config.stages
+    for before in filter(None, (stage.init_from, stage.init_player, stage.data.pseudo_labels)):
+      assert before in config.stages
+    if stage.task == "train":
+      method = methods.build(task, **stage.method)
+      model = models.build(num_classes=task.num_classes, **stage.model)
+      assert not method.heads.keys() & model.heads.keys()
 
 
 def test_a_stage_names_the_fields_of_its_data_and_evaluation_that_differ():
