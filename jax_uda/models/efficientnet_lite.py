@@ -89,6 +89,8 @@ class EfficientNetLite(nn.Module):
     strides: Of the maps to return, ascending; without 2 a decoder that works at the size of the
       finest map is four times as cheap.
     depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
+    frozen_statistics: Normalise with the running statistics in training, too, and keep them as they
+      are loaded: for small batches, and for networks that see both domains. Scale and bias are trained.
     dtype: Compute dtype; parameters and BatchNorm statistics are float32.
   """
 
@@ -97,6 +99,7 @@ class EfficientNetLite(nn.Module):
 
   strides: tuple[int, ...] = (2, 4, 8, 16, 32)
   depthwise: str = "auto"
+  frozen_statistics: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -109,6 +112,7 @@ class EfficientNetLite(nn.Module):
       ValueError: `strides` names another one than 2, 4, 8, 16, 32, or they do not ascend.
     """
     del train  # no dropout
+    use_running_average = use_running_average or self.frozen_statistics
     if not self.strides or list(self.strides) != [
       s for s in (2, 4, 8, 16, 32) if s in self.strides
     ]:

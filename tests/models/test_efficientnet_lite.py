@@ -122,6 +122,16 @@ def test_decoders_take_the_maps_that_are_asked_for():
   assert model.image_mean == (127.0,) * 3 and model.image_std == (128.0,) * 3
 
 
+def test_frozen_statistics_stay_and_normalise_in_training_too():
+  model = efficientnet_lite.EfficientNetLite(strides=(2,), frozen_statistics=True)
+  image = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+  variables = model.init(jax.random.key(1), image, **MODE)
+  training = dict(train=True, use_running_average=False, mutable=["batch_stats"])
+  maps, changed = model.apply(variables, image, **training)
+  np.testing.assert_array_equal(maps[0], model.apply(variables, image, **MODE)[0])
+  jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
+
+
 @pytest.mark.parametrize("strides", [(), (3,), (8, 4)])
 def test_unknown_strides_are_refused(strides):
   with pytest.raises(ValueError, match="choose from 2, 4, 8, 16, 32"):
