@@ -5,7 +5,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -173,42 +172,3 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_before_any_work(make_c
   config.batch_size = 3
   with pytest.raises(ValueError, match="config.batch_size = 3 cannot be split over 8 devices"):
     train.train(config, tmp_path / "run")
-
-
-def test_two_processes_equal_two_devices_of_one(data_dir, tmp_path):
-  with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
-
-  def start(name, num_devices, *flags):
-    devices = f"--xla_force_host_platform_device_count={num_devices}"
-    command = [
-      sys.executable,
-      "main.py",
-      f"--config=tests/tiny_recipe.py:data_dir={data_dir},steps=4",
-      f"--workdir={tmp_path / name}",
-      *flags,
-    ]
-    environment = os.environ | {"XLA_FLAGS": devices, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(
-      command,
-      cwd=ROOT,
-      env=environment,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
-
-  processes = [start("one", 2)]
-  processes += [start("two", 1, f"--distributed=127.0.0.1:{port},2,{i}") for i in range(2)]
-  try:
-    outputs = [process.communicate(timeout=400)[0] for process in processes]
-  finally:
-    for process in processes:
-      process.kill()  # SIGTERM is caught by jax.distributed
-  assert [process.returncode for process in processes] == [0, 0, 0], outputs
-  assert "mIoU" in outputs[1] and "mIoU" not in outputs[2]
-  one, two = metric_rows(tmp_path / "one"), metric_rows(tmp_path / "two")
-  assert len(one) == len(two) == 4
-  for a, b in zip(one, two, strict=True):
-    np.testing.assert_allclose(b["loss"], a["loss"], rtol=1e-5)

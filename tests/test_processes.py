@@ -1,0 +1,73 @@
+"""Two processes with two devices each, over loopback, are one process with four."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def start(recipe: str, workdir: pathlib.Path, devices: int, *flags: str) -> subprocess.Popen:
+  """`main.py` on a number of simulated devices."""
+  environment = os.environ | {
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "JAX_PLATFORMS": "cpu",
+  }
+  return subprocess.Popen(
+    [sys.executable, "main.py", f"--config={recipe}", f"--workdir={workdir}", *flags],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def losses_of(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+  """The total loss of each logged step, by stage."""
+  found = {}
+  for path in sorted(workdir.rglob("metrics.jsonl")):
+    rows = map(json.loads, path.read_text().splitlines())
+    found[path.parent.name] = np.array([row["loss"] for row in rows if "loss" in row])
+  return found
+
+
+def check(recipe: str, tmp_path: pathlib.Path, *flags: str) -> None:
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+  address = lambda index: f"--distributed=127.0.0.1:{port},2,{index}"
+  one, two = tmp_path / "run" / "one", tmp_path / "run" / "two"
+  processes = [start(recipe, one, 4, *flags)]
+  outputs = [processes[0].communicate(timeout=900)[0]]  # it prepares the data
+  processes += [start(recipe, two, 2, *flags, address(index)) for index in range(2)]
+  try:
+    outputs += [process.communicate(timeout=900)[0] for process in processes[1:]]
+  finally:
+    for process in processes:
+      process.kill()  # SIGTERM is caught by jax.distributed
+  assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(outputs)
+  assert "mIoU" in outputs[1] and "mIoU" not in outputs[2]
+  expected, found = losses_of(one), losses_of(two)
+  assert [len(rows) for rows in expected.values()] == [len(rows) for rows in found.values()]
+  for a, b in zip(expected.values(), found.values(), strict=True):
+    np.testing.assert_allclose(b, a, rtol=1e-4)
+
+
+def test_self_training(tmp_path):
+  check(f"tests/tiny_recipe.py:data_dir={tmp_path / 'data'},steps=4", tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+  "method", ["daformer", "hrda", "mic", "sepico", "spcl", "cluda", "rccr", "confeti", "vfm_uda"]
+)
+def test_every_method_of_the_demo(method, tmp_path):
+  data = f"--config.data.dir={tmp_path / 'data'}"
+  check(f"configs/demo.py:method={method},smoke", tmp_path, data)
