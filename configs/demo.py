@@ -73,7 +73,6 @@ def get_config(arg: str = ""):
   arg = config_lib.parse_arg(arg, method="", target="dusk", seed=0, domains=1, smoke=False)
   config = config_lib.default()
   config.seed = arg.seed
-  config.num_steps = 1500
   config.batch_size = 8
   config.ema.decay = 0.99
   streets = dict(name="streets", seed=arg.domains, size=(96, 128), num_train=800, num_val=200)
@@ -84,33 +83,39 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="compact", decoder="light")
   config.optimizer.groups = ()
   config.schedule = dict(learning_rate=2e-3, warmup_steps=50, power=0.9, end_value=1e-3)
-  config.eval.update(every_steps=500, batch_size=20)
+  config.eval.batch_size = 20
   config.checkpoint.every_steps = 250
 
-  config.method = METHODS["source_only"]
-  config.stage.warm_up = dict(stop_step=300)
-  if arg.method:
-    _one_method(config, arg.method)
-  else:
-    continued = dict(init_from="warm_up", init_carry="run")
-    config.stage.source_only = continued
-    config.stage.self_training = dict(method=METHODS["dacs"], **continued)
-    config.stages = ("warm_up", "source_only", "self_training")
-    config.compare = ("source_only", "self_training")
+  add_stages(config, arg.method, METHODS, steps=1200)
   return smoke(config) if arg.smoke else config
 
 
-def _one_method(config, method):
-  """The warm-up, and from its weights 1200 steps of the method with an optimizer of its own."""
-  options.lookup(METHODS, method, "<argument>.method")
-  config.num_steps = 1200
-  config.eval.every_steps = 200
-  config.stage[method] = dict(method=METHODS[method], init_from="warm_up")
-  config.stages = config.compare = ("warm_up", method)
-  _adapt(config, method)
+def add_stages(config, method, methods, *, steps):
+  """The warm-up of a quarter of `steps`, then `method` of the table `methods`, or the two of a demo.
+
+  Without a method the source alone and self-training continue the warm-up and its schedule. A method
+  begins with the weights of the warm-up, and has an optimizer and `steps` of its own.
+  """
+  config.method = methods["source_only"]
+  config.stage.warm_up = dict(stop_step=steps // 4)
+  if method:
+    options.lookup(methods, method, "<argument>.method")
+    config.num_steps = steps
+    config.eval.every_steps = steps // 6
+    config.stage[method] = dict(method=methods[method], init_from="warm_up")
+    config.stages = config.compare = ("warm_up", method)
+    _adapt(config, method, methods)
+  else:
+    config.num_steps = steps // 4 + steps
+    config.eval.every_steps = config.num_steps // 3
+    continued = dict(init_from="warm_up", init_carry="run")
+    config.stage.source_only = continued
+    config.stage.self_training = dict(method=methods["dacs"], **continued)
+    config.stages = ("warm_up", "source_only", "self_training")
+    config.compare = ("source_only", "self_training")
 
 
-def _adapt(config, method):
+def _adapt(config, method, methods):
   """What some methods ask of the network, the teacher or earlier stages."""
   if method == "hrda":
     config.model.hrda = HRDA
@@ -122,10 +127,13 @@ def _adapt(config, method):
     config.model = dict(encoder="dinov2_vits14", decoder="vit_head", encoder_options=small)
     config.stage.vfm_uda.ema = dict(decay=0.99, after_update=True, offset=1, statistics=True)
   if method == "confeti":
-    settings = METHODS["confeti"]
-    config.stage.translator = dict(method=settings | dict(stage=0), num_steps=300)
+    settings, steps = methods["confeti"], config.num_steps
+    config.stage.translator = dict(method=settings | dict(stage=0), num_steps=steps // 4)
     config.stage.joint = dict(
-      method=settings | dict(stage=1), num_steps=600, init_from="warm_up", init_player="translator"
+      method=settings | dict(stage=1),
+      num_steps=steps // 2,
+      init_from="warm_up",
+      init_player="translator",
     )
     config.stage.confeti.init_player = "joint"
     config.stages = ("warm_up", "translator", "joint", "confeti")
@@ -135,7 +143,8 @@ def _adapt(config, method):
 def smoke(config):
   """A few steps on a few images."""
   for domain in (config.data.source, config.data.target):
-    domain.num_train, domain.num_val = 16, 8
+    if domain.name == "streets":
+      domain.num_train, domain.num_val = 16, 8
   config.batch_size = 8
   config.num_steps, config.stage.warm_up.stop_step = 6, 2
   for stage in config.stage.values():
