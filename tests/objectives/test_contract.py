@@ -1,7 +1,10 @@
-"""What every objective must keep; a new one joins `OBJECTIVES` and gets these tests."""
+"""What every objective must keep; a new one joins `CASES` and gets these tests."""
 
 import functools
+import inspect
 import types
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,32 +14,118 @@ import pytest
 from jax_uda import mesh as mesh_lib
 from jax_uda import objectives
 from jax_uda.context import Context, Passes, View
+from jax_uda.losses import arrays
+from jax_uda.objectives import Objective
 from jax_uda.outputs import Outputs
 
 CLASSES, DIM = 4, 6
-OBJECTIVES = {
-  "cross_entropy": objectives.cross_entropy(view="source"),
-  "class_weighted_cross_entropy": objectives.cross_entropy(
-    view="mixed", class_weights=jnp.array([1.0, 2.0, 0.5, 1.0])
+SOURCE, TARGET = {"view": "source"}, {"view": "target"}
+SHAPE = dict(num_classes=CLASSES, dim=DIM)
+
+
+class Case(NamedTuple):
+  """An objective and what it needs.
+
+  Attributes:
+    objective: Of the views and heads below.
+    empty: Ways of having no valid pixels: "labels" (all are 255) and "weights" (all are 0).
+    rows: Random numbers that choose pixels: an array for all "cells", or one for each of the "views".
+  """
+
+  objective: Objective
+  empty: Sequence[str] = ("labels", "weights")
+  rows: str = "views"
+
+
+def cross_entropy(**options):
+  return objectives.cross_entropy(**SOURCE | options)
+
+
+def class_contrast(**options):
+  common = dict(views=("source", "target"), statistics_view="source", min_ratio=0.5)
+  return objectives.class_contrast(**SHAPE, **common, **options)
+
+
+def with_prototypes(**terms):
+  views = dict(view="mixed", warmup_view="mixed", warmup_end=0)
+  return objectives.cam_prototypes(**SHAPE, **views, terms=terms)
+
+
+CASES = {
+  "cross_entropy": Case(cross_entropy()),
+  "cross_entropy of weighted classes": Case(
+    cross_entropy(view="mixed", class_weights=jnp.array([1.0, 2.0, 0.5, 1.0]))
   ),
-  "feature_distance": objectives.feature_distance(
-    view="source", num_classes=CLASSES, thing_classes=(1, 2)
+  "cross_entropy of groups": Case(cross_entropy(denominator="valid", groups=4)),
+  # This and the rest with "labels" alone count pixels whatever their weight.
+  "feature_distance": Case(
+    objectives.feature_distance(num_classes=CLASSES, thing_classes=(1, 2), **SOURCE), ("labels",)
   ),
-  "similarity_contrast": objectives.similarity_contrast(num_classes=CLASSES, dim=DIM, groups=2),
-  "cross_entropy_of_groups": objectives.cross_entropy(view="source", denominator="valid", groups=4),
-  "cam_prototypes": objectives.cam_prototypes(
-    view="mixed",
-    warmup_view="mixed",
-    warmup_end=0,
-    num_classes=CLASSES,
-    dim=DIM,
-    terms={
-      "sampled": objectives.prototype_contrast(view="source", num_samples=40, regularizer_sign=-1),
-      "weighed": objectives.prototype_contrast(view="target", regularizer_sign=-1, weigh=True),
-    },
+  "class_contrast with prototypes": Case(class_contrast(variant="prototype", regularizer_sign=-1)),
+  "class_contrast with distributions": Case(class_contrast(regularizer_weight=0.0)),
+  "class_contrast with banks": Case(class_contrast(variant="bank", bank_length=3)),
+  "pixel_contrast": Case(
+    objectives.pixel_contrast(grid=(5, 5), ignore_is_class=False, **SOURCE), ("labels",)
+  ),
+  # With 255 as a class, as published, labels cannot be missing.
+  "pixel_contrast of weighted pixels": Case(
+    objectives.pixel_contrast(grid=(5, 5), weighted=True, **TARGET), ("weights",)
+  ),
+  # Its labels in the box are the teacher's; the weights are the box.
+  "region_consistency": Case(
+    objectives.region_consistency(
+      view="mixed",
+      source="source",
+      target="target",
+      head="projection",
+      dim=DIM,
+      num_rows=24,
+      num_entries=2,
+      cell=4,
+      positive_threshold=0.4,
+      first_rows=40,
+      weight=1.0,
+      ramp_steps=10,
+    ),
+    ("weights",),
+    rows="cells",
+  ),
+  "similarity_contrast": Case(objectives.similarity_contrast(**SHAPE, groups=2)),
+  # To hold no class is a label too: there is no image without a loss.
+  "image_classes": Case(objectives.image_classes(**SOURCE), ()),
+  "cam_prototypes and prototype_contrast": Case(
+    with_prototypes(
+      sampled=objectives.prototype_contrast(**SOURCE, num_samples=40, regularizer_sign=-1),
+      weighed=objectives.prototype_contrast(**TARGET, regularizer_sign=-1, weigh=True),
+    ),
+    ("labels",),
+  ),
+  # Looks at all pixels: without labels there are no prototypes to be consistent with.
+  "cam_prototypes and translation_consistency": Case(
+    with_prototypes(
+      consistent=objectives.translation_consistency(
+        view="source",
+        translated_view="translated",
+        translate=lambda player, image: jnp.tanh(image @ player["translator"]),
+        regress=lambda player, embedding: embedding @ player["regressor"],
+      )
+    ),
+    ("labels",),
+  ),
+  # Domains are all the labels that it has.
+  "output_adversarial": Case(
+    objectives.output_adversarial(
+      discriminator=lambda player, probability: probability @ player["discriminator"],
+      weight=0.1,
+      source_temperature=1.8,
+    ),
+    (),
   ),
 }
-OBJECTIVES["chain"] = objectives.chain(**OBJECTIVES)
+chained = ("cross_entropy", "similarity_contrast", "cam_prototypes and translation_consistency")
+CASES["chain"] = Case(
+  objectives.chain(**{name.split(" ")[0]: CASES[name].objective for name in chained}), ("labels",)
+)
 
 
 def apply(variables, image, name):
@@ -45,94 +134,140 @@ def apply(variables, image, name):
   pooled = image.reshape(*image.shape[:1], 4, 4, 4, 4, 3).mean((2, 4))
   features = jnp.tanh(pooled @ variables["params"]["encoder"])
   logits = features @ variables["params"]["decoder"]
-  return Outputs(logits, (features,), features, {"projection": features, "cam": logits}), None
+  heads = {"projection": arrays.l2_normalize(features), "cam": logits}
+  return Outputs(logits, (features,), features, heads), None
 
 
-def toy_variables():
-  keys = jax.random.split(jax.random.key(1), 2)
-  return {
-    "params": {
-      "encoder": jax.random.normal(keys[0], (3, DIM)),
-      "decoder": jax.random.normal(keys[1], (DIM, CLASSES)),
-    }
-  }
+# From NumPy: compiling JAX's random numbers takes longer than all that is tested here.
+def normal(seed: int, **shapes: tuple[int, ...]):
+  rng = np.random.default_rng(seed)
+  return {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in shapes.items()}
 
 
-def toy_views(empty: bool = False):
+def uniform(seed: int, *shape: int):
+  return jnp.asarray(np.random.default_rng(seed).uniform(size=shape), jnp.float32)
+
+
+def toy_variables(seed: int = 1):
+  return {"params": normal(seed, encoder=(3, DIM), decoder=(DIM, CLASSES))}
+
+
+def toy_player():
+  return normal(3, translator=(3, 3), regressor=(DIM, DIM), discriminator=(CLASSES, 1))
+
+
+def toy_views(empty: str = ""):
+  """Three views; without "labels" or "weights", or with both."""
+
   def view(seed):
-    image_key, label_key, weight_key = jax.random.split(jax.random.key(seed), 3)
-    cells = jax.random.randint(label_key, (8, 4, 4), 0, CLASSES)
-    label = jnp.repeat(jnp.repeat(cells, 4, 1), 4, 2)
+    cells = np.random.default_rng(seed).integers(0, CLASSES, (8, 4, 4))
+    label = jnp.asarray(np.kron(cells, np.ones((1, 4, 4), int)), jnp.int32)
+    weight = uniform(seed + 20, 8, 16, 16)
     return View(
-      jax.random.normal(image_key, (8, 16, 16, 3)),
-      jnp.full_like(label, 255) if empty else label,
-      jax.random.uniform(weight_key, (8, 16, 16)),
+      normal(seed + 10, image=(8, 16, 16, 3))["image"],
+      jnp.full_like(label, 255) if empty == "labels" else label,
+      jnp.zeros_like(weight) if empty == "weights" else weight,
     )
 
-  return {name: view(seed) for seed, name in enumerate(("source", "target", "mixed"))}
+  views = {name: view(seed) for seed, name in enumerate(("source", "target", "mixed"))}
+  return views | {"translated": views["source"]}
 
 
-def evaluate(objective, state, params, views):
-  variables = {"params": params}
-  frozen = jax.lax.stop_gradient(toy_variables())
+def evaluate(case: Case, state, params, views, player=None):
+  frozen = jax.lax.stop_gradient(toy_variables(seed=2))
+  uniforms = {
+    "cells": uniform(6, 2, 8 * 4 * 4),
+    "views": dict.fromkeys(views, uniform(7, 8, 16, 16)),
+  }
   ctx = Context(
     views=views,
     step=jnp.int32(10),
     key=jax.random.key(5),
-    draws=types.SimpleNamespace(rows={name: view.weight for name, view in views.items()}),
-    student=Passes(apply, variables),
+    draws=types.SimpleNamespace(rows=uniforms[case.rows]),
+    student=Passes(apply, {"params": params}),
     teacher=Passes(apply, frozen),
     reference=lambda image: (apply(frozen, image, "")[0].features[0] + 0.1,),
+    player=player,
   )
-  return objective.apply(state, ctx)
+  return case.objective.apply(state, ctx)
 
 
-def value_and_grad(objective, views):
-  state = objective.init(jax.random.key(0))
+@functools.cache
+def program(name: str):
+  """`(state, views) -> (result, gradients)`, compiled once for each placement of the views."""
+  params, player = toy_variables()["params"], toy_player()
 
-  @jax.jit
-  def run(params, views):
-    loss = lambda params: evaluate(objective, state, params, views).loss
-    return jax.value_and_grad(loss)(params)
+  def loss(params, player, state, views):
+    result = evaluate(CASES[name], state, params, views, player)
+    return result.loss, result
 
-  return run(toy_variables()["params"], views)
+  def run(state, views):
+    grads, result = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, player, state, views)
+    return result, grads
+
+  return jax.jit(run)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+def initial(name: str):
+  return jax.jit(CASES[name].objective.init)(jax.random.key(0))
+
+
+def specs(tree):
+  return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+
+
+def finite(tree) -> bool:
+  return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def test_every_objective_of_the_package_has_a_case():
+  functions = {name for name, value in vars(objectives).items() if inspect.isfunction(value)}
+  named = {word for case in CASES for word in case.split(" ")}
+  assert functions - {"prototype_survey"} <= named
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_state_keeps_its_structure_and_the_loss_is_a_finite_float32(name):
-  objective = OBJECTIVES[name]
-  state = objective.init(jax.random.key(0))
-  run = jax.jit(lambda s: evaluate(objective, s, toy_variables()["params"], toy_views()))
-  result = run(state)
-  spec = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-  assert spec(state) == spec(result.state)
-  assert jnp.isfinite(result.loss) and result.loss > 0
-  assert result.loss.dtype == jnp.float32 and result.loss.shape == ()
+  state = initial(name)
+  for _ in range(2):  # from an empty memory, then from a filled one
+    result, grads = program(name)(state, toy_views())
+    assert specs(state) == specs(result.state)
+    assert result.loss.dtype == jnp.float32 and result.loss.shape == ()
+    assert result.loss > 0 and finite((result, grads))
+    assert any(leaf.any() for leaf in jax.tree.leaves(grads))
+    assert all(jnp.shape(value) == () for value in result.metrics.values())
+    state = result.state
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 def test_without_valid_pixels_value_and_gradient_are_exactly_zero(name):
-  value, grads = value_and_grad(OBJECTIVES[name], toy_views(empty=True))
-  assert value == 0
-  assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
+  for empty in CASES[name].empty:
+    result, grads = program(name)(initial(name), toy_views(empty))
+    assert result.loss == 0 and finite(result)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 def test_eight_devices_equal_one(name):
   mesh = mesh_lib.data_mesh()
   assert mesh.size == 8
-  one = value_and_grad(OBJECTIVES[name], toy_views())
-  eight = value_and_grad(OBJECTIVES[name], jax.device_put(toy_views(), mesh_lib.split_batch(mesh)))
+  one = program(name)(initial(name), toy_views())
+  split = jax.device_put(toy_views(), mesh_lib.split_batch(mesh))
+  eight = program(name)(jax.device_put(initial(name), mesh_lib.replicated(mesh)), split)
   close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
   jax.tree.map(close, one, eight)
 
 
 def test_a_chain_adds_its_terms_and_names_their_metrics():
-  terms = {name: OBJECTIVES[name] for name in ("cross_entropy", "feature_distance")}
-  whole = objectives.chain(**terms)
-  params = toy_variables()["params"]
-  result = evaluate(whole, whole.init(jax.random.key(0)), params, toy_views())
-  parts = {name: evaluate(term, (), params, toy_views()).loss for name, term in terms.items()}
+  terms = {name: CASES[name] for name in ("cross_entropy", "feature_distance")}
+  chain = Case(objectives.chain(**{name: case.objective for name, case in terms.items()}))
+  params, views = toy_variables()["params"], toy_views()
+  states = {"chain": dict.fromkeys(terms, ()), **dict.fromkeys(terms, ())}
+  cases = {"chain": chain, **terms}
+  run = jax.jit(lambda views: {k: evaluate(cases[k], states[k], params, views) for k in cases})
+  found = run(views)
+  result = found.pop("chain")
+  parts = {name: of_term.loss for name, of_term in found.items()}
   np.testing.assert_allclose(result.loss, sum(parts.values()), rtol=1e-6)
   for name, loss in parts.items():
     np.testing.assert_allclose(result.metrics[f"loss/{name}"], loss, rtol=1e-6)
