@@ -1,0 +1,51 @@
+"""The recipes of CamVid say the same as the demo's but for data and network; no photograph is needed."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from jax_uda import config as config_lib
+from jax_uda import methods, models
+from jax_uda.methods.base import Task
+
+ROOT = pathlib.Path(__file__).parents[1]
+TASK = Task(11, (0.0,) * 3, (1.0,) * 3, (1 / 11,) * 11)
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+  monkeypatch.syspath_prepend(ROOT)
+  return lambda name: importlib.import_module(f"configs.{name}")
+
+
+@pytest.mark.parametrize("name", ["camvid_day_to_dusk", "street_to_camvid"])
+def test_every_method_of_the_demo_has_its_stages_on_both_tasks(name, recipe):
+  for method in recipe("demo").METHODS:
+    config = recipe(name).get_config(f"method={method},seed=2")
+    ours = [config_lib.stage_config(config, stage) for stage in config.stages]
+    assert config.stages == recipe("demo").get_config(f"method={method}").stages
+    assert {stage.seed for stage in ours} == {2}
+    for stage in ours:
+      models.build(num_classes=11, **stage.model)
+      methods.build(TASK, **stage.method)
+      assert bool(stage.init_weights) == (stage.model.encoder == "efficientnet_lite0")
+      if "feature_dim" in stage.method:
+        assert stage.method.feature_dim == stage.model.decoder_options.width
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones(recipe):
+  with pytest.raises(ValueError, match=r"method = 'sepiko' is unknown.*sepico"):
+    recipe("street_to_camvid").get_config("method=sepiko")
+
+
+def test_scores_are_of_unseen_frames_where_the_folder_has_them(recipe, tmp_path):
+  splits = lambda name: [
+    recipe(name).get_config(f"path={tmp_path}").data.target[split] for split in ("train", "val")
+  ]
+  dusk, photographs = ("train/0001TP",), ("train",)
+  assert splits("camvid_day_to_dusk") == [dusk, dusk]
+  assert splits("street_to_camvid") == [photographs, ("val",)]
+  (tmp_path / "test").mkdir()
+  assert splits("camvid_day_to_dusk") == [dusk, ("test/0001TP",)]
+  assert splits("street_to_camvid") == [photographs, ("test",)]
