@@ -74,6 +74,8 @@ METHODS = {
 }
 # What a plain run of the tests looks at; the rest is marked `long`.
 QUICK = ("sepico_bank", "rccr", "spcl_warm_up")
+# Of one device against eight; players have Adams.
+TOLERANCES = {"student": 1e-5, "teacher": 1e-5, "objective": 1e-5, "player": 2e-4}
 SMALL = dict(
   encoder="compact",
   decoder="light",
@@ -103,17 +105,25 @@ class Runner:
     heads = {key: head(dtype=np.float32) for key, head in self.method.heads.items()}
     self.model = models.build(num_classes=CLASSES, **(SMALL | network)).clone(heads=heads)
     schedule = lambda step: 1e-3
-    self.optimizer = optimizer.build(schedule, start_steps=self.method.start_steps)
+    # Not AdamW, which makes the rounding errors of tiny gradients as large as gradients.
+    self.optimizer = optimizer.build(
+      schedule, name="sgd", weight_decay=0.01, start_steps=self.method.start_steps
+    )
     self.player = self.method.player(schedule) if self.method.player else None
     self.mesh = mesh_lib.data_mesh(num_devices)
+    self._steps = {}
 
   def start(self) -> state.TrainState:
     parts = (self.model, self.method, self.optimizer)
     create = lambda: state.create(*parts, image_size=SIZE, seed=0, player=self.player)
     return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))()
 
-  @functools.cache
   def _step(self, phase_start: int):
+    if phase_start not in self._steps:
+      self._steps[phase_start] = self._compile(phase_start)
+    return self._steps[phase_start]
+
+  def _compile(self, phase_start: int):
     replicated = mesh_lib.replicated(self.mesh)
     step = train_step.make_train_step(
       self.model,
@@ -139,7 +149,8 @@ def host(now: state.TrainState):
 
 
 @pytest.mark.parametrize(
-  "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in METHODS]
+  "name",
+  [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in METHODS],
 )
 def test_a_run_continues_where_it_was_killed_also_on_fewer_devices(name, tmp_path):
   eight, one = Runner(name, 8), Runner(name, 1)
@@ -151,5 +162,6 @@ def test_a_run_continues_where_it_was_killed_also_on_fewer_devices(name, tmp_pat
     continued = host(eight.run(checkpoints.restore(eight.start()), 4))
     elsewhere = host(one.run(checkpoints.restore(one.start()), 4))
   jax.tree.map(np.testing.assert_array_equal, whole, continued)
-  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5)
-  jax.tree.map(close, whole, elsewhere)
+  for field, atol in TOLERANCES.items():
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=atol, err_msg=field)
+    jax.tree.map(close, getattr(whole, field), getattr(elsewhere, field))
