@@ -114,6 +114,7 @@ class Checkpoints:
       CheckpointError: There is none, it is damaged, or it holds another structure.
     """
     step = self._existing(step)
+    self._check_shapes(step, template)
     try:
       return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(template)))
     except Exception as error:  # storage, decompression and structure errors have many types
@@ -129,6 +130,7 @@ class Checkpoints:
       CheckpointError: As `restore`.
     """
     step = self._existing(None)
+    self._check_shapes(step, template)
     abstract = _abstract(template)
     arguments = ocp.args.PyTreeRestore(
       item=abstract,
@@ -154,10 +156,7 @@ class Checkpoints:
       CheckpointError: As `restore`.
     """
     step = self._existing(None)
-    with ocp.PyTreeCheckpointer() as reader:
-      saved = reader.metadata(self.folder / str(step) / "default").item_metadata.tree
-    is_leaf = lambda x: hasattr(x, "shape")
-    there = {leaf.name for leaf in jax.tree.leaves(saved, is_leaf=is_leaf)}
+    there = self._shapes(step)
     flat = flax.traverse_util.flatten_dict(template)
     wanted = {path: value for path, value in flat.items() if ".".join(path) in there}
     missing = ["/".join(path) for path in flat if path not in wanted]
@@ -172,6 +171,29 @@ class Checkpoints:
     if step is None:
       raise CheckpointError(f"no checkpoint in {self.folder}.")
     return step
+
+  def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every saved array, by its path with dots."""
+    with ocp.PyTreeCheckpointer() as reader:
+      saved = reader.metadata(self.folder / str(step) / "default").item_metadata.tree
+    leaves = jax.tree.leaves(saved, is_leaf=lambda x: hasattr(x, "shape"))
+    return {leaf.name: tuple(leaf.shape) for leaf in leaves}
+
+  def _check_shapes(self, step: int, template: Any) -> None:
+    """Raises CheckpointError for an array that has another shape in the checkpoint than in `template`."""
+    try:
+      saved = self._shapes(step)
+    except Exception:  # damaged: reading it says so
+      return
+    for path, value in jax.tree_util.tree_leaves_with_path(template):
+      name = jax.tree_util.keystr(path, simple=True, separator=".")
+      is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)  # saved as its numbers
+      if not is_key and saved.get(name, value.shape) != value.shape:
+        raise CheckpointError(
+          f"the checkpoint of step {step} in {self.folder} cannot be read: {name} has the shape "
+          f"{saved[name]} there, but {value.shape} here; config.model, config.method and the classes "
+          "of config.data must be those of the run that wrote it."
+        )
 
   def _read_error(self, step: int, error: Exception) -> CheckpointError:
     others = [other for other in self.steps() if other != step]

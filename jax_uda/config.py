@@ -193,13 +193,14 @@ def call(function: Callable, field: str, *args: Any, **settings: Any) -> Any:
   return function(*args, **settings)
 
 
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+  """The leaves of nested dicts by their path with dots."""
   if not isinstance(value, dict):
     return {prefix: value}
   return {
     name: leaf
     for key, item in value.items()
-    for name, leaf in _flatten(item, f"{prefix}.{key}" if prefix else key).items()
+    for name, leaf in flatten(item, f"{prefix}.{key}" if prefix else key).items()
   }
 
 
@@ -216,7 +217,7 @@ def to_plain(config: ConfigDict) -> dict[str, Any]:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   """`field: old there, new here` of every field that decides the parameters and differs."""
-  old, new = _flatten(old), _flatten(new)
+  old, new = flatten(old), flatten(new)
   fields = sorted(
     field
     for field in old.keys() | new.keys()

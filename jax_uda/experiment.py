@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import flax
 import jax
@@ -18,6 +18,8 @@ from jax_uda.data import datasets, pipeline, pseudo_labels
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
+
+DTYPES = {name: jnp.dtype(name) for name in ("float32", "bfloat16")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Experiment:
 
   def train_step(self, phase_start: int = 0):
     """The jitted step from gate `phase_start` of the method on; it donates the state."""
+    if phase_start in self._steps:
+      return self._steps[phase_start]
     replicated = mesh_lib.replicated(self.mesh)
     step = train_step.make_train_step(
       self.model,
@@ -52,10 +56,18 @@ class Experiment:
       player=self.player,
       phase_start=phase_start,
     )
-    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
+    self._steps[phase_start] = jax.jit(
+      step, donate_argnums=0, out_shardings=(replicated, replicated)
+    )
+    return self._steps[phase_start]
 
-  def initial_state(self) -> state.TrainState:
-    """The state before step 0, on the devices."""
+  @functools.cached_property
+  def _steps(self) -> dict[int, Callable]:
+    """The steps that were asked for: what is traced is traced once."""
+    return {}
+
+  @functools.cached_property
+  def _create(self) -> Callable[[], state.TrainState]:
     create = lambda: state.create(
       self.model,
       self.method,
@@ -64,7 +76,22 @@ class Experiment:
       seed=self.config.seed,
       player=self.player,
     )
-    initial = jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))()
+    return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))
+
+  def initial_state(self) -> state.TrainState:
+    """The state before step 0, on the devices."""
+    self.abstract_state()
+    return self._create()
+
+  def abstract_state(self) -> state.TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is compiled.
+
+    Raises:
+      ValueError: A group of `config.optimizer.groups` matches no parameter.
+    """
+    sharding = mesh_lib.replicated(self.mesh)
+    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    initial = jax.tree.map(place, self._create.eval_shape())
     optimizer.check_groups(initial.student["params"], _groups(self.config))
     return initial
 
@@ -138,6 +165,9 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
       f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
       f"{config.num_steps}; a recipe sets it per stage: config.stage.<name>.stop_step."
     )
+  size = tuple(config.data.crop_size)
+  if len(size) != 2 or min(size) < 1:
+    raise ValueError(f"config.data.crop_size = {size} must be (height, width) in pixels.")
   missing = set(config_lib.default().eval) - set(config.eval)
   if missing:
     raise ValueError(
@@ -157,13 +187,10 @@ def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
 
 
 def _build_model(config: config_lib.ConfigDict, num_classes: int) -> models.Segmentor:
-  dtype = jnp.dtype(config.compute_dtype)
-  try:
-    return config_lib.call(
-      models.build, "model", num_classes=num_classes, dtype=dtype, **config.model
-    )
-  except TypeError as error:  # a misspelt encoder or decoder option
-    raise ValueError(f"config.model: {error}.") from None
+  dtype = options.lookup(DTYPES, config.compute_dtype, "compute_dtype")
+  return config_lib.call(
+    models.build, "model", num_classes=num_classes, dtype=dtype, **config.model
+  )
 
 
 def build(config: config_lib.ConfigDict) -> Experiment:
@@ -188,7 +215,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   )
   schedule = _build_schedule(config)
   method = methods.build(task, **config.method)
-  heads = {name: head(dtype=jnp.dtype(config.compute_dtype)) for name, head in method.heads.items()}
+  heads = {name: head(dtype=DTYPES[config.compute_dtype]) for name, head in method.heads.items()}
   settings = config.optimizer.to_dict() | {
     "groups": _groups(config),
     "start_steps": method.start_steps,

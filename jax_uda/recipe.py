@@ -31,6 +31,23 @@ def run_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> Any:
   return _of_task(config, train_lib.train)(config, workdir)
 
 
+def _check_order(stages: dict[str, config_lib.ConfigDict], workdir: pathlib.Path) -> None:
+  """Raises ValueError, before the first stage takes its time, for one that begins with a later one."""
+  seen = set()
+  for name, stage in stages.items():
+    begun = train_lib.has_checkpoints(workdir / name)
+    before = {"data.pseudo_labels": stage.data.pseudo_labels}
+    if not begun:
+      before |= {"init_from": stage.init_from, "init_player": stage.init_player}
+    for field, other in before.items():
+      if other and other not in seen and not (workdir / other).is_dir():
+        raise ValueError(
+          f"config.stage.{name}.{field} = {other!r} is neither a stage that config.stages = "
+          f"{tuple(stages)} has before it, nor a folder in {workdir}."
+        )
+    seen.add(name)
+
+
 def _run(
   config: config_lib.ConfigDict,
   workdir: pathlib.Path,
@@ -45,6 +62,8 @@ def _run(
   if not config.stages:
     return {workdir.name: _of_task(config, function)(config, workdir)}
   stages = {name: config_lib.stage_config(config, name) for name in config.stages}
+  if function is train_lib.train:
+    _check_order(stages, workdir)
   found = {}
   for number, (name, stage) in enumerate(stages.items(), 1):
     if stage.task != "train":

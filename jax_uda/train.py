@@ -10,7 +10,16 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda import checkpoint, experiment, options, record, results, survey, visuals
+from jax_uda import (
+  checkpoint,
+  experiment,
+  options,
+  record,
+  rehearsal,
+  results,
+  survey,
+  visuals,
+)
 from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
@@ -18,6 +27,9 @@ from jax_uda.models import weights
 from jax_uda.report.writer import MetricWriter
 from jax_uda.state import TrainState, encoder_variables
 from jax_uda.step_log import StepLog
+
+# By config.init_carry: what is taken over of the state of config.init_from.
+CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
 say = lambda text: print(text, flush=True)
 
@@ -60,22 +72,32 @@ def _start(
   return state
 
 
+def _check_predecessors(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
+  """Raises ValueError if a run that is to begin with another has none to begin with."""
+  options.lookup(CARRIED, config.init_carry, "init_carry")
+  for field in ("init_from", "init_player") if not has_checkpoints(workdir) else ():
+    folder = workdir.parent / config[field]
+    if config[field] and not has_checkpoints(folder):
+      raise ValueError(
+        f"config.{field} = {config[field]!r}: no checkpoints in {folder}; run it first."
+      )
+
+
+@contextlib.contextmanager
 def _other_run(
   config: config_lib.ConfigDict, field: str, workdir: pathlib.Path
-) -> checkpoint.Checkpoints:
-  """The checkpoints of the run that `config.<field>` names, to be closed."""
-  folder = workdir.parent / config[field]
-  if not has_checkpoints(folder):
-    raise ValueError(
-      f"config.{field} = {config[field]!r}: no checkpoints in {folder}; run it first."
-    )
-  return open_checkpoints(folder)
+) -> Iterator[checkpoint.Checkpoints]:
+  """The checkpoints of the run that `config.<field>` names."""
+  with open_checkpoints(workdir.parent / config[field]) as others:
+    try:
+      yield others
+    except checkpoint.CheckpointError as error:
+      raise ValueError(f"config.{field} = {config[field]!r}: {error}") from error
 
 
 def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -> TrainState:
   """`state` with what `config.init_carry` takes from another run's newest checkpoint."""
-  fields = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
-  wanted = options.lookup(fields, carry, "init_carry")
+  wanted = CARRIED[carry]
   if carry == "run":
     found = others.restore_part({name: getattr(state, name) for name in wanted})
     return _all_at(state, found["student"]).replace(**found)
@@ -223,7 +245,12 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     FloatingPointError: A loss is not finite.
   """
   record.check_config(config, workdir)
+  _check_predecessors(config, workdir)
   exp = experiment.build(config)
+  ready = exp.training_batches(workdir.parent)
+  if not has_checkpoints(workdir):
+    rehearsal.training(exp, mesh_lib.put_batch(exp.mesh, ready[0]))
+  rehearsal.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(exp.summary())
   with (
@@ -249,7 +276,6 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
       (config.eval.every_steps, lambda state: visuals.evaluated(state, workdir)),
       (config.views_every_steps, lambda state: visuals.midway(exp, state, workdir, writer)),
     )
-    ready = exp.training_batches(workdir.parent)
     batches = pipeline.iterate(ready, first, num_threads=config.data.num_threads)
     try:
       state = _loop(exp, state, batches, log, checkpoints, midway)
@@ -276,6 +302,7 @@ def trained(
     )
   record.check_config(config, workdir)
   exp = experiment.build(config)
+  rehearsal.evaluation(exp)
   state = exp.initial_state()
   if has_checkpoints(workdir):
     with open_checkpoints(workdir) as checkpoints:

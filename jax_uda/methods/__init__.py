@@ -62,6 +62,10 @@ def build(
     ValueError: The method or one of its settings is unknown, or there is no such function.
   """
   function = options.lookup(METHODS, name, "method.name")
+  if not hasattr(also or {}, "items"):
+    raise ValueError(
+      f"config.method.also = {also!r} must give each extension its settings: {{'masked': {{}}}}."
+    )
   try:
     method = config.call(function, "method", task, **settings)
     for extra, arguments in sorted((also or {}).items()):

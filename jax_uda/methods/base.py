@@ -71,6 +71,7 @@ class Method(NamedTuple):
       them untouched.
     player: From the learning-rate schedule to a second player, or None.
     surveys: By term of the objective, a pass over the labelled source before the first step.
+    unlabelled: Views whose labels are all 255.
   """
 
   draw: Callable[[jax.Array, Batch], Any]
@@ -83,6 +84,7 @@ class Method(NamedTuple):
   start_steps: Mapping[str, int] = types.MappingProxyType({})
   player: Callable[[optax.Schedule], Player] | None = None
   surveys: Mapping[str, Survey] = types.MappingProxyType({})
+  unlabelled: tuple[str, ...] = ()
 
   def phase_start(self, step: int) -> int:
     """The last gate at or before `step`, or 0: steps with the same answer run the same program."""
@@ -106,7 +108,16 @@ def require_views(views: Mapping[str, View], name: str, *wanted: str) -> None:
   if missing:
     raise ValueError(
       f"config.method: {name} needs the view {', '.join(missing)}; this method has "
-      f"{', '.join(views)} only. Add it to a method with pseudo-labels, e.g. dacs."
+      f"{', '.join(views) + ' only' if views else 'no views'}. Add it to a method with pseudo-labels, e.g. dacs."
+    )
+
+
+def require_labels(method: Method, name: str, view: str) -> None:
+  """Raises ValueError if no pixel of a view that the extension `name` learns from has a label."""
+  if view in method.unlabelled:
+    raise ValueError(
+      f"config.method: {name} needs labels of the view {view}, and this method makes no "
+      "pseudo-labels. Add it to a method that does, e.g. dacs."
     )
 
 

@@ -12,7 +12,7 @@ import jax
 from jax_uda import objectives
 from jax_uda.augment import entropy_crop
 from jax_uda.methods import extension
-from jax_uda.methods.base import Method, Task
+from jax_uda.methods.base import Method, Task, require_views
 from jax_uda.methods.daformer import dacs, daformer
 
 
@@ -49,7 +49,12 @@ def pixel_contrasted(
     **options,
   )
   terms = {"contrast_source": term("source"), "contrast_mixed": term("mixed")}
-  return extension.extend(method, "pixel_contrasted", terms=terms)
+
+  def no_more(draws, batch, teacher, found):
+    require_views(found, "pixel_contrasted", "source", "mixed")
+    return {}
+
+  return extension.extend(method, "pixel_contrasted", terms=terms, views=no_more)
 
 
 def most_uncertain(
@@ -79,7 +84,13 @@ def entropy_cropped(task: Task, method: Method, *, start_step: int = 12001) -> M
       found["mixed"] = {**found.get("mixed", {}), "crop_box": most_uncertain}
     return found
 
-  return method._replace(calls=calls, gates=tuple(sorted({*method.gates, start_step})))
+  def views(draws, batch, teacher):
+    found = method.views(draws, batch, teacher)
+    require_views(found, "entropy_cropped", "mixed")
+    return found
+
+  gates = tuple(sorted({*method.gates, start_step}))
+  return method._replace(calls=calls, views=views, gates=gates)
 
 
 def cluda(task: Task, *, entropy_crop_start: int = 0, **settings: Any) -> Method:

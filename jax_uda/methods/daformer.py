@@ -19,14 +19,20 @@ def thing_classes_of(task: Task, given: Sequence[int] = ()) -> tuple[int, ...]:
   """The thing classes given, or those among the 19 Cityscapes classes.
 
   Raises:
-    ValueError: None are given, and the classes are not those of Cityscapes.
+    ValueError: None are given, and the classes are not those of Cityscapes; or there are fewer.
   """
   if not given and task.num_classes != 19:
     raise ValueError(
       f"config.method.thing_classes is missing: which of the {task.num_classes} classes are things "
       "is known for the 19 Cityscapes classes only."
     )
-  return tuple(given) or CITYSCAPES_THINGS
+  things = tuple(given) or CITYSCAPES_THINGS
+  if not 0 <= min(things) <= max(things) < task.num_classes:
+    raise ValueError(
+      f"config.method.thing_classes = {things} must lie between 0 and {task.num_classes - 1}, the "
+      "classes of config.data."
+    )
+  return things
 
 
 def daformer(

@@ -13,7 +13,7 @@ from jax_uda import objectives
 from jax_uda.augment import block_mask, strong
 from jax_uda.context import named_key
 from jax_uda.methods import extension, self_training
-from jax_uda.methods.base import Batch, Method, Task, require_views, standardise
+from jax_uda.methods.base import Batch, Method, Task, require_labels, require_views, standardise
 from jax_uda.methods.daformer import daformer
 
 
@@ -45,6 +45,7 @@ def masked(
   """
   if domains not in ("target", "both"):
     raise ValueError(f"config.method.domains = {domains!r}; expected 'target' or 'both'.")
+  require_labels(method, "masked", "target")
 
   def draw(key: jax.Array, batch: Batch):
     batch_size, *size = batch["source"]["image"].shape[:3]

@@ -16,7 +16,7 @@ from jax_uda import objectives
 from jax_uda.augment import cutmix, strong
 from jax_uda.context import View, named_key
 from jax_uda.methods import extension, self_training
-from jax_uda.methods.base import Batch, Method, Task, require_views, standardise
+from jax_uda.methods.base import Batch, Method, Task, require_labels, require_views, standardise
 from jax_uda.methods.dacs import dacs
 from jax_uda.models.projection_heads import RegionProjectionHead
 from jax_uda.optimizer import NEVER
@@ -70,6 +70,8 @@ def region_consistent(
   Raises:
     TypeError: A setting is unknown.
   """
+
+  require_labels(method, "region_consistent", "target")
 
   def draw(key: jax.Array, batch: Batch) -> Draws:
     batch_size, height, width = batch["source"]["image"].shape[:3]

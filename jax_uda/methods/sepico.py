@@ -109,6 +109,11 @@ def sepico(
 
   def target_view(draws, batch: Batch, teacher, size) -> View:
     image = standardise(batch["target"]["image"], task)
+    if day_night_fusion and "day_image" not in batch["target"]:
+      raise ValueError(
+        "config.method.day_night_fusion = True needs images of the same places at day: "
+        "config.data.target.day_images = True, of dark_zurich."
+      )
     day = standardise(batch["target"]["day_image"], task) if day_night_fusion else None
     if crop_target:
       label, _ = predict(teacher, "whole_target", image, day)

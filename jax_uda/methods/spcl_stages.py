@@ -78,7 +78,7 @@ def spcl_warm_up(
     ),
   }
   draw, views = _make_views(task, jitter_strength, jittered="source", target_label=False)
-  return Method(draw, views, objectives.chain(**terms), player=player)
+  return Method(draw, views, objectives.chain(**terms), player=player, unlabelled=("target",))
 
 
 def spcl_contrast(

@@ -8,7 +8,7 @@ import flax
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jax_uda import options
+from jax_uda import config, options
 from jax_uda.models import dinov2, mit, resnet
 from jax_uda.models import hrda as hrda_lib
 from jax_uda.models.compact import CompactEncoder
@@ -65,14 +65,21 @@ def build(
     dtype: Compute dtype; parameters, BatchNorm statistics and logits stay float32.
 
   Raises:
-    ValueError: a name is unknown.
-    TypeError: an option is unknown.
+    ValueError: a name or an option is unknown.
   """
   make_encoder = options.lookup(ENCODERS, encoder, "model.encoder")
   make_decoder = options.lookup(DECODERS, decoder, "model.decoder")
   segmentor = Segmentor(
-    encoder=make_encoder(**(encoder_options or {}), dtype=dtype),
-    decoder=make_decoder(num_classes=num_classes, **(decoder_options or {}), dtype=dtype),
+    encoder=config.call(
+      make_encoder, "model.encoder_options", dtype=dtype, **(encoder_options or {})
+    ),
+    decoder=config.call(
+      make_decoder,
+      "model.decoder_options",
+      num_classes=num_classes,
+      dtype=dtype,
+      **(decoder_options or {}),
+    ),
     heads=flax.core.FrozenDict(heads or {}),
   )
-  return segmentor if hrda is None else hrda_lib.wrap(segmentor, **hrda)
+  return segmentor if hrda is None else config.call(hrda_lib.wrap, "model.hrda", segmentor, **hrda)

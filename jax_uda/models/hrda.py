@@ -83,6 +83,7 @@ class HRDA(Segmentor):
     use_running_average: bool,
     parts: Collection[str] | None = None,
     crop_box: CropBox | None = None,
+    **inputs: Any,
   ) -> Outputs:
     """Runs the network on image [B,H,W,3], standardised.
 
@@ -94,10 +95,17 @@ class HRDA(Segmentor):
       crop_box: The training crop: [4] for the batch or [B,4], multiples of twice the decoder's
         stride; or a function of the context's logits [B,h,w,C], constant, the image's size and the
         crop's, that gives such boxes. None draws one box from the rng stream `crop`.
+      **inputs: None is known.
 
     Raises:
-      ValueError: a size does not fit, or there is neither a box nor a stream to draw it from.
+      ValueError: a size does not fit, there is neither a box nor a stream to draw it from, or the
+        encoder is to get further inputs.
     """
+    if inputs:
+      raise ValueError(
+        f"the method gives the network {', '.join(sorted(inputs))}, which HRDA does not hand on to "
+        "its encoder: leave out config.model.hrda, or choose another config.method"
+      )
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
     features = self.encode(image, **mode)

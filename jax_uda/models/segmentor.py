@@ -51,9 +51,9 @@ class Segmentor(nn.Module):
     unknown = inputs.keys() - inspect.signature(type(self.encoder).__call__).parameters.keys()
     if unknown:
       raise ValueError(
-        f"the method gives the encoder {', '.join(sorted(unknown))}, which "
-        f"{type(self.encoder).__name__} does not take: choose another config.model.encoder (DINOv2 "
-        "hides tokens)"
+        f"the method gives the network {', '.join(sorted(unknown))}, which "
+        f"{type(self.encoder).__name__} does not take: set config.model.hrda for a crop_box, a "
+        "config.model.encoder dinov2_… to hide tokens"
       )
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
