@@ -45,7 +45,8 @@ def run(case_name: str):
     teacher={**first.teacher, "params": jax.tree.map(lambda p: p + 1, first.teacher["params"])}
   )
   step = jax.jit(
-    train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(float(case.alpha)))
+    train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(float(case.alpha))),
+    compiler_options=golden_steps.OPTIMIZED,
   )
   states, metrics = [first], []
   for part in case.parts("s"):
@@ -106,7 +107,8 @@ def test_views_match_reference(case: golden_cases.Case):
       draws,
       batch,
       train_step.Passes(train_step.teacher_pass(model), variables),
-    )
+    ),
+    compiler_options=golden_steps.OPTIMIZED,
   )
   for step, part in enumerate(case.parts("s")):
     # The teacher of this step is in the next state; its statistics before the pass do not matter.

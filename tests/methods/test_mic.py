@@ -81,7 +81,10 @@ def run(name: str):
     golden_models.initial_variables(case, model), method, tx, jax.random.key(0)
   )
   rule = ema.Rule(float(case.alpha))
-  step = jax.jit(train_step.make_train_step(model, method, tx, teacher_rule=rule))
+  step = jax.jit(
+    train_step.make_train_step(model, method, tx, teacher_rule=rule),
+    compiler_options=golden_steps.OPTIMIZED,
+  )
   states, metrics = [now], []
   for part in case.parts("s"):
     now, found = step(now, recorded_batch(part))
