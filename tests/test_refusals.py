@@ -26,6 +26,7 @@ CUT = dict(
   discriminator=dict(width=4),
   patch_mlp=dict(dim=8),
 )
+SOURCE = dict(name="source_only")  # the quickest to trace
 
 
 def hrda(**settings):
@@ -106,15 +107,15 @@ REFUSED = {
     r"config\.data\.crop_size = \(32,\) must be \(height, width\)",
   ),
   "windows that the stride does not divide": (
-    {"eval.window": (20, 20), "eval.stride": (20, 20)},
+    {"method": SOURCE, "eval.window": (20, 20), "eval.stride": (20, 20)},
     STRIDE.format(r"config\.eval\.window = \[20, 20\]"),
   ),
   "windows with gaps between them": (
-    {"eval.window": (16, 16), "eval.stride": (20, 20)},
+    {"method": SOURCE, "eval.window": (16, 16), "eval.stride": (20, 20)},
     r"config\.eval\.stride = \[20, 20\].* must lie between 1 and the window",
   ),
   "scales whose images the stride does not divide": (
-    {"eval.scales": (1.0, 0.7)},
+    {"method": SOURCE, "eval.scales": (1.0, 0.7)},
     STRIDE.format(r"config\.eval\.scales = \[1\.0, 0\.7\]"),
   ),
   "groups that do not divide the batch": (
