@@ -123,6 +123,9 @@ def finish(config, arg):
   config.data.rare_class = dict(temperature=0.1, min_pixels=4, crop_min_pixels=2)
   if "hrda" in config.model:
     config.eval.window, config.eval.stride = (64, 64), (32, 32)
+  config.eval.class_weights = config.eval.class_weights[:11]
+  for name in config.eval.targets:
+    config.eval.targets[name] = dict(config.data.target)
   config.data.cache_mbytes = 16
   config.log_every_steps, config.panel_images = 1, 1
   config.eval.every_steps = 0

@@ -88,6 +88,9 @@ def default() -> ConfigDict:
   config.eval.flip = False  # average over the image and its mirror image
   config.eval.scales = (1.0,)  # … and over these factors of its size
   config.eval.average = "logits"  # over windows; or "probabilities"
+  config.eval.align_corners = False  # of the resizing of the network's output
+  # A factor for each class on the probabilities of the target, but not of eval.targets; or none.
+  config.eval.class_weights = ()
   # Further data sets to evaluate on: a name -> what config.data.target would be; its split `val`.
   config.eval.targets = ConfigDict()
   config.panel_images = 4  # rows of panels.png, at least 1

@@ -36,6 +36,15 @@ def check_settings(
     raise ValueError(f"config.eval.average = {average!r} must be 'logits' or 'probabilities'.")
 
 
+def check_class_weights(weights: Sequence[float], num_classes: int) -> None:
+  """Raises ValueError unless `config.eval.class_weights` is empty or has a factor above 0 for each class."""
+  if len(weights) and (len(weights) != num_classes or min(weights) <= 0):
+    raise ValueError(
+      f"config.eval.class_weights = {tuple(weights)} must be {num_classes} factors above 0, one for "
+      "each class, or empty."
+    )
+
+
 def make_predict(
   model: Segmentor,
   task: Task,
@@ -46,6 +55,8 @@ def make_predict(
   flip: bool = False,
   scales: Sequence[float] = (1.0,),
   average: Literal["logits", "probabilities"] = "logits",
+  align_corners: bool = False,
+  class_weights: Sequence[float] = (),
 ) -> Predict:
   """Returns `predict(variables, image uint8 [B,H,W,3], size) -> label uint8 [B, *size]`.
 
@@ -61,13 +72,20 @@ def make_predict(
     flip: Also mirrored; the probabilities of all variants are averaged at `size`.
     scales: Factors of the image's size, likewise.
     average: What is averaged over windows and resized: logits, or probabilities (VFM-UDA).
+    align_corners: Of every resizing of the network's output (SPCL, RCCR); images are resized without.
+    class_weights: A factor for each class that multiplies the probabilities at the network's input
+      size; what is then resized to `size` are these products (SePiCo; golden
+      `sepico/dark_class_weight`). Empty: none.
   """
   check_settings(window=window, stride=stride, scales=scales, average=average)
+  check_class_weights(class_weights, task.num_classes)
   several = flip or len(scales) > 1
+  resized = functools.partial(resize.bilinear, align_corners=align_corners)
+  probability_of = jax.nn.softmax if average == "logits" else lambda found: found
 
   @functools.partial(jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(mesh))
   def predict(variables: Any, image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    logits_of = lambda crop: resize.bilinear(
+    logits_of = lambda crop: resized(
       model.apply(variables, crop, train=False, use_running_average=True).logits, crop.shape[1:3]
     )
     output_of = logits_of
@@ -80,8 +98,10 @@ def make_predict(
         if window
         else output_of(image)
       )
-      found = resize.bilinear(found, size)
-      return jax.nn.softmax(found) if several and average == "logits" else found
+      if class_weights:
+        return resized(probability_of(found) * jnp.asarray(class_weights, jnp.float32), size)
+      found = resized(found, size)
+      return probability_of(found) if several else found
 
     image = standardise(image, task)
     total = 0.0

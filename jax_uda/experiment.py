@@ -97,7 +97,15 @@ class Experiment:
 
   @functools.cached_property
   def predict(self) -> evaluate.Predict:
-    """The jitted prediction that scores and pictures use."""
+    """The jitted prediction of target images, for scores, pictures and files."""
+    return self._make_predict(tuple(self.config.eval.class_weights))
+
+  @functools.cached_property
+  def predict_elsewhere(self) -> evaluate.Predict:
+    """That of other sets: `config.eval.class_weights` is for the target."""
+    return self._make_predict(()) if self.config.eval.class_weights else self.predict
+
+  def _make_predict(self, class_weights: tuple[float, ...]) -> evaluate.Predict:
     return evaluate.make_predict(
       self.model,
       self.task,
@@ -107,6 +115,8 @@ class Experiment:
       flip=self.config.eval.flip,
       scales=tuple(self.config.eval.scales),
       average=self.config.eval.average,
+      align_corners=self.config.eval.align_corners,
+      class_weights=class_weights,
     )
 
   def training_batches(self, stages: pathlib.Path | None = None):
@@ -205,6 +215,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   data_dir = pathlib.Path(config.data.dir).expanduser()
   domains = datasets.load_domains(config.data, data_dir)
   label_space = domains.label_space
+  evaluate.check_class_weights(config.eval.class_weights, label_space.num_classes)
   more_targets = datasets.load_evaluation(config.eval.targets, data_dir, label_space)
   model = _build_model(config, label_space.num_classes)
   task = Task(

@@ -83,7 +83,8 @@ def write(
   """Writes `<workdir>/predictions/<network>/<stem of the image>.png`, grey, one for each image.
 
   Images are fitted into the size of the target's validation images, up to the networks' strides;
-  predictions have the size of the image files. Windows, flips and scales are those of `config.eval`.
+  predictions have the size of the image files. All else is as `config.eval` has it for the
+  target: windows, flips, scales, class weights.
 
   Args:
     exp: The run.

@@ -20,9 +20,10 @@ Counts = dict[str, dict[str, np.ndarray]]
 def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[str, np.ndarray]:
   """Confusion counts [C, C] of student and teacher on a set of `exp.validation`."""
   images = exp.validation[domain]
+  predict = exp.predict if domain == "target" else exp.predict_elsewhere
   return {
     network: evaluate.confusion_of(
-      exp.predict,
+      predict,
       variables,
       pipeline.evaluation_batches(images, exp.config.eval.batch_size),
       exp.task.num_classes,

@@ -1,6 +1,7 @@
 import importlib.util
 import pathlib
 
+import golden_cases
 import pytest
 
 from jax_uda import config as config_lib
@@ -36,6 +37,14 @@ def test_every_recipe_loads_and_its_stages_have_their_method_and_network(path, a
       method = methods.build(task, **stage.method)
       model = models.build(num_classes=task.num_classes, **stage.model)
       assert not method.heads.keys() & model.heads.keys()
+
+
+def test_the_dark_recipes_weights_are_the_published_ones(monkeypatch):
+  monkeypatch.syspath_prepend(ROOT)
+  config = load_recipe(ROOT / "configs" / "cityscapes_to_dark_zurich" / "sepico.py")
+  case = golden_cases.load(golden_cases.ROOT / "sepico/dark_class_weight_00.npz")
+  assert config.method.class_weights == pytest.approx(case.class_weight_std005, abs=1e-5)
+  assert config.eval.class_weights == pytest.approx(case.class_weight_std016, abs=1e-5)
 
 
 def test_a_stage_names_the_fields_of_its_data_and_evaluation_that_differ():

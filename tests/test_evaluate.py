@@ -79,12 +79,49 @@ def test_variants_are_averaged_as_probabilities_at_the_final_size():
   assert (found != predict(Sloped(), size=(16, 24))).any()
 
 
+class Given:
+  """Logits that are the image."""
+
+  def apply(self, _, image, **__):
+    return types.SimpleNamespace(logits=image)
+
+
+def edges(**settings):
+  """What is predicted on a row of 16 of two pixels: class 0 and, three times as surely, class 1."""
+  logits = jnp.array([[[[1.0, 0.0, -9.0], [0.0, 3.0, -9.0]]]])
+  return predict(Given(), image=logits, size=(1, 16), **settings)[0, 0]
+
+
+def test_aligned_corners_move_the_border_between_two_classes():
+  # It lies where the logits are equal: a quarter of the way between the pixels' centres.
+  assert edges().tolist() == [0] * 6 + [1] * 10
+  assert edges(align_corners=True).tolist() == [0] * 4 + [1] * 12
+
+
+@pytest.mark.parametrize(
+  "settings",
+  (
+    dict(),
+    dict(average="probabilities", window=(4, 6), stride=(2, 3)),
+    dict(flip=True, scales=(0.5, 1.0), align_corners=True),
+  ),
+)
+def test_class_weights_multiply_probabilities(settings):
+  share = np.array([0.5, 0.3, 0.2], np.float32)
+  image = np.broadcast_to(np.log(share), (2, 8, 12, 3))
+  for weights, winner in (((), 0), ((1.0, 1.7, 1.0), 1), ((1.0, 1.7, 2.6), 2)):
+    result = predict(Given(), image=image, size=(16, 24), class_weights=weights, **settings)
+    assert (result == winner).all()
+
+
 @pytest.mark.parametrize(
   "settings, message",
   (
     (dict(scales=()), r"config\.eval\.scales = \(\) must be factors above 0"),
     (dict(scales=(1.0, -1.0)), r"config\.eval\.scales"),
     (dict(average="votes"), r"config\.eval\.average = 'votes'"),
+    (dict(class_weights=(1.0, 2.0)), r"config\.eval\.class_weights = \(1\.0, 2\.0\) must be 3"),
+    (dict(class_weights=(1.0, 0.0, 1.0)), r"config\.eval\.class_weights"),
     (dict(window=(4, 4)), r"config\.eval\.window = \(4, 4\) and config\.eval\.stride = \(\)"),
   ),
 )

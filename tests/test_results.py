@@ -43,6 +43,19 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   assert "mIoU on night, %: student" in capsys.readouterr().out
 
 
+def test_class_weights_are_for_the_target_alone(make_config):
+  favourite = (1e-9,) * 10 + (1.0,)
+  exp = experiment.build(make_config(targets={"again": streets()}, class_weights=favourite))
+  state = exp.initial_state()
+  target, again = (results.count(exp, state, name)["student"] for name in ("target", "again"))
+  assert target[:, :10].sum() == 0 < again[:, :10].sum()
+
+
+def test_class_weights_of_another_number_of_classes_are_explained(make_config):
+  with pytest.raises(ValueError, match=r"config\.eval\.class_weights = .* must be 11 factors"):
+    experiment.build(make_config(class_weights=(1.0,) * 19))
+
+
 @pytest.mark.parametrize(
   "targets, message",
   (

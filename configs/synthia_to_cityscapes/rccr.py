@@ -6,7 +6,8 @@
 Published: 56.8 mIoU13 (from memory). Ours: not run.
 
 The published GTA5 script never switches the contrast on (its start lies behind the end); this is
-the setting of the SYNTHIA script for both. The contrast's ramp ends with the run.
+the setting of the SYNTHIA script for both. The contrast's ramp ends with the run. Source images are
+resized by bilinear, not bicubic interpolation.
 
 Arguments: see `configs/published.py`, and train_projector=false for the head left at random, as in the released code.
 """
@@ -39,5 +40,6 @@ def get_config(arg: str = ""):
   )
   config.schedule = dict(learning_rate=2.5e-4, power=0.9)
   config.eval.scales = (0.5,)
+  config.eval.align_corners = True
   config.eval.every_steps = config.checkpoint.every_steps = 10_000
   return published.finish(config, arg)

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
-def frequency_weights(class_frequency: jax.Array, strength: float) -> jax.Array:
-  """[C] float32 class weights, above 1 for rare classes.
+def frequency_weights(class_frequency: Sequence[float], strength: float) -> np.ndarray:
+  """[C] float64 class weights, above 1 for rare classes; no device is asked, so recipes can call it.
 
   `1 + strength * (mean_j ln p_j - ln p_c) / std_j(ln p_j)` with the unbiased deviation.
 
   Args:
-    class_frequency: [C], each class's share of the pixels, above 0.
+    class_frequency: [C], each class's share of the pixels, above 0, in any unit.
     strength: The weights' standard deviation; 0.05 in training, 0.16 at test time.
   """
-  log = jnp.log(jnp.asarray(class_frequency, jnp.float32))
-  return 1 + strength * (jnp.mean(log) - log) / jnp.std(log, ddof=1)
+  log = np.log(class_frequency)
+  return 1 + strength * (log.mean() - log) / log.std(ddof=1)
 
 
 def fuse_day_night(

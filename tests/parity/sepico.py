@@ -1,16 +1,18 @@
 """SePiCo's kernels against the reference; tolerances of tests/golden/sepico/README.md."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import losses, memory, optimizer, resize
+from jax_uda import evaluate, losses, memory, mesh, optimizer, resize
 from jax_uda.augment import balanced_crop, day_night, pseudo_label
 from jax_uda.losses import bank_contrast, prototype_contrast
 from jax_uda.memory import class_statistics, ring_bank
+from jax_uda.methods.base import Task
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close5 = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -170,6 +172,16 @@ def dark_class_weight(case: Case):
   prob = resize.bilinear(weighted, tuple(case.image_hw.tolist()))
   close5(prob, case.weighted_prob)
   np.testing.assert_array_equal(jnp.argmax(prob, -1), case["pred"])
+  model = types.SimpleNamespace(apply=lambda _, x, **__: types.SimpleNamespace(logits=x))
+  predict = evaluate.make_predict(
+    model,
+    Task(19, (0.0,), (1.0,), class_frequency=tuple(case.class_frequency)),
+    mesh.data_mesh(1),
+    class_weights=tuple(weights.tolist()),
+  )
+  np.testing.assert_array_equal(
+    predict({}, case.logits, tuple(case.image_hw.tolist())), case["pred"]
+  )
 
 
 def cbc_crop(case: Case):
