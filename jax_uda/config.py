@@ -38,7 +38,8 @@ def default() -> ConfigDict:
 
   # Start from another run: its folder, absolute or relative to the parent of the workdir.
   # init_carry "weights": student and teacher start from its student, at step 0.
-  # init_carry "run": step, student, teacher and optimizer continue; only the objectives' state is new.
+  # init_carry "run": step, student, teacher and optimizer continue; the objectives' state and
+  # the second player are new.
   config.init_from = ""
   config.init_carry = "weights"
   # Another run whose second player (CONFETI's translator) this run begins with; named as init_from.

@@ -19,9 +19,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jax_uda import config as config_lib
-from jax_uda import experiment, record, resize
+from jax_uda import experiment, record, resize, start
 from jax_uda import mesh as mesh_lib
-from jax_uda import train as train_lib
 from jax_uda.data import class_thresholds, pipeline, png, pseudo_labels
 from jax_uda.data.examples import Example
 from jax_uda.methods.base import standardise
@@ -144,7 +143,7 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
   """Labels with the student of the newest checkpoint in `run`."""
   exp = experiment.build(config)
   state = exp.initial_state()
-  with train_lib.open_checkpoints(run) as checkpoints:
+  with start.open_checkpoints(run) as checkpoints:
     found = checkpoints.restore_part({"step": state.step, "student": state.student})
   folder.mkdir(parents=True, exist_ok=True)
   record.write(config, folder, found["student"]["params"])
@@ -173,7 +172,7 @@ def write_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
     ValueError: `config.init_from` is missing or has no checkpoint, or the folder is of another config.
   """
   run = workdir.parent / config.init_from
-  if not config.init_from or not train_lib.has_checkpoints(run):
+  if not config.init_from or not start.has_checkpoints(run):
     raise ValueError(
       f"config.init_from = {config.init_from!r} of the stage {workdir.name!r}: no checkpoints in "
       f"{run}; run the stage whose network is to label the target first."
@@ -188,7 +187,7 @@ def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: There is no checkpoint, or it is of another config.
   """
-  if not train_lib.has_checkpoints(workdir):
+  if not start.has_checkpoints(workdir):
     raise ValueError(f"no checkpoints in {workdir}: train there first, or correct --workdir.")
   record.check_config(config, workdir)
   _label(config, workdir, workdir / "pseudo_labels")

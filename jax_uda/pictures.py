@@ -70,7 +70,7 @@ def views_of(
   @jax.jit
   def build(state: TrainState, batch: Any) -> tuple[dict[str, View], dict[str, jax.Array]]:
     key = jax.random.fold_in(state.key, state.step)
-    teacher = Passes(train_step.teacher_pass(exp.model), state.teacher)
+    teacher = Passes(train_step.teacher_pass(exp.model, exp.method.teacher_parts), state.teacher)
     play = state.player["params"] if exp.player else None
     seen = exp.player.prepare(play, batch) if exp.player else batch
     draws = exp.method.draw(named_key(key, "draws"), batch)
@@ -108,7 +108,7 @@ def _detail_crops(exp, state, views, draws, key, phase_start) -> dict[str, jax.A
     key=named_key(key, "objectives"),
     draws=draws,
     student=Passes(apply, state.teacher),
-    teacher=Passes(train_step.teacher_pass(exp.model), state.teacher),
+    teacher=Passes(train_step.teacher_pass(exp.model, exp.method.teacher_parts), state.teacher),
     reference=reference if exp.method.uses_reference else None,
     player=state.player["params"] if exp.player else None,
     phase_start=phase_start,

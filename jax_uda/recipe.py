@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jax_uda import config as config_lib
-from jax_uda import label_target, options
+from jax_uda import label_target, options, start
 from jax_uda import predict as predict_lib
 from jax_uda import train as train_lib
 from jax_uda.data import check
@@ -35,7 +35,7 @@ def _check_order(stages: dict[str, config_lib.ConfigDict], workdir: pathlib.Path
   """Raises ValueError, before the first stage takes its time, for one that begins with a later one."""
   seen = set()
   for name, stage in stages.items():
-    begun = train_lib.has_checkpoints(workdir / name)
+    begun = start.has_checkpoints(workdir / name)
     before = {"data.pseudo_labels": stage.data.pseudo_labels}
     if not begun:
       before |= {"init_from": stage.init_from, "init_player": stage.init_player}
@@ -71,8 +71,8 @@ def _run(
         print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)
         run_stage(stage, workdir / name)
       continue
-    ready = function is train_lib.train or train_lib.has_checkpoints(workdir / name)
-    if not ready and not (from_file and train_lib.starts_from_file(stage)):
+    ready = function is train_lib.train or start.has_checkpoints(workdir / name)
+    if not ready and not (from_file and start.starts_from_file(stage)):
       print(f"\n== stage {number} of {len(stages)}: {name} is not trained yet", flush=True)
       continue
     print(f"\n== stage {number} of {len(stages)}: {name}", flush=True)

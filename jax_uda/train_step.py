@@ -4,7 +4,7 @@ It does not know which method it runs: a method supplies the random draws, the
 views and the objectives (`jax_uda.methods.base.Method`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -43,13 +43,17 @@ def student_pass(model: Segmentor, key: jax.Array, calls: Mapping[str, Any]) -> 
   return apply
 
 
-def teacher_pass(model: Segmentor) -> Callable:
+def teacher_pass(model: Segmentor, parts: Mapping[str, Collection[str]]) -> Callable:
   """A pass without dropout whose BatchNorm uses the statistics of the batch (DACS)."""
 
   def apply(variables, image, name):
-    del name  # nothing random in this pass
     outputs, updated = model.apply(
-      variables, image, train=False, use_running_average=False, mutable=["batch_stats"]
+      variables,
+      image,
+      train=False,
+      use_running_average=False,
+      parts=parts.get(name),
+      mutable=["batch_stats"],
     )
     return jax.lax.stop_gradient(outputs), updated.get("batch_stats")
 
@@ -85,7 +89,8 @@ def make_train_step(
     follow = lambda teacher, student: ema.follow(teacher, student, state.step, teacher_rule)
     early = not teacher_rule.after_update
     teacher = Passes(
-      teacher_pass(model), follow(state.teacher, state.student) if early else state.teacher
+      teacher_pass(model, method.teacher_parts),
+      follow(state.teacher, state.student) if early else state.teacher,
     )
     play = state.player["params"] if player else None
     seen = player.prepare(play, batch) if player else batch

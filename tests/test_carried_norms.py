@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import checkpoint, train
+from jax_uda import checkpoint, start
 from jax_uda.models.resnet import ResNet
 from jax_uda.state import TrainState
 
@@ -36,7 +36,7 @@ def test_scales_and_biases_are_found_in_their_other_place(there, here, tmp_path)
     checkpoints.wait()
     found, missing = checkpoints.restore_shared({"student": fresh})
     assert missing
-    found, missing = train._other_affine(checkpoints, found, missing)
+    found, missing = start._other_affine(checkpoints, found, missing)
   assert not missing and jax.tree.structure(found["student"]) == jax.tree.structure(fresh)
   image = jax.random.normal(jax.random.key(1), (1, 16, 16, 3))
   maps = [m.apply(v, image, **MODE) for m, v in ((one, saved), (other, found["student"]))]

@@ -1,14 +1,16 @@
 """Runs that start from a weight file, and weight files of runs."""
 
+import contextlib
 import functools
 import json
+import types
 
 import jax
 import numpy as np
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, models, recipe, results, train
+from jax_uda import experiment, models, recipe, results, start, train
 from jax_uda.models import weights
 from jax_uda.models.weights import safetensors_file
 
@@ -64,7 +66,7 @@ def assert_equal(one, two):
 
 def final_state(workdir, config):
   exp = experiment.build(config)
-  with train.open_checkpoints(workdir) as checkpoints:
+  with start.open_checkpoints(workdir) as checkpoints:
     return checkpoints.restore(exp.initial_state())
 
 
@@ -90,8 +92,8 @@ def test_training_starts_all_three_networks_at_the_file(make_config, released, t
   path, _, teacher = released
   method = {"name": "daformer", "thing_classes": (8, 9)}
   config = make_config(init_weights=str(path), init_network="teacher", method=method)
-  with train.open_checkpoints(tmp_path) as checkpoints:
-    state = train._start(experiment.build(config), checkpoints, tmp_path)
+  with start.open_checkpoints(tmp_path) as checkpoints:
+    state = start.begin(experiment.build(config), checkpoints, tmp_path)
   networks = jax.tree.map(np.asarray, (state.student, state.teacher, state.reference))
   encoder = {kind: {"encoder": tree["encoder"]} for kind, tree in teacher.items()}
   assert_equal(networks, (teacher, teacher, encoder))
@@ -99,6 +101,16 @@ def test_training_starts_all_three_networks_at_the_file(make_config, released, t
   shards = [x.addressable_data(0) for x in jax.tree.leaves(networks)]
   buffers = [x.unsafe_buffer_pointer() for x in shards]
   assert len(set(buffers)) == len(buffers), "the step donates each of them"
+
+
+def test_a_player_is_carried_over_beside_weights_from_a_file(make_config, tmp_path, monkeypatch):
+  config = make_config(init_weights="resnet.pth", init_player="translator")
+  exp = types.SimpleNamespace(config=config, initial_state=lambda: ["start"])
+  monkeypatch.setattr(start, "from_file", lambda exp, state, workdir: [*state, "file"])
+  monkeypatch.setattr(start, "_other_run", lambda *_: contextlib.nullcontext())
+  monkeypatch.setattr(start, "_carry_player", lambda state, others: [*state, "player"])
+  none_yet = types.SimpleNamespace(latest_step=lambda: None)
+  assert start.begin(exp, none_yet, tmp_path) == ["start", "file", "player"]
 
 
 def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):
@@ -130,9 +142,9 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
 
 def test_only_the_first_of_several_stages_reads_the_file(make_config, released):
   config = make_config(init_weights=str(released[0]))
-  assert train.starts_from_file(config)
-  assert not train.starts_from_file(make_config(init_weights="w.pth", init_from="warm_up"))
-  assert not train.starts_from_file(make_config())
+  assert start.starts_from_file(config)
+  assert not start.starts_from_file(make_config(init_weights="w.pth", init_from="warm_up"))
+  assert not start.starts_from_file(make_config())
 
 
 @pytest.mark.parametrize(

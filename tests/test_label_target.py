@@ -10,7 +10,7 @@ import pytest
 import tiny_recipe
 
 from jax_uda import config as config_lib
-from jax_uda import experiment, label_target, recipe, survey, train
+from jax_uda import experiment, label_target, recipe, start, survey
 from jax_uda.data import class_thresholds, pseudo_labels
 
 DIM = 8
@@ -37,7 +37,7 @@ def finished(tmp_path_factory) -> tuple[config_lib.ConfigDict, pathlib.Path]:
   """The config and the folder of a recipe that ran to its end."""
   config = spcl_config(tmp_path_factory.mktemp("data"))
   workdir = tmp_path_factory.mktemp("runs") / "spcl"
-  with train.open_checkpoints(workdir / "warm_up") as checkpoints:  # as if it had been trained
+  with start.open_checkpoints(workdir / "warm_up") as checkpoints:  # as if it had been trained
     checkpoints.save(experiment.build(config_lib.stage_config(config, "labels")).initial_state())
   recipe.train(config, workdir)
   return config, workdir
@@ -52,7 +52,7 @@ def test_all_stages_run_and_the_labels_are_those_of_the_exact_rule(finished):
   assert (workdir / "contrast" / "results.json").is_file()
   stage = config_lib.stage_config(config, "labels")
   exp = experiment.build(stage)
-  with train.open_checkpoints(workdir / "warm_up") as checkpoints:
+  with start.open_checkpoints(workdir / "warm_up") as checkpoints:
     student = checkpoints.restore_part({"student": exp.initial_state().student})["student"]
   predict = label_target._make_predict(exp, student)
   images = np.stack([example["image"] for example in exp.domains.target_train])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, memory, recipe, rehearsal, train
+from jax_uda import experiment, memory, recipe, rehearsal, start, train
 from jax_uda import mesh as mesh_lib
 
 COMPACT = dict(
@@ -101,6 +101,18 @@ REFUSED = {
       "data.crop_size": (64, 64),
     },
     r"config\.data\.crop_size = \[64, 64\].*a crop of \(64, 64\) does not fit an image of \(32, 48",
+  ),
+  "whole targets beside class-balanced crops": (
+    {
+      "method": method("sepico", "similarity", feature_dim=8, target="target"),
+      "data.crop_target": False,
+      "data.crop_size": (16, 16),
+    },
+    r"config\.method\.crop_target = True: similarity learns from",
+  ),
+  "cells of another size than the map's": (
+    {"method": method("dacs", "region_consistent", num_rows=1, cell=16)},
+    r"config\.method: the map \(4, 4\) of the head 'region' has no cells of 16 pixels",
   ),
   "a crop with one side": (
     {"data.crop_size": (32,)},
@@ -303,7 +315,7 @@ def toy_state(num_classes, memory_classes):
 
 
 def save(workdir, state):
-  with train.open_checkpoints(workdir) as checkpoints:
+  with start.open_checkpoints(workdir) as checkpoints:
     checkpoints.save(state)
 
 
@@ -314,7 +326,7 @@ CLASSES = r"cannot be read: {} has the shape {} there, but {} here; config\.mode
 def test_a_bank_of_other_classes_is_not_continued(tmp_path):
   save(tmp_path, toy_state(19, 19))
   message = CLASSES.format(r"objective\.contrast\.entries", r"\(19, 3, 8\)", r"\(11, 3, 8\)")
-  with train.open_checkpoints(tmp_path) as checkpoints:
+  with start.open_checkpoints(tmp_path) as checkpoints:
     with pytest.raises(ValueError, match=message):
       checkpoints.restore(toy_state(19, 11))
     checkpoints.restore(toy_state(19, 19))
@@ -327,7 +339,7 @@ def test_a_network_of_other_classes_is_not_carried_over(carry, recipe_with, tmp_
   config = recipe_with({"init_from": "before", "init_carry": carry})
   shape = r"student\.params\.classifier", r"\(8, 19\)", r"\(8, 11\)"
   message = r"config\.init_from = 'before': .*" + CLASSES.format(*shape)
-  other = train._other_run(config, "init_from", tmp_path / "run")
+  other = start._other_run(config, "init_from", tmp_path / "run")
   with pytest.raises(ValueError, match=message), other as others:
     here = {"student": toy_state(11, 11).student}
     others.restore_shared(here) if carry == "weights" else others.restore_part(here)

@@ -15,7 +15,7 @@ import pytest
 import tiny_recipe
 
 from jax_uda import config as config_lib
-from jax_uda import experiment, recipe, train
+from jax_uda import experiment, recipe, start, train
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def finished(make_config, tmp_path_factory) -> pathlib.Path:
 
 def final_state(config, workdir: pathlib.Path):
   exp = experiment.build(config)
-  with train.open_checkpoints(workdir) as checkpoints:
+  with start.open_checkpoints(workdir) as checkpoints:
     return checkpoints.restore(exp.initial_state())
 
 
@@ -160,7 +160,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_term(make_co
   config.schedule.learning_rate = 1e30
   with pytest.raises(FloatingPointError, match=r"step \d: .*loss = .*, loss/source = "):
     train.train(config, tmp_path / "run")
-  with train.open_checkpoints(tmp_path / "run") as checkpoints:
+  with start.open_checkpoints(tmp_path / "run") as checkpoints:
     state = (
       checkpoints.restore(experiment.build(config).initial_state()) if checkpoints.steps() else None
     )

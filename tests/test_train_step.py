@@ -106,7 +106,7 @@ def test_views_match_reference(case: golden_cases.Case):
     lambda variables, draws, batch: method.views(
       draws,
       batch,
-      train_step.Passes(train_step.teacher_pass(model), variables),
+      train_step.Passes(train_step.teacher_pass(model, {}), variables),
     ),
     compiler_options=golden_steps.OPTIMIZED,
   )

@@ -14,6 +14,7 @@ from configs import published
 def get_config(arg: str = ""):
   config, arg = published.start(arg, "gta_to_cityscapes", network="daformer")
   config.method = dict(name="source_only")
+  config.data.rare_class = {}  # DAFormer's addition
   if arg.network == "deeplab":
     published.deeplab(config)
   return published.finish(config, arg)

@@ -66,6 +66,8 @@ class Method(NamedTuple):
     calls: `phase_start -> {view: arguments}`, further keyword arguments of the *student's* pass of a
       view: `parts` (what runs behind the encoder: "decoder", head names; all, if not given), `frozen`
       (its parameters are constants in this pass), a function as HRDA's `crop_box`.
+    teacher_parts: By view or other name of a teacher's pass, what runs behind the encoder; all, if not
+      given. What is computed and not used is not free: BatchNorm's statistics are kept.
     gates: Steps at which terms start (`Context.started`); the step is compiled anew at each.
     start_steps: By regular expression of parameter paths, the step before which the optimizer leaves
       them untouched.
@@ -80,6 +82,7 @@ class Method(NamedTuple):
   uses_reference: bool = False
   heads: Mapping[str, Callable[..., nn.Module]] = types.MappingProxyType({})
   calls: Callable[[int], Mapping[str, Mapping[str, Any]]] = lambda phase_start: {}
+  teacher_parts: Mapping[str, tuple[str, ...]] = types.MappingProxyType({})
   gates: tuple[int, ...] = ()
   start_steps: Mapping[str, int] = types.MappingProxyType({})
   player: Callable[[optax.Schedule], Player] | None = None

@@ -84,6 +84,8 @@ def extend(
     objective=Objective(init, apply),
     heads={**method.heads, **heads},
     calls=lambda phase_start: {**method.calls(phase_start), **(calls or {})},
+    # New terms may ask for new heads on any view, and those for the decoder.
+    teacher_parts={} if heads else method.teacher_parts,
     gates=tuple(sorted({*method.gates, *gates})),
     start_steps={**method.start_steps, **(start_steps or {})},
     surveys={**method.surveys, **(surveys or {})},

@@ -115,6 +115,7 @@ def sepico(
         "config.data.target.day_images = True, of dark_zurich."
       )
     day = standardise(batch["target"]["day_image"], task) if day_night_fusion else None
+    valid = batch["target"].get("valid")
     if crop_target:
       label, _ = predict(teacher, "whole_target", image, day)
       scores = jax.vmap(
@@ -129,6 +130,7 @@ def sepico(
       offset = jnp.take_along_axis(draws.offsets, best, 1)[:, 0]
       crop = lambda x: jax.vmap(functools.partial(balanced_crop.crop, size=size))(x, offset)
       image, day = crop(image), crop(day) if day_night_fusion else None
+      valid = None if valid is None else crop(valid)
     label, confidence = predict(teacher, "target", image, day)
     found = pseudo_label.weigh(
       label,
@@ -137,7 +139,7 @@ def sepico(
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,
       per_pixel=pseudo_weight_per_pixel,
-      valid=None if crop_target else batch["target"].get("valid"),
+      valid=valid,
     )
     return View(image, found.label, found.weight)
 
@@ -190,6 +192,10 @@ def sepico(
       "source": {"parts": ("decoder", HEAD) if phase_start >= start_step else ("decoder",)},
       "target": {"parts": (HEAD,)},
       "mixed": {"parts": ("decoder",)},
+    },
+    teacher_parts={
+      "weak": (HEAD,),
+      **dict.fromkeys(("target", "target_day", "whole_target", "whole_target_day"), ("decoder",)),
     },
     gates=(start_step,),
     start_steps={f"heads_{HEAD}": start_step},

@@ -24,6 +24,8 @@ def similarity(
   feature_dim: int,
   target: Literal["mixed", "target"] = "mixed",
   threshold: float = 0.968,
+  ignore_top: int = 0,
+  ignore_bottom: int = 0,
   start_step: int = 0,
   survey: bool = True,
   **contrast: Any,
@@ -38,6 +40,8 @@ def similarity(
     target: What is contrasted beside the source: the "mixed" view with its labels, at no further pass;
       or the "target" image with those teacher's labels that are confident, at one student pass.
     threshold: Least probability of such a label.
+    ignore_top: Rows at the top of the target's images whose labels weigh 0.
+    ignore_bottom: Rows at the bottom, likewise.
     start_step: The contrast starts here.
     survey: Start from the prototypes of the whole source, by one pass before the first step; else
       from the first batch with each class. From a random network, and for a later start, the latter
@@ -45,7 +49,7 @@ def similarity(
     **contrast: See `objectives.similarity_contrast`.
 
   Raises:
-    ValueError: An option is unknown, or `method` has no such view.
+    ValueError: An option is unknown, `method` has no such view, or crops the target itself.
   """
   if target not in ("mixed", "target"):
     raise ValueError(f"config.method.target = {target!r}; expected 'mixed' or 'target'.")
@@ -57,10 +61,17 @@ def similarity(
     if target == "mixed":
       return {}
     image = standardise(batch["target"]["image"], task)
+    if "target" in found and found["target"].image.shape != image.shape:
+      raise ValueError(
+        "config.method.crop_target = True: similarity learns from the images of the data set. Set "
+        "crop_target = False and config.data.crop_target = True, or similarity's target = 'mixed'."
+      )
     labelled = pseudo_label(
       teacher("target", image).logits,
       image.shape[1:3],
       threshold=threshold,
+      ignore_top=ignore_top,
+      ignore_bottom=ignore_bottom,
       valid=batch["target"].get("valid"),
       per_pixel=True,
     )
@@ -88,4 +99,5 @@ def spcl(task: Task, *, feature_dim: int, **settings: Any) -> Method:
     **settings: Of `dacs`, of `similarity` and of `objectives.similarity_contrast`.
   """
   base, own = extension.split_settings(settings, dacs)
-  return similarity(task, dacs(task, **base), feature_dim=feature_dim, **own)
+  rows = {name: base[name] for name in ("ignore_top", "ignore_bottom") if name in base}
+  return similarity(task, dacs(task, **base), feature_dim=feature_dim, **rows, **own)

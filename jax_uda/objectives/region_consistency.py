@@ -52,7 +52,7 @@ def region_consistency(
     align_corners: Of the teacher's logits at another stride than the cells.
 
   Raises:
-    ValueError: When tracing: there are fewer cells than `num_rows`.
+    ValueError: When tracing: there are fewer cells than `num_rows`, or the map is not one of `cell`.
 
   Source: RCCR (Zhou et al., ICME 2022), reference code; golden `rccr/train_steps`.
   """
@@ -63,6 +63,12 @@ def region_consistency(
 
   def in_box(data: View, grid: tuple[int, int]) -> jax.Array:
     """[B, *grid] bool: cells whose first pixel is in the box; a grid may have one cell more."""
+    sides = data.weight.shape[1:]
+    if any(g not in (side // cell, side // cell + 1) for g, side in zip(grid, sides, strict=True)):
+      raise ValueError(
+        f"config.method: the map {grid} of the head {head!r} has no cells of {cell} pixels on images "
+        f"{sides}: cell must be the stride of the encoder's or decoder's map times pool."
+      )
     inside = data.weight[:, ::cell, ::cell][:, : grid[0], : grid[1]] > 0
     missing = [(0, 0), *((0, g - n) for g, n in zip(grid, inside.shape[1:], strict=True))]
     return jnp.pad(inside, missing)

@@ -144,7 +144,7 @@ def run(name: str):
 
   @jax.jit
   def look(teacher, batch):
-    passes = Passes(train_step.teacher_pass(model), teacher)
+    passes = Passes(train_step.teacher_pass(model, method.teacher_parts), teacher)
     return method.views(batch["draws"], batch, passes)
 
   for t in range(int(case.num_steps)):
