@@ -27,6 +27,16 @@ def test_prepared_examples_are_the_selected_files_in_order(tmp_path, small_camvi
     assert example["label"].shape == (12, 16) and example["label"][5].tolist() == expected
 
 
+def test_labels_of_the_targets_training_images_are_not_even_looked_for(tmp_path, small_camvid):
+  for file in (small_camvid / "trainannot").iterdir():
+    file.unlink()
+  parts = dict(path=small_camvid, **DEFAULTS)
+  folder = base.prepare(camvid.builder(tmp_path / "prepared", "data.target", **parts))
+  train, val = (Examples(folder, split, fields=BOTH) for split in ("train", "val"))
+  assert {int(label) for example in train for label in example["label"].ravel()} == {255}
+  assert int(val[0]["label"].min()) == 0
+
+
 def test_images_are_fitted_into_the_working_size(tmp_path, small_camvid):
   folder = base.prepare(make(tmp_path, small_camvid, size=(6, 100)))
   example = Examples(folder, "train", fields=BOTH)[0]

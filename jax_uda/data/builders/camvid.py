@@ -24,25 +24,27 @@ VOID = 11
 
 
 class Pair(NamedTuple):
-  """An image file and its label file."""
+  """An image file and its label file; None: without label."""
 
   image: pathlib.Path
-  label: pathlib.Path
+  label: pathlib.Path | None
 
   @property
-  def files(self) -> tuple[pathlib.Path, ...]:
+  def files(self) -> list[pathlib.Path]:
     """Both."""
-    return self
+    return [file for file in self if file]
 
 
-def find(root: pathlib.Path, selection: str, field: str) -> list[Pair]:
+def find(root: pathlib.Path, selection: str, field: str, *, labelled: bool = True) -> list[Pair]:
   """The files of a selection `folder` or `folder/prefix`, e.g. `train/0016E5`, in order of name.
+
+  Without `labelled` no label is looked for.
 
   Raises:
     ValueError: The folder, its labels or the label of an image is missing, or nothing matches.
   """
   folder, _, prefix = selection.partition("/")
-  for needed in (folder, f"{folder}annot"):
+  for needed in (folder, *([f"{folder}annot"] if labelled else [])):
     if not folder or not (root / needed).is_dir():
       raise ValueError(
         f"config.{field}.path = {str(root)!r} has no folder {needed!r} for the selection {selection!r}; "
@@ -56,6 +58,8 @@ def find(root: pathlib.Path, selection: str, field: str) -> list[Pair]:
   )
   if not images:
     raise ValueError(f"config.{field}: no .png or .jpg image {prefix}* in {root / folder}.")
+  if not labelled:
+    return [Pair(image, None) for image in images]
   pairs = [Pair(image, root / f"{folder}annot" / f"{image.stem}.png") for image in images]
   for pair in pairs:
     if not pair.label.is_file():
@@ -64,7 +68,7 @@ def find(root: pathlib.Path, selection: str, field: str) -> list[Pair]:
 
 
 def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-  """Image [H,W,3] RGB and label [H,W] of train ids, both uint8.
+  """Image [H,W,3] RGB and label [H,W] of train ids, both uint8; 255 without a label.
 
   Raises:
     ValueError: A file is no image, or the label has another size than the image or unknown ids.
@@ -96,7 +100,7 @@ def _digest(root: pathlib.Path, pairs: Mapping[str, list[Pair]]) -> str:
   """Stands for the path and for the names, lengths and times of all files."""
   listing = [str(root)]
   for split in pairs:
-    for file in itertools.chain.from_iterable(pairs[split]):
+    for file in itertools.chain.from_iterable(pair.files for pair in pairs[split]):
       status = file.stat()
       listing.append(f"{split} {file.relative_to(root)} {status.st_size} {status.st_mtime_ns}")
   return hashlib.sha256("\n".join(listing).encode()).hexdigest()[:12]
@@ -118,7 +122,7 @@ def builder(
     field: Of the config that asks for it; for messages.
     path: Folder of CamVid.
     train: Selections for training, each `folder` or `folder/prefix` of the file names, e.g.
-      `("train/0006R0", "train/0016E5")`.
+      `("train/0006R0", "train/0016E5")`. Of `config.data.target` the labels are not even opened.
     val: Selections for evaluation, e.g. `("test/0001TP",)`.
     size: (height, width) in pixels into which images are fitted, keeping their ratio; empty: as they
       are.
@@ -137,8 +141,13 @@ def builder(
       f"config.{field}.path = {str(path)!r} is no folder; expected CamVid in SegNet's form, with folders "
       "train/, trainannot/ and so on."
     )
+  labelled = {"train": field != "data.target", "val": True}
   pairs = {
-    split: [pair for selection in selections for pair in find(root, selection, field)]
+    split: [
+      pair
+      for selection in selections
+      for pair in find(root, selection, field, labelled=labelled[split])
+    ]
     for split, selections in (("train", train), ("val", val))
   }
   form = "{}x{}".format(*size) if size else "full"
