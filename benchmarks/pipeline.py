@@ -20,13 +20,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 from jax_uda.data import datasets, label_spaces, pipeline, png, streets
-from jax_uda.data.builders import base
+from jax_uda.data.builders import base, shards
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 
@@ -72,6 +73,14 @@ def draw_pairs(number: int, size: tuple[int, int], jpeg: bool) -> list[Pair]:
   return pairs
 
 
+class InMemory(NamedTuple):
+  """A pair in place of two files."""
+
+  image: bytes
+  label: bytes
+  files: tuple = ()
+
+
 class Stored(base.Builder, skip_registration=True):
   """Pairs as they are."""
 
@@ -81,10 +90,24 @@ class Stored(base.Builder, skip_registration=True):
     self._pairs = pairs
     super().__init__(data_dir, tfds.core.BuilderConfig(name="pairs"))
 
-  def _split_generators(self, dl_manager):
+  def write(self, *, skip: bool) -> None:
+    """As the data sets of files are written."""
     pairs = itertools.islice(itertools.cycle(self._pairs), RECORDS)
-    examples = ((str(i), *pair) for i, pair in enumerate(pairs))
-    return {"train": self.numbered("train", examples, RECORDS)}
+    shards.write(
+      self, {"train": list(itertools.starmap(InMemory, pairs))}, self._convert, skip=skip
+    )
+
+  def _convert(self, split: str, pair: InMemory) -> shards.Converted:
+    example = {"name": "", "image": pair.image, "label": pair.label}
+    features = self.info.features
+    record = features.serialize_example(features.encode_example(example))
+    counts = np.bincount(decode_label(pair.label).ravel(), minlength=256)[
+      : self.label_space.num_classes
+    ]
+    return shards.Converted("", record, counts.tolist())
+
+  def _split_generators(self, dl_manager):
+    raise NotImplementedError("written by `write`")  # abstract in the base class
 
 
 def decode_image(data: bytes) -> np.ndarray:
