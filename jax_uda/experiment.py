@@ -175,6 +175,8 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
       f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
       f"{config.num_steps}; a recipe sets it per stage: config.stage.<name>.stop_step."
     )
+  if not 0 <= config.ema.get("decay", 0) <= 1:
+    raise ValueError(f"config.ema.decay = {config.ema.decay} must lie between 0 and 1.")
   size = tuple(config.data.crop_size)
   if len(size) != 2 or min(size) < 1:
     raise ValueError(f"config.data.crop_size = {size} must be (height, width) in pixels.")

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 def start(recipe: str, workdir: pathlib.Path, devices: int, *flags: str) -> subprocess.Popen:
   """`main.py` on a number of simulated devices."""
   environment = os.environ | {
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0",
     "JAX_PLATFORMS": "cpu",
   }
   return subprocess.Popen(

@@ -114,6 +114,7 @@ REFUSED = {
     {"method": method("dacs", "region_consistent", num_rows=1, cell=16)},
     r"config\.method: the map \(4, 4\) of the head 'region' has no cells of 16 pixels",
   ),
+  "a teacher that runs away": ({"ema.decay": 2.0}, r"config\.ema\.decay = 2\.0 must lie between"),
   "a crop with one side": (
     {"data.crop_size": (32,)},
     r"config\.data\.crop_size = \(32,\) must be \(height, width\)",
