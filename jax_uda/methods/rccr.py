@@ -113,7 +113,7 @@ def region_consistent(
     draw=draw,
     views=views,
     terms={"region": term},
-    calls={"cutmix": {"parts": (HEAD,) if source == "last" else ("decoder", HEAD)}},
+    calls={"cutmix": {"parts": (HEAD,) if source == "last" else ("map", HEAD)}},
     heads={HEAD: head},
     start_steps={} if train_projector else {f"heads_{HEAD}": NEVER},
   )

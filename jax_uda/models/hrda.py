@@ -91,7 +91,8 @@ class HRDA(Segmentor):
       image: Its sides, and the crop's, are multiples of twice the decoder's stride.
       train: Dropout and a detail crop instead of windows.
       use_running_average: Of BatchNorm.
-      parts: As in `Segmentor`; without "decoder" the detail is not looked at.
+      parts: As in `Segmentor`; without "decoder" the detail is not looked at, and "map" is the fused
+        map of the context.
       crop_box: The training crop: [4] for the batch or [B,4], multiples of twice the decoder's
         stride; or a function of the context's logits [B,h,w,C], constant, the image's size and the
         crop's, that gives such boxes. None draws one box from the rng stream `crop`.
@@ -110,8 +111,9 @@ class HRDA(Segmentor):
     wanted = {"decoder", *self.heads} if parts is None else parts
     features = self.encode(image, **mode)
     logits, fused, heads = None, None, {}
-    if "decoder" in wanted:
+    if "decoder" in wanted or "map" in wanted:
       context, fused = self.decoder.decode(features, **mode)
+    if "decoder" in wanted:
       stride = self._stride(image, context)
       if train:
         box = self._crop_box(crop_box, image, context, stride)

@@ -41,8 +41,9 @@ class Segmentor(nn.Module):
   ) -> Outputs:
     """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`.
 
-    `parts` names what runs behind the encoder: "decoder" and heads; None means all. A part that is
-    left out costs nothing, and its BatchNorm statistics stay as they are. Further `inputs` are the
+    `parts` names what runs behind the encoder: "decoder", or "map" where its fused map is enough, and
+    heads; None means all. A part that is left out costs nothing, and its BatchNorm statistics stay as
+    they are. Further `inputs` are the
     encoder's (`token_mask` of DINOv2).
 
     Raises:
@@ -59,7 +60,7 @@ class Segmentor(nn.Module):
     wanted = {"decoder", *self.heads} if parts is None else parts
     features = self.encoder(image, **mode, **inputs)
     logits = fused = None
-    if "decoder" in wanted:
+    if "decoder" in wanted or "map" in wanted:
       logits, fused = self.decoder(features, **mode)
       logits = logits.astype(jnp.float32)
     heads = {
