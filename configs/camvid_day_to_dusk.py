@@ -15,7 +15,7 @@ here.
 
 Arguments: path=FOLDER, method=<name> (see the demo; without it source-only and self-training), seed=
 <training seed>, smoke (a few steps).
-Ours: see the README.
+Ours: not run with all methods yet.
 """
 
 from configs import camvid

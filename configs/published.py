@@ -1,7 +1,7 @@
 """What the published recipes share: the tasks, the bases, and the same in small.
 
 Not a recipe itself. Folders of the data sets come from the recipe's arguments; what they must hold is
-in the README.
+in docs/data.md.
 """
 
 import ml_collections
@@ -10,7 +10,7 @@ from jax_uda import config as config_lib
 from jax_uda import options
 
 # By task: source and target, each with its (height, width) for crops of 512 and of 1024 pixels; the
-# rows above and below that pseudo-labels leave out, and the margins that do so at 1024; the classes.
+# rows above and below that pseudo-labels leave out, and the margins that do so at 1024.
 GTA5 = ("gta5", (720, 1280), (1440, 2560))
 SYNTHIA = ("synthia", (760, 1280), (1520, 2560))
 CITYSCAPES = ("cityscapes", (512, 1024), (1024, 2048))
@@ -26,6 +26,7 @@ TASKS = {
 
 DAFORMER = dict(encoder="mit_b5", decoder="daformer")
 DEEPLAB = dict(encoder="resnet101_v1c", decoder="dlv2")
+NETWORKS = dict(daformer=DAFORMER, deeplab=DEEPLAB)
 HRDA = dict(crop_size=(512, 512))
 
 ARGUMENTS = dict(source="data/source", target="data/target", weights="", seed=0, smoke=False)
@@ -45,6 +46,8 @@ def start(arg: str, task: str, *, crop: int = 512, **more) -> tuple:
     **more: Further arguments of the recipe and their defaults.
   """
   arg = config_lib.parse_arg(arg, **ARGUMENTS, **more)
+  if "network" in arg:
+    options.lookup(NETWORKS, arg.network, "<argument>.network")
   source, target, rows, margins = options.lookup(TASKS, task, "task")
   large = crop > 512
   config = config_lib.default()

@@ -12,7 +12,7 @@ Network, steps and methods are those of camvid_day_to_dusk.py.
 
 Arguments: path=FOLDER, method=<name> (see the demo; without it source-only and self-training), seed=
 <training seed>, smoke (a few steps).
-Ours: see the README.
+Ours: not run with all methods yet.
 """
 
 from configs import camvid

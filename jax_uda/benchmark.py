@@ -32,7 +32,10 @@ def load(recipe: str, overrides: Sequence[str], **arguments: Any) -> Any:
   line = ["", f"--config={path}:{','.join(filter(None, [given, *added]))}", *overrides]
   known = flags.FlagValues()
   config_flags.DEFINE_config_file("config", flag_values=known, sys_argv=line)
-  known(line)
+  try:
+    known(line)
+  except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    raise ValueError(command.sentence(error)) from None
   return known.config
 
 

@@ -24,20 +24,20 @@ _MODE = flags.DEFINE_enum(
     "export_weights",
   ],
   "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
-  "pseudo_label: label the target's training images with it, into WORKDIR/pseudo_labels. "
+  "pseudo_label: label the target's training images with the newest checkpoint, into WORKDIR/pseudo_labels. "
   "predict: write a PNG of class ids for each image in or below the folder --images into "
   "WORKDIR/predictions, as servers of test sets want them. "
   "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
-  "with their labels into the workdir. export_weights: write its student and teacher as "
-  ".safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
+  "with their labels into the workdir. export_weights: write the student and teacher of the newest "
+  "checkpoint as .safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
   "and write it to --out as .safetensors; needs no config and no workdir. "
-  "prepare: convert --dataset from --manual_dir, or all data of --config, or continue to.",
+  "prepare: convert --dataset from --manual_dir, or the data of --config without those of single stages, or continue to.",
 )
 # Of import_weights alone.
 _FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
 _ENCODER = flags.DEFINE_string("encoder", None, "Whose weights they are, e.g. mit_b5.")
 _DECODER = flags.DEFINE_string("decoder", "", "Of a whole model, e.g. daformer; empty: none.")
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Of the decoder.")
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Classes of the decoder.")
 _NETWORK = flags.DEFINE_enum(
   "network",
   "student",
@@ -65,7 +65,9 @@ _DATASET = flags.DEFINE_string(
   "gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary or camvid, with "
   "arguments after a colon, e.g. dark_zurich:day_images or acdc:train=night/train.",
 )
-_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Its folder, as its archives unpack.")
+_MANUAL_DIR = flags.DEFINE_string(
+  "manual_dir", None, "Folder of --dataset, as its archives unpack."
+)
 _SIZE = flags.DEFINE_string(
   "size", "", "HEIGHT,WIDTH into which images are fitted, or full; empty: as the usual recipes do."
 )

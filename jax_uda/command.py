@@ -89,7 +89,7 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
     raise SystemExit("interrupted; the same command continues from the last checkpoint") from None
 
 
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
   """The message under the wrappings of absl and ml_collections, without tracebacks."""
   while error.args and isinstance(error.args[0], BaseException):
     error = error.args[0]
@@ -105,7 +105,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-    raise SystemExit(f"error: {_sentence(error)}") from None
+    raise SystemExit(f"error: {sentence(error)}") from None
 
 
 def run(main: Callable[[], None]) -> None:

@@ -159,11 +159,12 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(tmp_path, monkey
     (["--seeds=0,x"], "seeds are whole numbers"),
     (["--methods="], "--methods is missing, e.g."),
     (["--methods=dacs,dacs"], "an entry is there twice"),
+    (["--methods=dacss", f"--config={ROOT}/configs/demo.py"], "'dacss' is unknown"),
   ),
 )
 def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
   line = [sys.executable, "-m", "jax_uda.benchmark", "--methods=dacs", *flags]
-  line += [f"--config={FILE}", f"--workdir={tmp_path}"]
+  line = [*line[:3], f"--config={FILE}", f"--workdir={tmp_path}", *line[3:]]
   run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
   assert run.returncode and run.stderr.startswith("error: ") and message in run.stderr
   assert len(run.stderr.splitlines()) == 1

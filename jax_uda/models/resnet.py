@@ -1,4 +1,4 @@
-"""ResNet with bottlenecks at output stride 8, the encoder of DeepLabV2, in three flavours.
+"""ResNet with bottlenecks at output stride 8, the encoder of DeepLabV2, in four flavours.
 
 The flavours differ where checkpoints and methods depend on it (`Flavour`): the stem, where a block
 strides, how it dilates, how the max pool rounds, and what BatchNorm does in training. Module names
