@@ -150,11 +150,17 @@ class Experiment:
       process_count=jax.process_count(),
     )
 
+  @property
+  def title(self) -> str:
+    """The method and what it is extended by."""
+    method = self.config.method
+    return " + ".join([method.name, *method.get("also", {})])
+
   def summary(self) -> str:
     """One line on what is about to run."""
     domains, model = self.domains, self.config.model
     return (
-      f"{self.config.method.name}: {model.encoder} + {model.decoder}, {self.task.num_classes} classes, "
+      f"{self.title}: {model.encoder} + {model.decoder}, {self.task.num_classes} classes, "
       f"{len(domains.source_train)} labelled source and {len(domains.target_train)} unlabelled target "
       f"images, batch {self.config.batch_size} + {self.config.batch_size} on {self.mesh.size} "
       f"{jax.devices()[0].platform} device{'s' if self.mesh.size > 1 else ''}"

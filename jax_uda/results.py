@@ -94,7 +94,7 @@ def write(
 
 def _show(exp: experiment.Experiment, found: dict[str, Any], writer: MetricWriter | None) -> None:
   """Prints the table and hands it to the writer."""
-  step, name = found["step"], exp.config.method.name
+  step, name = found["step"], exp.title
   columns = {
     f"{domain} {network}": found[domain][network]
     for domain in exp.validation

@@ -57,7 +57,7 @@ def end(
   if not mesh_lib.is_main_process():  # all of the above runs on every process
     return
   space, step = exp.domains.label_space, int(state.step)
-  title = f"{exp.config.method.name}, step {step}"
+  title = f"{exp.title}, step {step}"
   show = lambda name, draw: _show(workdir / f"{name}.png", writer, step, name, draw)
   path_of = lambda name: workdir / f"{name}.png"
   show("panels", lambda: panels.draw(path_of("panels"), columns, space, title=title))
@@ -77,7 +77,7 @@ def end(
 
 def _draw_views(exp, state, path, found) -> None:
   columns, row_names = found
-  title = f"views of {exp.config.method.name}, step {int(state.step)}"
+  title = f"views of {exp.title}, step {int(state.step)}"
   panels.draw(path, columns, exp.domains.label_space, title=title, row_names=row_names)
 
 
