@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jax_uda.data import label_spaces
+from jax_uda.data.label_spaces import LabelSpace
+
 # What data sets put behind the name that an image and its label share.
 _ENDING = re.compile(
   r"(_leftImg8bit|_rgb_anon|(_gtFine|_gtCoarse|_gt)?(_labelTrainIds|_labelIds)?)\.\w+$"
@@ -18,18 +21,20 @@ def key(path: str) -> str:
   return _ENDING.sub("", pathlib.PurePath(path).name)
 
 
-def read(path: pathlib.Path, names: Sequence[str], num_classes: int) -> np.ndarray:
-  """[N,C] int64 pixels of each class in the labels of these images.
+def read(path: pathlib.Path, names: Sequence[str], label_space: LabelSpace) -> np.ndarray:
+  """[N,C] int64 pixels of each class of `label_space` in the labels of these images.
 
   Args:
     path: `sample_class_stats.json`, a list of `{"<class>": pixels, …, "file": label file}`, or
       `sample_class_stats_dict.json`, label file -> `{"<class>": pixels, …}`; counted at full size.
+      Classes are Cityscapes' 19 train ids, whatever the run's classes are.
     names: File names of N images, found by their names without folders and endings.
-    num_classes: C.
+    label_space: The classes of the run; counts are moved to those that labels are translated to.
 
   Raises:
     ValueError: The file is missing or holds something else, or lacks an image.
   """
+  num_classes = label_spaces.CITYSCAPES19.num_classes
   try:
     stats = json.loads(path.read_text())
     if isinstance(stats, list):
@@ -48,4 +53,13 @@ def read(path: pathlib.Path, names: Sequence[str], num_classes: int) -> np.ndarr
     raise ValueError(
       f"{path} lacks {len(lacking)} of {len(names)} images, the first: {lacking[0]}."
     )
-  return np.array([[rows[key(name)].get(c, 0) for c in range(num_classes)] for name in names])
+  counts = np.array([[rows[key(name)].get(c, 0) for c in range(num_classes)] for name in names])
+  return _translated(counts, label_space)
+
+
+def _translated(counts: np.ndarray, label_space: LabelSpace) -> np.ndarray:
+  """[N,19] pixels of Cityscapes' classes -> [N,C] of those that their labels are translated to."""
+  ids = label_spaces.translation(label_spaces.CITYSCAPES19, label_space)[: counts.shape[1]]
+  moved = np.zeros((len(counts), label_spaces.IGNORE + 1), np.int64)
+  np.add.at(moved, (slice(None), ids), counts)  # several may become one
+  return moved[:, : label_space.num_classes]

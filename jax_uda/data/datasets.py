@@ -98,7 +98,7 @@ def _source_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
     return class_counts(folder, "train", builder.label_space.num_classes)
   names = json.loads((folder / "names_train.json").read_text())
   path = pathlib.Path(builder.class_stats).expanduser()
-  return class_stats.read(path, names, builder.label_space.num_classes)
+  return class_stats.read(path, names, builder.label_space)
 
 
 def check_same_classes(source: LabelSpace, other: LabelSpace, field: str = "data.target") -> None:

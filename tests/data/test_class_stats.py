@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from jax_uda.data import class_stats
+from jax_uda.data import class_stats, label_spaces
 
 NAMES = ("ulm_000001_000019_leftImg8bit.png", "bonn_000000_000019_leftImg8bit.png")
 STATS = [
@@ -22,9 +22,27 @@ def test_the_reference_s_files_are_matched_by_name(tmp_path, form):
   path.write_text(json.dumps(FORMS[form]))
   expected = np.zeros((2, 19), np.int64)
   expected[1, 0], expected[1, 18], expected[0, 3] = 90, 7, 4_000_000_000
-  counts = class_stats.read(path, NAMES, 19)
+  counts = class_stats.read(path, NAMES, label_spaces.CITYSCAPES19)
   np.testing.assert_array_equal(counts, expected)
   assert counts.dtype == np.int64
+
+
+@pytest.mark.parametrize("classes", label_spaces.KNOWN)
+def test_counts_move_to_the_classes_that_labels_are_translated_to(tmp_path, classes):
+  space = label_spaces.KNOWN[classes]
+  path = tmp_path / "stats.json"
+  row = {str(c): 10**c for c in range(19)}
+  path.write_text(json.dumps({"a.png": row}))
+  expected = np.zeros(space.num_classes, np.int64)
+  for name, pixels in zip(label_spaces.CITYSCAPES19.names, row.values(), strict=True):
+    if name in space.names:
+      expected[space.names.index(name)] += pixels
+  counts = class_stats.read(path, ["a.png"], space)
+  if classes != "camvid11":  # there several classes become one
+    np.testing.assert_array_equal(counts, [expected])
+  assert counts[0, space.names.index("person")] == 10**11
+  merged = 10**18 + (10**17 + 10**12 if classes == "camvid11" else 0)
+  assert counts[0, space.names.index("bicycle")] == merged and counts.dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -58,4 +76,4 @@ def test_files_that_do_not_fit_are_explained(tmp_path, content, message):
   if content:
     path.write_text(content)
   with pytest.raises(ValueError, match=message):
-    class_stats.read(path, NAMES, 19)
+    class_stats.read(path, NAMES, label_spaces.CITYSCAPES19)
