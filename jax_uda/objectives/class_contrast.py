@@ -64,6 +64,8 @@ def class_contrast(
 
   Raises:
     ValueError: `variant` is unknown.
+
+  Source: SePiCo (Xie et al., TPAMI 2023); goldens `sepico/step_*`.
   """
   if variant not in ("prototype", "distribution", "bank"):
     raise ValueError(

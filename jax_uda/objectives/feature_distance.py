@@ -28,6 +28,8 @@ def feature_distance(
     min_ratio: Share of a cell's pixels that its majority class must hold.
     reference_view: What the frozen network looks at: the same images before a translation; if not
       given, `view`.
+
+  Source: DAFormer (Hoyer et al., CVPR 2022); golden `base/feature_distance`.
   """
 
   def apply(state, ctx: Context) -> Result:

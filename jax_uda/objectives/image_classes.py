@@ -14,6 +14,8 @@ def image_classes(*, view: str, head: str = "cam", start_step: int = 0) -> Objec
     view: Name of a labelled view; weights of pixels play no part.
     head: The head that gives the maps.
     start_step: The first step; a gate of the method.
+
+  Source: CONFETI (Li et al., 2023); golden `confeti/train_step_stage*`.
   """
 
   def apply(state, ctx: Context) -> Result:
