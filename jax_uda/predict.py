@@ -10,7 +10,7 @@ from tqdm import tqdm
 from jax_uda import experiment
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import label_spaces, pipeline, png, rescale
-from jax_uda.data.builders import folders
+from jax_uda.data.builders import folders, image_files
 from jax_uda.data.examples import Example
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.state import TrainState
@@ -27,7 +27,7 @@ class ImageFiles(Sequence[Example]):
     return len(self._files)
 
   def __getitem__(self, index: int) -> Example:
-    image = folders.read_image(self._files[index])
+    image = image_files.read_image(self._files[index])
     size = image.shape[:2]
     # Networks take multiples of their strides: what divides the sides of the bound, divides these.
     unit = math.gcd(32, *self._bound)

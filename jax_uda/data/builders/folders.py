@@ -22,12 +22,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import PIL.Image
 import tensorflow_datasets as tfds
 
 from jax_uda import options
 from jax_uda.data import label_spaces
-from jax_uda.data.builders import from_files
+from jax_uda.data.builders import from_files, image_files
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -100,31 +99,14 @@ def check_labels(pairs: Sequence[Pair]) -> None:
     )
 
 
-def _open(file: pathlib.Path) -> PIL.Image.Image:
-  try:
-    with PIL.Image.open(file) as image:
-      image.load()
-      return image
-  except FileNotFoundError:
-    raise ValueError(f"{file} is missing.") from None
-  # SyntaxError: Pillow's word for a broken PNG
-  except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-    raise ValueError(f"{file} cannot be read as an image: {error}.") from None
-
-
-def read_image(file: pathlib.Path) -> np.ndarray:
-  """[H,W,3] uint8 RGB; raises ValueError if the file is missing or no image."""
-  return np.array(_open(file).convert("RGB"))
-
-
 def _raw_ids(file: pathlib.Path) -> np.ndarray:
   """[H,W] label ids; a palette's colours do not count."""
-  image = _open(file)
-  if image.mode not in ("L", "P", "1", "I", "I;16"):
+  array, mode = image_files.read_values(file)
+  if mode not in ("L", "P", "1", "I", "I;16"):
     raise ValueError(
-      f"{file} holds colours ({image.mode}), not one id a pixel; convert it to grey or palette."
+      f"{file} holds colours ({mode}), not one id a pixel; convert it to grey or palette."
     )
-  return np.array(image).astype(np.int64)
+  return array.astype(np.int64)
 
 
 def read(pair: Pair, id_table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +120,7 @@ def read(pair: Pair, id_table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ValueError: A file is missing or no image, or the label has another size than the image or ids
       that the table does not know.
   """
-  image = read_image(pair.image)
+  image = image_files.read_image(pair.image)
   if pair.label is None:
     return image, np.full(image.shape[:2], IGNORE, np.uint8)
   raw = _raw_ids(pair.label)

@@ -1,15 +1,13 @@
 """Finding and reading the pairs of image and label files of the public data sets."""
 
-import io
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import PIL.Image
 
+from jax_uda.data.builders import image_files
 from jax_uda.data.builders.layouts import Labels, Layout, Part
 from jax_uda.data.label_spaces import IGNORE
 
@@ -99,46 +97,15 @@ def with_mask(pair: Pair, layout: Layout) -> Pair:
   return pair._replace(mask=pair.label.with_name(name))
 
 
-def _bytes(file: pathlib.Path) -> bytes:
-  try:
-    return file.read_bytes()
-  except OSError as error:
-    raise ValueError(f"{file} cannot be read: {error.strerror}.") from None
-
-
-def _decode(file: pathlib.Path, data: bytes, flags: int) -> np.ndarray:
-  try:
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-  except cv2.error:  # of an empty file
-    array = None
-  if array is None:
-    raise ValueError(f"{file} cannot be read as an image: it is damaged or cut off.")
-  return array
-
-
-def read_image(file: pathlib.Path) -> np.ndarray:
-  """uint8 [H,W,3] RGB; raises ValueError if the file is no image."""
-  # As it lies in the file, like its label: an orientation in the metadata does not count.
-  flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-  return cv2.cvtColor(_decode(file, _bytes(file), flags), cv2.COLOR_BGR2RGB)
-
-
 def read_ids(file: pathlib.Path) -> np.ndarray:
   """[H,W] of the ids in a label file: grey, indices of a palette, or 16-bit red as in SYNTHIA.
 
   Raises:
     ValueError: The file is missing or no such image.
   """
-  data = _bytes(file)
-  # The bit depth of a PNG; Pillow cannot read 16-bit colours.
-  if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
-    array = _decode(file, data, cv2.IMREAD_UNCHANGED)
+  array, mode = image_files.read_values(file)
+  if mode in ("I;16", "RGB;16"):
     return array if array.ndim == 2 else array[..., 2]  # blue, green, red
-  try:
-    with PIL.Image.open(io.BytesIO(data)) as image:
-      array, mode = np.array(image), image.mode
-  except (OSError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
-    raise ValueError(f"{file} cannot be read as an image: {error}.") from None
   if mode not in ("L", "P", "1"):
     raise ValueError(f"{file} holds colours ({mode}), not one id a pixel.")
   return array.astype(np.uint8)
@@ -157,7 +124,7 @@ def read(pair: Pair, *, scaled_labels: bool = False) -> tuple[np.ndarray, np.nda
   Raises:
     ValueError: A file is missing or no image, a size does not fit, or there are unknown ids.
   """
-  image = read_image(pair.image)
+  image = image_files.read_image(pair.image)
   if pair.label is None:
     return image, np.full(image.shape[:2], IGNORE, np.uint8)
   if not pair.label.is_file():

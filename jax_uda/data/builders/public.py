@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from jax_uda import options
 from jax_uda.data import label_spaces, png, rescale
-from jax_uda.data.builders import day_images, from_files, pairs
+from jax_uda.data.builders import day_images, from_files, image_files, pairs
 from jax_uda.data.builders.layouts import LAYOUTS, VAL_EVERY, Layout
 from jax_uda.data.builders.pairs import Pair
 
@@ -88,7 +88,7 @@ class Public(from_files.FromFiles, skip_registration=True):
       return {}
     if pair.day is None:
       return {"day_image": _NO_DAY}
-    return {"day_image": png.encode(rescale.resize_image(pairs.read_image(pair.day), size))}
+    return {"day_image": png.encode(rescale.resize_image(image_files.read_image(pair.day), size))}
 
 
 def builder(

@@ -1,13 +1,14 @@
 import concurrent.futures
 import pathlib
 
+import cv2
 import miniatures
 import numpy as np
 import pytest
 
 from jax_uda import config as config_lib
 from jax_uda.data import datasets, prepare, rare_class
-from jax_uda.data.builders import base, pairs, shards
+from jax_uda.data.builders import base, image_files, shards
 from jax_uda.data.examples import Examples
 
 NUMBER = 7  # images of the miniature; the eighth pair is the first once more, for evaluation
@@ -29,7 +30,7 @@ def reads(monkeypatch):
     stop_at = None
 
   reads = Reads()
-  read_image = pairs.read_image
+  read_image = image_files.read_image
 
   def read_and_note(file):
     if file.stem == reads.stop_at:
@@ -37,7 +38,7 @@ def reads(monkeypatch):
     reads.append(file.stem)
     return read_image(file)
 
-  monkeypatch.setattr(pairs, "read_image", read_and_note)
+  monkeypatch.setattr(image_files, "read_image", read_and_note)
   return reads
 
 
@@ -135,7 +136,7 @@ def test_after_an_interruption_only_changed_files_are_read_again(root, reads, mo
   folder = run(root)
   assert reads == ["00003", "00004", "00007", "00001"]
   image = Examples(folder, "train", fields=("image",))[2]["image"]
-  np.testing.assert_array_equal(image, pairs.cv2.resize(changed, (10, 5)))
+  np.testing.assert_array_equal(image, cv2.resize(changed, (10, 5)))
 
 
 def test_a_repaired_file_lets_a_stopped_preparation_continue(root, reads, monkeypatch):

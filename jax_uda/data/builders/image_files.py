@@ -1,0 +1,92 @@
+"""Reading image and label files, alike for all data sets of files and for images to predict."""
+
+import io
+import pathlib
+
+import cv2
+import numpy as np
+import PIL.Image
+
+# As it lies in the file, like its label: an orientation in the metadata does not count.
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+_JPEG = b"\xff\xd8\xff"  # how such files begin
+
+
+def read_bytes(file: pathlib.Path) -> bytes:
+  """What is in the file; raises ValueError if it cannot be read."""
+  try:
+    return file.read_bytes()
+  except OSError as error:
+    raise ValueError(f"{file} cannot be read: {error.strerror}.") from None
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
+  try:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+  except cv2.error:  # of an empty file
+    return None
+
+
+def _refuse(file: pathlib.Path, data: bytes) -> None:
+  """Raises ValueError that says why there is no image in `data`."""
+  try:
+    with PIL.Image.open(io.BytesIO(data)) as image:
+      mode = image.mode
+  except (OSError, SyntaxError, PIL.Image.DecompressionBombError):
+    mode = ""
+  if mode in ("F", "I"):
+    raise ValueError(
+      f"{file} holds numbers of 32 bits (mode {mode}), whose range is unknown; convert it to 8 or 16 bits."
+    )
+  raise ValueError(f"{file} cannot be read as an image: it is damaged or cut off.")
+
+
+def read_image(file: pathlib.Path) -> np.ndarray:
+  """uint8 [H,W,3] RGB; 16 bits are scaled to 8.
+
+  Raises:
+    ValueError: The file is missing, no image, or holds floats or 32-bit integers.
+  """
+  data = read_bytes(file)
+  image = _decode(data, _FLAGS)
+  if image is None:
+    _refuse(file, data)
+  if image.dtype == np.uint16:
+    image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+  if image.dtype != np.uint8:
+    raise ValueError(
+      f"{file} holds {image.dtype} (mode F), whose range is unknown; convert it to 8 or 16 bits."
+    )
+  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def jpeg_bytes(file: pathlib.Path) -> bytes | None:
+  """The bytes of a JPEG file, which `Examples` decodes as `read_image` does; None: another format."""
+  with open(file, "rb") as opened:
+    start = opened.read(len(_JPEG))
+    return start + opened.read() if start == _JPEG else None
+
+
+def read_values(file: pathlib.Path) -> tuple[np.ndarray, str]:
+  """[H,W] or [H,W,D] of what a file stores, indices of a palette as they are, and Pillow's mode.
+
+  16-bit colours, which Pillow cannot read, have mode `RGB;16`.
+
+  Raises:
+    ValueError: The file is missing or no image.
+  """
+  data = read_bytes(file)
+  # The bit depth and the kind of a PNG.
+  if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
+    array = _decode(data, cv2.IMREAD_UNCHANGED)
+    if array is None:
+      _refuse(file, data)
+    return array, "I;16" if array.ndim == 2 else "RGB;16"
+  try:
+    with PIL.Image.open(io.BytesIO(data)) as image:
+      return np.array(image), image.mode
+  except PIL.UnidentifiedImageError:  # its message names an object in memory
+    reason = "it is damaged or no image"
+  except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+    reason = str(error).rstrip(".")  # SyntaxError: Pillow's word for a broken PNG
+  raise ValueError(f"{file} cannot be read as an image: {reason}.")
