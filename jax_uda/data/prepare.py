@@ -1,9 +1,8 @@
 """Preparing a data set from the command line, before a run needs it."""
 
 import contextlib
-import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -56,21 +55,6 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> dict[str, 
   return dict(name=name, path=str(path), **given, **sizes)
 
 
-def _check_unchanged(folder: pathlib.Path, pairs: Mapping[str, Sequence[Any]]) -> None:
-  """Raises ValueError if there are other files now than when a data set was prepared."""
-  problems = folder / shards.PROBLEMS
-  left_out = len(problems.read_text().splitlines()) if problems.exists() else 0
-  prepared = {split: json.loads((folder / f"names_{split}.json").read_text()) for split in pairs}
-  number = sum(map(len, prepared.values())) + left_out
-  known = {split: {pair.image.name for pair in pairs[split]} for split in pairs}
-  gone = [name for split in pairs for name in prepared[split] if name not in known[split]]
-  if gone or number != sum(map(len, pairs.values())):
-    raise ValueError(
-      f"{folder} was prepared from other files than there are now ({number} then, "
-      f"{sum(map(len, pairs.values()))} now); remove it and start again."
-    )
-
-
 @contextlib.contextmanager
 def _in_words_of_flags() -> Iterator[None]:
   """Errors about the config, which there is none, name the flags."""
@@ -104,7 +88,7 @@ def describe(folder: pathlib.Path, builder: base.Builder) -> str:
 def prepare(
   dataset: str, path: str, *, size: str, data_dir: pathlib.Path, skip: bool
 ) -> pathlib.Path:
-  """Prepares a data set, or continues to, and prints what there is; returns its folder.
+  """Prepares a data set, or continues to, or what has changed since, and prints what there is; returns its folder.
 
   Args:
     dataset: `NAME` or `NAME:key=value,flag`, e.g. `dark_zurich:day_images`; see `public.builder`.
@@ -119,14 +103,7 @@ def prepare(
   with _in_words_of_flags():
     spec = make_spec(dataset, path, parse_size(size))
     builder = datasets.find_builder(spec, data_dir, "dataset")
-    folder = pathlib.Path(builder.data_path)
-    if (
-      folder.exists()
-      and isinstance(builder, public.Public)
-      and pathlib.Path(path).expanduser().is_dir()
-    ):
-      _check_unchanged(folder, builder.builder_config.pairs)
-    base.prepare(builder, skip=skip)
+    folder = base.prepare(builder, skip=skip, renew=True)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
   print(f"In a recipe: dict({settings})")
@@ -134,7 +111,7 @@ def prepare(
 
 
 def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
-  """Prepares all data sets of a recipe, or continues to, and prints what there is.
+  """Prepares all data sets of a recipe, or continues to, or what has changed since, and prints what there is.
 
   Raises:
     ValueError: The config or the files are not as they must be.
@@ -144,4 +121,5 @@ def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
   data_dir = pathlib.Path(config.data.dir).expanduser()
   builders = [datasets.find_builder(spec, data_dir, field) for field, spec in specs.items()]
   for field, builder in zip(specs, builders, strict=True):
-    print(f"{field}: {describe(base.prepare(builder, skip=skip), builder)}", flush=True)
+    folder = base.prepare(builder, skip=skip, renew=True)
+    print(f"{field}: {describe(folder, builder)}", flush=True)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from jax_uda.data.builders import sources
 from jax_uda.data.label_spaces import LabelSpace
 
 # File name, PNG bytes of the RGB image, PNG bytes of the train ids.
@@ -61,6 +62,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for index, (name, image, label) in enumerate(bar):
       yield index, {"name": name, "image": image, "label": label}
 
+  def find_changes(self) -> sources.Changes | None:
+    """What has changed since it was prepared; here nothing, but in data sets made of files."""
+    return None
+
   def write(self, *, skip: bool) -> None:
     """Writes the data set to `data_path`, complete or not at all.
 
@@ -81,10 +86,25 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     raise NotImplementedError("the splits are generators already")  # abstract in the base class
 
 
-def prepare(builder: Builder, *, skip: bool = False) -> pathlib.Path:
-  """Writes the data set unless it is there, and returns its folder; `skip` as in `Builder.write`."""
+def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pathlib.Path:
+  """Writes the data set unless it is there, and returns its folder.
+
+  Args:
+    builder: Of the data set.
+    skip: As in `Builder.write`.
+    renew: Writes the part anew whose files have changed since.
+
+  Raises:
+    ValueError: As in `Builder.write`, or files have changed and `renew` is false.
+  """
   folder = pathlib.Path(builder.data_path)
-  if not folder.exists():
+  changes = builder.find_changes() if folder.exists() else None
+  if changes and not renew:
+    raise ValueError(
+      f"{folder} was prepared from other files than there are now: {changes.number} have changed, e.g. "
+      f"{changes.example}. --mode=prepare reads what has changed and keeps the rest."
+    )
+  if changes or not folder.exists():
     try:
       builder.write(skip=skip)
     except OSError:

@@ -1,13 +1,14 @@
 """What the data sets have in common that are made of image and label files."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from jax_uda.data import png, rescale
-from jax_uda.data.builders import base, shards
+from jax_uda.data.builders import base, shards, sources
 
 
 class Pair(Protocol):
@@ -42,6 +43,24 @@ class FromFiles(base.Builder, skip_registration=True):
     """Further features of an example whose image has been resized to `size`."""
     del pair, size
     return {}
+
+  def find_pairs(self) -> Mapping[str, Sequence[Pair]] | None:
+    """Split -> its files; None if their folders are gone and the data set is prepared.
+
+    Raises:
+      ValueError: Folders or files are missing, and it is not prepared.
+    """
+    try:
+      return self.builder_config.pairs
+    except ValueError:
+      if pathlib.Path(self.data_path).exists():
+        return None
+      raise
+
+  def find_changes(self) -> sources.Changes | None:
+    """How the files differ from those it was prepared from."""
+    pairs = self.find_pairs()
+    return sources.find_changes(pathlib.Path(self.data_path), pairs) if pairs else None
 
   def write(self, *, skip: bool) -> None:
     """Writes it, or continues to; see `shards.write`."""

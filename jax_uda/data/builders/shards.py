@@ -2,7 +2,8 @@
 
 Each 256 examples go to a file of their own in a folder `….partial`, with a note beside it: of which files
 it was made, the names and class counts of its examples, and what was wrong. The next attempt keeps the
-files whose sources have not changed. At the end the folder gets its final name.
+files whose sources have not changed. At the end the folder gets its final name; it keeps the notes, so that
+only the changed part of a finished data set is written again.
 """
 
 import collections
@@ -10,7 +11,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import itertools
 import json
 import os
@@ -23,6 +23,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tqdm import tqdm
+
+from jax_uda.data.builders import sources as sources_lib
+from jax_uda.data.builders.sources import Stamps
 
 SHARD_SIZE = 256
 # Images are compressed already: once more would cost a tenth of the time of decoding at every read.
@@ -57,27 +60,18 @@ class Note:
   """What stands beside a file of examples.
 
   Attributes:
-    sources: Stands for its source files.
+    sources: Of its source files.
     names: File names of the images in it.
     class_counts: C pixels of each class, for each of them.
     problems: One sentence for each pair left out.
     num_bytes: Of all records.
   """
 
-  sources: str
+  sources: Stamps
   names: list[str] = dataclasses.field(default_factory=list)
   class_counts: list[list[int]] = dataclasses.field(default_factory=list)
   problems: list[str] = dataclasses.field(default_factory=list)
   num_bytes: int = 0
-
-
-def fingerprint(pairs: Iterable[Pair]) -> str:
-  """Stands for the paths, lengths and times of all files."""
-  lines = []
-  for file in itertools.chain.from_iterable(pair.files for pair in pairs):
-    status = file.stat() if file.is_file() else None
-    lines.append(f"{file} {status and (status.st_size, status.st_mtime_ns)}")
-  return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _apply_ahead(
@@ -102,7 +96,7 @@ def _apply_ahead(
 
 def _write_shard(
   path: pathlib.Path,
-  sources: str,
+  sources: Stamps,
   results: Iterable[concurrent.futures.Future[Converted]],
   skip: bool,
 ) -> Note:
@@ -131,7 +125,7 @@ def _write_shard(
   return note
 
 
-def _read_note(path: pathlib.Path, sources: str, skip: bool) -> Note | None:
+def _read_note(path: pathlib.Path, sources: Stamps, skip: bool) -> Note | None:
   """The note of a file that can be kept."""
   if not (path.is_file() and path.with_suffix(".json").is_file()):
     return None
@@ -156,8 +150,20 @@ class _Shard:
   split: str
   path: pathlib.Path
   pairs: Sequence[Pair]
-  sources: str
+  sources: Stamps
   note: Note | None
+
+
+def _take_back(folder: pathlib.Path, partial: pathlib.Path) -> None:
+  """Puts the files and notes of a finished data set where `_plan` looks, unless newer ones are there."""
+  for split, shards in sources_lib.read_notes(folder).items():
+    for number, (name, note) in enumerate(shards):
+      path = partial / f"{split}-{number:05d}.array_record"
+      if not name or path.exists():
+        continue
+      with contextlib.suppress(OSError):  # without hard links all is written again
+        os.link(folder / name, path)
+        path.with_suffix(".json").write_text(json.dumps(note))
 
 
 def _plan(
@@ -166,7 +172,7 @@ def _plan(
   for split, pairs in splits.items():
     for number, start in enumerate(range(0, len(pairs), SHARD_SIZE)):
       part = pairs[start : start + SHARD_SIZE]
-      path, sources = partial / f"{split}-{number:05d}.array_record", fingerprint(part)
+      path, sources = partial / f"{split}-{number:05d}.array_record", sources_lib.stamps(part)
       yield _Shard(split, path, part, sources, _read_note(path, sources, skip))
 
 
@@ -196,37 +202,52 @@ def _fill(shards: Sequence[_Shard], convert: Convert, title: str, skip: bool) ->
 
 
 def _finish(
-  builder: tfds.core.DatasetBuilder, partial: pathlib.Path, notes: Mapping[str, dict]
+  builder: tfds.core.DatasetBuilder, partial: pathlib.Path, shards: Mapping[str, Sequence[_Shard]]
 ) -> None:
   """Gives the files the names TFDS expects and writes what describes them.
 
   Args:
     builder: Its name and features.
     partial: The folder.
-    notes: Split -> file -> its note.
+    shards: Of each split; those without examples have no file.
   """
-  infos, kept = [], set()
-  for split, of_file in notes.items():
+  infos, kept, noted = [], set(), {}
+  for split, every in shards.items():
+    filled = [shard for shard in every if shard.note.names]
     template = tfds.core.ShardedFileTemplate(
       dataset_name=builder.name, data_dir=partial, split=split, filetype_suffix="array_record"
     )
-    for index, path in enumerate(of_file):
-      target = pathlib.Path(template.sharded_filepath(shard_index=index, num_shards=len(of_file)))
-      os.replace(path, target)
+    names = {}
+    for index, shard in enumerate(filled):
+      target = pathlib.Path(template.sharded_filepath(shard_index=index, num_shards=len(filled)))
+      os.replace(shard.path, target)
       kept.add(target)
-    lengths = [len(note.names) for note in of_file.values()]
-    size = sum(note.num_bytes for note in of_file.values())
+      names[shard.path] = target.name
+    lengths = [len(shard.note.names) for shard in filled]
+    size = sum(shard.note.num_bytes for shard in filled)
     infos.append(tfds.core.SplitInfo(split, lengths, size, filename_template=template))
+    noted[split] = [(names.get(s.path, ""), dataclasses.asdict(s.note)) for s in every]
   for file in partial.iterdir():
     if file not in kept:
       file.unlink()
-  for split, of_file in notes.items():
-    counts = [row for note in of_file.values() for row in note.class_counts]
+  for split, every in shards.items():
+    counts = [row for shard in every for row in shard.note.class_counts]
     np.save(partial / f"class_counts_{split}.npy", np.array(counts, np.int64))
-    names = [name for note in of_file.values() for name in note.names]
+    names = [name for shard in every for name in shard.note.names]
     (partial / f"names_{split}.json").write_text(json.dumps(names))
+  (partial / sources_lib.NOTES).write_text(json.dumps(noted))
   builder.info.set_splits(tfds.core.SplitDict(infos))
   builder.info.write_to_directory(partial)
+
+
+def _put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
+  """Renames; readers of a data set that was there keep its open files."""
+  old = folder.with_name(f"{folder.name}.old")
+  shutil.rmtree(old, ignore_errors=True)
+  if folder.exists():
+    folder.rename(old)
+  partial.rename(folder)
+  shutil.rmtree(old, ignore_errors=True)
 
 
 def write(
@@ -236,7 +257,7 @@ def write(
   *,
   skip: bool,
 ) -> None:
-  """Writes a data set to `builder.data_path`, or continues to.
+  """Writes a data set to `builder.data_path`, or continues to, or what has changed since.
 
   Args:
     builder: Its name, features and folder.
@@ -251,20 +272,21 @@ def write(
   folder = pathlib.Path(builder.data_path)
   partial = folder.with_name(f"{folder.name}.partial")
   with _locked(partial):
-    if folder.exists():  # another process has prepared it in the meantime
-      shutil.rmtree(partial)
-      return
+    if folder.exists():
+      if not sources_lib.find_changes(
+        folder, splits
+      ):  # another process has done it in the meantime
+        shutil.rmtree(partial)
+        return
+      _take_back(folder, partial)
     shards = list(_plan(splits, partial, skip))
     _fill(shards, convert, f"preparing {builder.name}", skip)
-    notes = {
-      split: {s.path: s.note for s in shards if s.split == split and s.note.names}
-      for split in splits
-    }
     problems = [text for shard in shards for text in shard.note.problems]
+    of_split = {split: [s for s in shards if s.split == split] for split in splits}
     for split in splits:
-      if not notes[split]:
+      if not any(shard.note.names for shard in of_split[split]):
         raise ValueError(f"No pair of {split} can be used; the first problem: {problems[0]}")
-    _finish(builder, partial, notes)
+    _finish(builder, partial, of_split)
     if problems:
       (partial / PROBLEMS).write_text("\n".join(problems) + "\n")
-    partial.rename(folder)
+    _put_in_place(partial, folder)

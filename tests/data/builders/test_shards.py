@@ -1,5 +1,6 @@
 import concurrent.futures
 import pathlib
+import shutil
 
 import cv2
 import miniatures
@@ -182,11 +183,52 @@ def test_a_class_that_never_occurs_is_named_and_never_drawn(root, capsys):
   assert sorted(table.classes.tolist()) == [i for i in range(19) if i != 16]
 
 
-def test_other_files_than_those_prepared_are_noticed(root):
+def test_changed_files_stop_a_run_and_are_prepared_again_alone(root, reads, monkeypatch):
+  monkeypatch.setattr(shards.os, "cpu_count", lambda: 1)
+  folder = run(root)
+  before = contents(folder)
+  assert base.prepare(make(root)) == folder
+  changed = miniatures.write_image(root / "images/00003.png", 99)
+  with pytest.raises(ValueError, match=r"1 have changed, e\.g\. .*00003\.png\. --mode=prepare"):
+    base.prepare(make(root))
+  assert contents(folder) == before
+  reads.clear()
+  assert run(root) == folder == base.prepare(make(root))
+  assert reads == ["00003", "00004"]
+  after = contents(folder)
+  assert after[:2] + after[3:] == before[:2] + before[3:]
+  assert after[2][0] == cv2.resize(changed, (10, 5)).tolist()
+  assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_files_that_come_or_go_are_noticed_but_not_folders_that_are_gone(root):
   run(root)
   miniatures.write_image(root / "images/00008.png")
-  with pytest.raises(ValueError, match=r"prepared from other files .*\(8 then, 9 now\); remove it"):
-    run(root)
+  with pytest.raises(ValueError, match=r"1 have changed, e\.g\. .*00008\.png"):
+    base.prepare(make(root))
+  (root / "images/00008.png").unlink()
+  (root / "images/00007.png").rename(root / "7.png")
+  (root / "labels/00007.png").unlink()
+  with pytest.raises(ValueError, match=r"2 have changed, e\.g\. .*00007\.png"):
+    base.prepare(make(root))
+  folder = run(root)
+  assert len(contents(folder)) == 7
+  shutil.rmtree(root / "labels")
+  assert base.prepare(make(root)) == folder
+  shutil.rmtree(root / "images")
+  assert base.prepare(make(root)) == folder
+
+
+def test_a_file_left_out_and_repaired_is_taken_in(root, reads):
+  unknown_ids(root / "labels/00005.png")
+  folder = run(root, skip=True)
+  assert len(contents(folder)) == 7 and base.prepare(make(root)) == folder
+  miniatures.write_palette(root / "labels/00005.png", miniatures.columns(miniatures.CITYSCAPES))
+  with pytest.raises(ValueError, match=r"1 have changed, e\.g\. .*labels/00005\.png"):
+    base.prepare(make(root))
+  reads.clear()
+  assert len(contents(run(root))) == 8 and sorted(reads) == ["00005", "00006"]
+  assert not (folder / shards.PROBLEMS).exists()
 
 
 @pytest.mark.parametrize(
