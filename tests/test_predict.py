@@ -60,6 +60,10 @@ def test_folders_that_cannot_be_predicted_are_explained(images, tmp_path):
     predict.check_images(tmp_path / "nowhere", "")
   with pytest.raises(ValueError, match="no image whose name ends in '_gt'"):
     predict.check_images(images, "_gt")
+  (images / "a" / "1_rgb_anon.jpg").write_bytes(b"")
+  with pytest.raises(ValueError, match=r"a/1_rgb_anon\.jpg and .*a/1_rgb_anon\.png have one name"):
+    predict.check_images(images, "_rgb_anon")
+  (images / "a" / "1_rgb_anon.jpg").unlink()
   (images / "b" / "1_rgb_anon.png").write_bytes(b"")
   with pytest.raises(ValueError, match=r"a/1_rgb_anon\.png and .*b/1_rgb_anon\.png would have"):
     predict.check_images(images, "_rgb_anon")

@@ -63,6 +63,15 @@ def test_suffixes_of_the_stems_are_told_apart(tmp_path, fields):
   assert len(read_train(made)) == 3
 
 
+@pytest.mark.parametrize("kind, ending", (("images", ".jpg"), ("labels", ".tif")))
+def test_files_that_differ_in_their_endings_alone_are_both_named(tmp_path, fields, kind, ending):
+  file = fields / "train" / kind / "a" / "1.png"
+  file.with_suffix(ending).write_bytes(file.read_bytes())
+  with pytest.raises(ValueError, match=rf"a/1\.\w+ and .*{kind}/a/1\.\w+ have one name") as error:
+    make(tmp_path, fields)
+  assert str(file) in str(error.value) and ending in str(error.value)
+
+
 def test_images_without_labels_are_a_target(tmp_path, fields):
   found = read_train(make(tmp_path, fields, train=("train/images",)))
   assert len(found) == 3 and all((example["label"] == 255).all() for example in found)

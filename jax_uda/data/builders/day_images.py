@@ -35,7 +35,8 @@ def add(root: pathlib.Path, pairs: Sequence[Pair], layout: Layout, field: str) -
     ValueError: No table names the day image of a pair.
   """
   endings = layout.image_endings
-  days = {key: file for key, (file, _) in pairs_lib.files_with(root / layout.days, endings).items()}
+  files = pairs_lib.files_with(root / layout.days, endings).values()
+  days = {_key(file.name, endings): file for file, _ in files}
   nights = {_key(pair.image.name, endings) for pair in pairs}
   day_of: dict[str, pathlib.Path] = {}
   for row in _read_tables(root / layout.corresp, endings):

@@ -52,12 +52,21 @@ class Pair(NamedTuple):
 def files(
   folder: pathlib.Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
 ) -> dict[str, pathlib.Path]:
-  """Path below `folder` without suffix and ending -> file, in order of the paths."""
-  return {
-    file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix): file
-    for file in sorted(folder.rglob("*"))
-    if file.suffix.lower() in endings and file.stem.endswith(suffix)
-  }
+  """Path below `folder` without suffix and ending -> file, in order of the paths.
+
+  Raises:
+    ValueError: Two files have the same path but for their endings.
+  """
+  found: dict[str, pathlib.Path] = {}
+  for file in sorted(folder.rglob("*")):
+    if file.suffix.lower() in endings and file.stem.endswith(suffix):
+      key = file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
+      if found.setdefault(key, file) != file:
+        raise ValueError(
+          f"{found[key]} and {file} have one name but for their endings; move one of them elsewhere, or "
+          "tell them apart by a suffix of the stems."
+        )
+  return found
 
 
 def find(
@@ -73,7 +82,7 @@ def find(
   The label file of a pair need not be there; `check_labels` finds those.
 
   Raises:
-    ValueError: A folder is missing or holds no image.
+    ValueError: A folder is missing or holds no image, or two files differ in their endings only.
   """
   for folder in folders:
     if not (root / folder).is_dir():

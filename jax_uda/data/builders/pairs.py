@@ -1,8 +1,9 @@
 """Finding and reading the pairs of image and label files of the public data sets."""
 
+import collections
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ class Pair(NamedTuple):
 
 
 def files_with(folder: pathlib.Path, endings: Sequence[str]) -> dict[str, tuple[pathlib.Path, int]]:
-  """File name without its ending -> file and number of its ending; the first endings win."""
+  """Path below `folder` without its ending -> file and number of its ending; the first endings win."""
   files = sorted(
     pathlib.Path(place, name)
     for place, _, names in os.walk(folder, followlinks=True)
@@ -46,7 +47,36 @@ def files_with(folder: pathlib.Path, endings: Sequence[str]) -> dict[str, tuple[
   for number, ending in enumerate(endings):
     for file in files:
       if file.name.endswith(ending):
-        found.setdefault(file.name.removesuffix(ending), (file, number))
+        key = file.relative_to(folder).as_posix().removesuffix(ending)
+        found.setdefault(key, (file, number))
+  return found
+
+
+Files = Mapping[str, tuple[pathlib.Path, int]]  # as `files_with` finds them
+
+
+def _match(images: Files, labels: Files) -> dict[str, str]:
+  """Keys of images -> keys of their labels: the same path, else the same name among the others.
+
+  Raises:
+    ValueError: Two images or two labels of one name are left.
+  """
+  found = {key: key for key in images if key in labels}
+  others = collections.defaultdict(list)
+  for files in (images, labels):
+    for key in files:
+      if key not in found:
+        others[pathlib.PurePosixPath(key).name, files is labels].append(key)
+  for (name, is_label), keys in others.items():
+    if is_label or (name, True) not in others:
+      continue
+    for files, named in ((images, keys), (labels, others[name, True])):
+      if len(named) > 1:
+        raise ValueError(
+          f"{files[named[0]][0]} and {files[named[1]][0]} have one name, so that which label belongs to "
+          "which image is unclear; lay labels in the same sub-folders as their images."
+        )
+    found[keys[0]] = others[name, True][0]
   return found
 
 
@@ -58,9 +88,10 @@ def _pair_up(root: pathlib.Path, part: Part, layout: Layout) -> list[Pair]:
     return [Pair(image) for image, _ in images.values()]
   labels = files_with(root / part.labels, [kind.ending for kind in layout.labels])
   absent = lambda key: (root / part.labels / f"{key}{layout.labels[0].ending}", 0)
+  matched = _match(images, labels)
   pairs = []
   for key, (image, _) in images.items():
-    label, number = labels.get(key, absent(key))
+    label, number = labels[matched[key]] if key in matched else absent(key)
     pairs.append(Pair(image, label, layout.labels[number]))
   return pairs
 
@@ -69,7 +100,8 @@ def find(root: pathlib.Path, split: str, layout: Layout, field: str) -> list[Pai
   """The pairs of a split of `layout` below `root`; the label file of a pair need not be there.
 
   Raises:
-    ValueError: A folder is missing or holds no image.
+    ValueError: A folder is missing or holds no image, or of several files of one name it is unclear
+      which belong together.
   """
   forms = layout.splits[split]
   lacking = lambda form: [part.images for part in form if not (root / part.images).is_dir()]

@@ -82,6 +82,48 @@ def test_other_forms_of_a_data_set_are_read_alike(tmp_path, name, write):
     assert example["label"][3].tolist() == EXPECTED
 
 
+def _bdd(root, images, labels):
+  """Images, and labels whose pixels are all their position in `labels`."""
+  for name in images:
+    miniatures.write_image(root / "images/10k/train" / f"{name}.jpg")
+  for number, name in enumerate(labels):
+    label = np.full(miniatures.SIZE, number, np.uint8)
+    miniatures.write_grey(root / "labels/sem_seg/masks/train" / f"{name}.png", label)
+  return [
+    pairs.read(pair)
+    for pair in pairs.find(root, "train", layouts.LAYOUTS["bdd100k"], "data.source")
+  ]
+
+
+def test_images_of_one_name_in_several_folders_keep_their_labels(tmp_path):
+  names = ("a/1", "a/2", "b/1", "b/3")
+  found = _bdd(tmp_path, names, names)
+  assert [label.max() for _, label in found] == [0, 1, 2, 3]
+
+
+def test_labels_in_other_folders_are_found_by_name(tmp_path):
+  found = _bdd(tmp_path, ("a/1", "a/2", "b/1"), ("1", "x/2", "a/1"))
+  assert [label.max() for _, label in found] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+  "images, labels, named",
+  (
+    (("a/1", "b/1"), ("1",), ("images/10k/train/a/1.jpg", "images/10k/train/b/1.jpg")),
+    (("1",), ("a/1", "b/1"), ("masks/train/a/1.png", "masks/train/b/1.png")),
+  ),
+)
+def test_files_of_one_name_that_cannot_be_told_apart_are_named(tmp_path, images, labels, named):
+  with pytest.raises(ValueError, match="have one name") as error:
+    _bdd(tmp_path, images, labels)
+  assert all(file in str(error.value) for file in named)
+
+
+def test_a_label_is_not_that_of_another_image_of_its_name(tmp_path):
+  with pytest.raises(ValueError, match=r"No label for image .*b/1\.jpg: expected .*train/b/1\.png"):
+    _bdd(tmp_path, ("a/1", "b/1"), ("a/1",))
+
+
 @pytest.mark.parametrize("name", ("gta5", "synthia"))
 def test_converted_labels_beside_the_originals_do_no_harm_and_serve_without_them(tmp_path, name):
   root = tmp_path / "raw"
