@@ -135,6 +135,7 @@ def builder(
       raise ValueError(
         f"config.{field}.{name} = {selections!r} must be a tuple such as ('train/0006R0',)."
       )
+  size = from_files.check_size(size, f"{field}.size")
   root = pathlib.Path(path).expanduser().resolve()
   if not root.is_dir():
     raise ValueError(
@@ -151,5 +152,5 @@ def builder(
     for split, selections in (("train", train), ("val", val))
   }
   form = "{}x{}".format(*size) if size else "full"
-  config = Config(name=f"{form}-{_digest(root, pairs)}", pairs=pairs, size=tuple(size))
+  config = Config(name=f"{form}-{_digest(root, pairs)}", pairs=pairs, size=size)
   return Camvid(data_dir, config)

@@ -290,6 +290,7 @@ def builder(
       f"config.{field}.label_ids has {len(label_ids)} entries for {space.num_classes} classes."
     )
   table = make_table(label_ids, ignore_ids, field)
+  size = from_files.check_size(size, f"{field}.size")
   root = pathlib.Path(path).expanduser().resolve()
   suffixes = dict(image_suffix=image_suffix, label_suffix=label_suffix)
   pairs = {
@@ -298,5 +299,5 @@ def builder(
   }
   form = "{}x{}".format(*size) if size else "full"
   name = f"{form}-{_digest(pairs, space.names, label_ids, tuple(ignore_ids))}"
-  config = Config(name=name, pairs=pairs, id_table=table, size=tuple(size))
+  config = Config(name=name, pairs=pairs, id_table=table, size=size)
   return Folders(data_dir, config, space)

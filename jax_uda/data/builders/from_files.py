@@ -21,6 +21,18 @@ class Pair(Protocol):
     """All of them."""
 
 
+def check_size(size: Sequence[int], field: str) -> tuple[int, ...]:
+  """The setting `config.<field>`, () or (height, width), as a tuple; raises ValueError if it is neither."""
+  integer = lambda side: isinstance(side, int | np.integer) and not isinstance(side, bool)
+  sides = tuple(size) if isinstance(size, Sequence) and not isinstance(size, str) else None
+  if sides is None or len(sides) not in (0, 2) or not all(integer(s) and s > 0 for s in sides):
+    raise ValueError(
+      f"config.{field} = {size!r} must be (height, width) in whole pixels, e.g. (720, 1280), or () for "
+      "images as they are."
+    )
+  return sides
+
+
 class FromFiles(base.Builder, skip_registration=True):
   """A data set whose config has `pairs`, split -> its files, and `size`, the bound of its images.
 

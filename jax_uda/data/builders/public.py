@@ -136,7 +136,7 @@ def builder(
   if ignore_invalid and not layout.mask_ending:
     raise ValueError(f"config.{field}.ignore_invalid: {layout.title.split(':')[0]} has no masks.")
   root = pathlib.Path(path).expanduser().resolve()
-  size = tuple(layout.size if size is None else size)
+  size = from_files.check_size(layout.size if size is None else size, f"{field}.size")
   settings = dict(train=train or layout.train, val=val or layout.val)
   settings |= dict(day_images=day_images, ignore_invalid=ignore_invalid)
   listing = json.dumps([str(root), classes, *settings.values()])
