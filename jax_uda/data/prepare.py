@@ -13,11 +13,15 @@ from jax_uda.data import datasets
 from jax_uda.data.builders import base, public, shards
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
-_PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
+_PUBLIC = dict(
+  role="source", train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False
+)
 _ARGUMENTS: dict[str, dict[str, Any]] = {
   **dict.fromkeys(public.BUILDERS, _PUBLIC),
-  "camvid": dict(train="train", val="val"),
+  "camvid": dict(role="source", train="train", val="val"),
 }
+# What a data set is for -> its field in a recipe, which decides what is read of it.
+_ROLES = {"source": "data.source", "target": "data.target", "eval": "eval.targets.NAME"}
 SHOWN_PROBLEMS = 20
 
 
@@ -38,8 +42,8 @@ def parse_size(text: str) -> tuple[int, ...] | None:
   return height, width
 
 
-def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> dict[str, Any]:
-  """The dict of a config that describes the data set `NAME` or `NAME:key=value,flag`.
+def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[str, dict[str, Any]]:
+  """The field of a config for the data set `NAME` or `NAME:key=value,flag`, and its dict there.
 
   Raises:
     ValueError: The name or a key is unknown.
@@ -47,22 +51,23 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> dict[str, 
   name, _, arguments = dataset.partition(":")
   defaults = options.lookup(_ARGUMENTS, name, "dataset")
   given = config_lib.parse_arg(arguments, **defaults).to_dict()
+  field = options.lookup(_ROLES, given.pop("role"), "dataset.role")
   if name == "camvid":  # its splits are made of several selections
     given = {split: tuple(text.split("+")) for split, text in given.items()}
   else:
     given = {key: value for key, value in given.items() if value != defaults[key]}
   sizes = {} if size is None else {"size": tuple(size)}
-  return dict(name=name, path=str(path), **given, **sizes)
+  return field, dict(name=name, path=str(path), **given, **sizes)
 
 
 @contextlib.contextmanager
-def _in_words_of_flags() -> Iterator[None]:
+def _in_words_of_flags(field: str = "dataset") -> Iterator[None]:
   """Errors about the config, which there is none, name the flags."""
   try:
     yield
   except ValueError as error:
-    text = str(error).replace("config.dataset.path", "--manual_dir")
-    raise ValueError(text.replace("config.dataset", "--dataset")) from None
+    text = str(error).replace(f"config.{field}.path", "--manual_dir")
+    raise ValueError(text.replace(f"config.{field}", "--dataset")) from None
 
 
 def describe(folder: pathlib.Path, builder: base.Builder) -> str:
@@ -88,10 +93,11 @@ def describe(folder: pathlib.Path, builder: base.Builder) -> str:
 def prepare(
   dataset: str, path: str, *, size: str, data_dir: pathlib.Path, skip: bool
 ) -> pathlib.Path:
-  """Prepares a data set, or continues to, or what has changed since, and prints what there is; returns its folder.
+  """Prepares a data set, continues to, or renews what has changed; prints what there is, returns its folder.
 
   Args:
-    dataset: `NAME` or `NAME:key=value,flag`, e.g. `dark_zurich:day_images`; see `public.builder`.
+    dataset: `NAME` or `NAME:key=value,flag`, e.g. `dark_zurich:role=target,day_images`; `role` is
+      source, target or eval, the others as in `public.builder`.
     path: Its folder as its archives unpack.
     size: `HEIGHT,WIDTH`, `full`, or empty: as the usual recipes have it.
     data_dir: Where prepared data sets are kept; `config.data.dir` of the runs.
@@ -101,17 +107,18 @@ def prepare(
     ValueError: The settings or the files are not as they must be.
   """
   with _in_words_of_flags():
-    spec = make_spec(dataset, path, parse_size(size))
-    builder = datasets.find_builder(spec, data_dir, "dataset")
+    field, spec = make_spec(dataset, path, parse_size(size))
+  with _in_words_of_flags(field):
+    builder = datasets.find_builder(spec, data_dir, field)
     folder = base.prepare(builder, skip=skip, renew=True)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
-  print(f"In a recipe: dict({settings})")
+  print(f"In a recipe: config.{field} = dict({settings})")
   return folder
 
 
 def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
-  """Prepares all data sets of a recipe, or continues to, or what has changed since, and prints what there is.
+  """Prepares all data sets of a recipe, continues to, or renews what has changed, and prints what there is.
 
   Raises:
     ValueError: The config or the files are not as they must be.

@@ -31,6 +31,7 @@ class Config(tfds.core.BuilderConfig):
 
   Attributes:
     pairs: The files of each split.
+    labelled: Training images have labels; those of a target are not even opened.
   """
 
   layout: Layout
@@ -38,6 +39,7 @@ class Config(tfds.core.BuilderConfig):
   field: str
   train: str
   val: str
+  labelled: bool
   size: tuple[int, ...]
   day_images: bool
   ignore_invalid: bool
@@ -48,14 +50,33 @@ class Config(tfds.core.BuilderConfig):
     found = {}
     if self.train:
       found["train"] = self._find(self.train)
+      if not self.labelled:
+        found["train"] = [Pair(pair.image) for pair in found["train"]]
       if self.day_images:
         found["train"] = day_images.add(self.root, found["train"], self.layout, self.field)
-    found["val"] = self._find(self.val) if self.val else found["train"][::VAL_EVERY]
+    every = self.val or self.layout.train
+    found["val"] = self._find(every) if self.val else self._find(every)[::VAL_EVERY]
     return found
 
   def _find(self, split: str) -> list[Pair]:
     found = pairs.find(self.root, split, self.layout, self.field)
     return [pairs.with_mask(pair, self.layout) for pair in found] if self.ignore_invalid else found
+
+  def check_labels(self) -> None:
+    """Raises ValueError if the label folder of a split is missing that needs one."""
+    is_test = self.val != self.layout.val and self.val.split("/")[-1] == "test"
+    needed = {"train": self.labelled, "val": not is_test}
+    for split in self.pairs:
+      lacking = [pair.image for pair in self.pairs[split] if pair.label is None]
+      if needed[split] and lacking:
+        advice = {
+          "train": "Of a target's training images none are needed: config.data.target, or role=target.",
+          "val": "Without them there is no score; only a test split may go without.",
+        }[split]
+        raise ValueError(
+          f"config.{self.field}.path: no folder with the labels of {split} ({len(lacking)} images, e.g. "
+          f"{lacking[0]}); expected {self.layout.title}. {advice}"
+        )
 
 
 class Public(from_files.FromFiles, skip_registration=True):
@@ -81,6 +102,11 @@ class Public(from_files.FromFiles, skip_registration=True):
     """Image [H,W,3] and label [h,w] at full size, uint8; raises ValueError as in `pairs.read`."""
     image, label = pairs.read(pair, scaled_labels=self.builder_config.layout.scaled_labels)
     return image, self._translation[label]
+
+  def write(self, *, skip: bool) -> None:
+    """Writes it, or continues to; missing label folders are named before anything takes time."""
+    self.builder_config.check_labels()
+    super().write(skip=skip)
 
   def more_fields(self, pair: Pair, size: tuple[int, int]) -> dict[str, bytes]:
     """The day image, if asked for."""
@@ -110,11 +136,12 @@ def builder(
   Args:
     name: One of `layouts.LAYOUTS`.
     data_dir: Where prepared data sets are kept.
-    field: Of the config that asks for it; for messages.
+    field: Of the config that asks for it. Of `data.target` the labels of training images are not
+      opened; of `eval.targets…` there are no training images.
     path: Its folder, as its archives unpack; a prepared data set is found by this name even when the
       folder is gone.
-    train: Split for training, e.g. `night/train` of ACDC; empty: the usual one. Labels may be missing.
-    val: Split for evaluation; empty: the usual one, in GTA5 and SYNTHIA every 50th image.
+    train: Split for training, e.g. `night/train` of ACDC; empty: the usual one.
+    val: Split for evaluation; empty: the usual one, in GTA5 and SYNTHIA every 50th training image.
     size: (height, width) in pixels into which images are fitted, keeping their ratio, and labels for
       training with them; () = as they are, None = as the usual recipes have it.
     classes: One of `label_spaces.KNOWN`.
@@ -137,15 +164,20 @@ def builder(
     raise ValueError(f"config.{field}.ignore_invalid: {layout.title.split(':')[0]} has no masks.")
   root = pathlib.Path(path).expanduser().resolve()
   size = from_files.check_size(layout.size if size is None else size, f"{field}.size")
-  settings = dict(train=train or layout.train, val=val or layout.val)
-  settings |= dict(day_images=day_images, ignore_invalid=ignore_invalid)
-  listing = json.dumps([str(root), classes, *settings.values()])
+  if field.startswith("eval.targets"):
+    settings = dict(train="", val=val or layout.val, day_images=False)
+  else:
+    settings = dict(train=train or layout.train, val=val or layout.val, day_images=day_images)
+  settings["ignore_invalid"] = ignore_invalid
+  labelled = field != "data.target" or not settings["train"]
+  listing = json.dumps([str(root), classes, *settings.values(), *([] if labelled else ["images"])])
   form = "{}x{}".format(*size) if size else "full"
   config = Config(
     name=f"{form}-{hashlib.sha256(listing.encode()).hexdigest()[:8]}",
     layout=layout,
     root=root,
     field=field,
+    labelled=labelled,
     size=size,
     **settings,
   )

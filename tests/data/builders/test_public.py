@@ -2,6 +2,7 @@ import functools
 import json
 import pathlib
 import re
+import shutil
 
 import cv2
 import miniatures
@@ -18,9 +19,11 @@ BOTH = ("image", "label")
 EXPECTED = [*range(19), 255]
 
 
-def make(tmp_path, name, **kwargs):
+def make(tmp_path, name, field="", **kwargs):
   spec = dict(name=name, path=str(tmp_path / "raw"), size=(), **kwargs)
-  return datasets.find_builder(spec, tmp_path / "prepared", "data.source")
+  # Dark Zurich's training images have no labels.
+  field = field or ("data.target" if name == "dark_zurich" else "data.source")
+  return datasets.find_builder(spec, tmp_path / "prepared", field)
 
 
 def prepared(tmp_path, name, fields=BOTH, **kwargs):
@@ -245,6 +248,68 @@ def test_a_target_without_any_label_folder_serves_training(tmp_path):
   data = dict(source=source, target=spec, cache_mbytes=1)
   domains = datasets.load_domains(data, tmp_path)
   assert list(domains.target_train[0]) == ["image"] and len(domains.target_train) == 2
+
+
+def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, monkeypatch):
+  miniatures.cityscapes(tmp_path / "raw")
+  opened = []
+  read_ids = pairs.read_ids
+  monkeypatch.setattr(pairs, "read_ids", lambda file: opened.append(file.name) or read_ids(file))
+  read = prepared(tmp_path, "cityscapes", field="data.target")
+  assert opened == ["lindau_000000_000019_gtFine_labelIds.png"]
+  assert all((example["label"] == 255).all() for example in read("train"))
+  source = prepared(tmp_path, "cityscapes", field="data.source")
+  assert source("train")[0]["label"][0].tolist() == EXPECTED
+
+
+def test_of_a_set_for_evaluation_only_that_is_prepared(tmp_path):
+  miniatures.cityscapes(tmp_path / "raw")
+  shutil.rmtree(tmp_path / "raw/leftImg8bit/train")
+  read = prepared(tmp_path, "cityscapes", field="eval.targets.more")
+  assert len(read("val")) == 1
+  with pytest.raises(ValueError, match="has no split 'train'"):
+    read("train")
+  shutil.rmtree(tmp_path / "raw")
+  miniatures.gta5(tmp_path / "raw")
+  assert len(prepared(tmp_path, "gta5", field="eval.targets.more")("val")) == 1
+
+
+@pytest.mark.parametrize(
+  "name, settings, gone, message",
+  (
+    ("gta5", {}, "labels", r"labels of train \(3 images, e\.g\. .*00001\.png\).*role=target"),
+    ("cityscapes", {}, "gtFine/val", "labels of val .*only a test split may go without"),
+    ("cityscapes", dict(field="data.target"), "gtFine/val", "labels of val"),
+    ("acdc", dict(train="night/train"), "gt/night/train", "labels of train"),
+    ("nighttime_driving", {}, "gtCoarse_daytime_trainvaltest", "labels of val"),
+  ),
+)
+def test_a_missing_label_folder_is_named_before_anything_is_converted(
+  tmp_path, name, settings, gone, message
+):
+  getattr(miniatures, name)(tmp_path / "raw")
+  (tmp_path / "raw" / gone).rename(tmp_path / "labels")
+  builder = make(tmp_path, name, **settings)
+  with pytest.raises(ValueError, match=message):
+    base.prepare(builder, skip=True)
+  assert not builder.data_path.parent.exists()
+  (tmp_path / "labels").rename(tmp_path / "raw" / gone)
+  base.prepare(make(tmp_path, name, **settings))
+
+
+def test_labels_that_come_later_are_noticed(tmp_path):
+  root = tmp_path / "raw"
+  miniatures.cityscapes(root)
+  (root / "gtFine/test").mkdir()
+  (root / "gtFine/test").rename(tmp_path / "test")
+  base.prepare(make(tmp_path, "cityscapes", val="test"))
+  (tmp_path / "test").rename(root / "gtFine/test")
+  label = root / "gtFine/test/bonn/bonn_000000_000019_gtFine_labelIds.png"
+  miniatures.write_grey(label, miniatures.columns(miniatures.CITYSCAPES))
+  with pytest.raises(ValueError, match="1 have changed, e.g. .*bonn_000000_000019_gtFine_labelIds"):
+    base.prepare(make(tmp_path, "cityscapes", val="test"))
+  base.prepare(make(tmp_path, "cityscapes", val="test"), renew=True)
+  assert prepared(tmp_path, "cityscapes", val="test")("val")[0]["label"][0].tolist() == EXPECTED
 
 
 def test_rare_classes_may_be_drawn_by_the_reference_s_statistics(tmp_path):

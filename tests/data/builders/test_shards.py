@@ -261,13 +261,30 @@ def test_all_data_sets_of_a_recipe_are_prepared(root, tmp_path, capsys):
   text = capsys.readouterr().out
   for part in ("data.source: gta5 is in", "data.target: gta5", "eval.targets.night: nighttime"):
     assert part in text
-  assert text.count("train: 6 images") == 2 and text.count("val: 1 images") == 3
+  # of the target's training images no label is opened
+  assert "train: 6 images\n" in text and "train: 7 images, no labels\n" in text
+  assert text.count("val: 1 images") == 3
 
 
 def test_flags_become_the_dict_of_a_recipe():
-  make = lambda dataset, size: prepare.make_spec(dataset, "/d", prepare.parse_size(size))
+  make = lambda dataset, size: prepare.make_spec(dataset, "/d", prepare.parse_size(size))[1]
   assert make("gta5", "720,1280") == dict(name="gta5", path="/d", size=(720, 1280))
   night = dict(name="dark_zurich", path="/d", day_images=True, size=())
   assert make("dark_zurich:day_images", "full") == night
   camvid = dict(name="camvid", path="/d", train=("train/0006R0", "val"), val=("val",))
   assert make("camvid:train=train/0006R0+val", "") == camvid
+  field, spec = prepare.make_spec("acdc:role=eval", "/d", None)
+  assert field.startswith("eval.targets.") and spec == dict(name="acdc", path="/d")
+
+
+def test_what_is_prepared_for_a_role_is_found_by_a_run(root, tmp_path):
+  for role, field in (
+    ("source", "data.source"),
+    ("target", "data.target"),
+    ("eval", "eval.targets.x"),
+  ):
+    folder = prepare.prepare(
+      f"gta5:role={role}", root, size="5,10", data_dir=tmp_path / "prepared", skip=False
+    )
+    spec = dict(name="gta5", path=str(root), size=(5, 10))
+    assert datasets.find_builder(spec, tmp_path / "prepared", field).data_path == folder
