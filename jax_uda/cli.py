@@ -57,6 +57,12 @@ _IDS = flags.DEFINE_enum(
   ["train", "cityscapes"],
   "Written ids: those of the classes, 0, 1, 2, …, or the label ids of Cityscapes' own server.",
 )
+_SERVER = flags.DEFINE_enum(
+  "server",
+  None,
+  ["dark_zurich", "acdc", "cityscapes"],
+  "Write the ids that this server wants into a new folder, with a zip to hand in.",
+)
 
 # Of prepare alone.
 _DATASET = flags.DEFINE_string(
@@ -112,16 +118,19 @@ def _main() -> None:
 
 def _predict_settings() -> dict[str, Any]:
   if _MODE.value != "predict":
-    for name in ("images", "image_suffix", "ids"):
+    for name in ("images", "image_suffix", "ids", "server"):
       if flags.FLAGS[name].present:
         raise ValueError(f"--{name} belongs to --mode=predict")
     return {}
   command.require("images", _IMAGES.value, "dark_zurich/rgb_anon/test/night")
+  if _SERVER.value and flags.FLAGS["ids"].present:
+    raise ValueError(f"--server={_SERVER.value} says which ids are written; leave --ids out")
   return dict(
     images=pathlib.Path(_IMAGES.value).expanduser(),
     suffix=_IMAGE_SUFFIX.value,
     network=_NETWORK.value,
     ids=_IDS.value,
+    server=_SERVER.value or "",
   )
 
 

@@ -1,13 +1,16 @@
 """Prediction files of images without labels, for the servers of test sets."""
 
+import functools
 import math
+import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda import experiment
+from jax_uda import experiment, submission
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import label_spaces, pipeline, png, rescale
 from jax_uda.data.builders import folders, image_files
@@ -70,6 +73,32 @@ def written_ids(label_space: LabelSpace, ids: str) -> np.ndarray:
   return np.array([np.argmax(c == label_spaces.CITYSCAPES_IDS) for c in range(19)], np.uint8)
 
 
+def _write_files(
+  exp: experiment.Experiment,
+  variables: Any,
+  files: Sequence[pathlib.Path],
+  table: np.ndarray,
+  title: str,
+  folder: pathlib.Path,
+) -> None:
+  """Writes `<folder>/<stem of the image>.png` of all files, each complete or not at all."""
+  if mesh_lib.is_main_process():
+    folder.mkdir(parents=True, exist_ok=True)
+  bound = exp.domains.target_val[0]["image"].shape[:2]
+  batches = pipeline.evaluation_batches(ImageFiles(files, bound), exp.config.eval.batch_size)
+  names = iter(file.stem for file in files)
+  with tqdm(total=len(files), desc=title, unit=" images") as bar:
+    for batch in batches:
+      found = table[exp.predict(variables, batch["image"], batch["label"].shape[1:])]
+      for label in found:
+        name = next(names)
+        if mesh_lib.is_main_process():
+          temporary = folder / f".{name}.{os.getpid()}.tmp"
+          temporary.write_bytes(png.encode(label))
+          os.replace(temporary, folder / f"{name}.png")
+      bar.update(len(found))
+
+
 def write(
   exp: experiment.Experiment,
   state: TrainState,
@@ -79,12 +108,14 @@ def write(
   suffix: str = "",
   network: str = "student",
   ids: str = "train",
+  server: str = "",
 ) -> pathlib.Path:
-  """Writes `<workdir>/predictions/<network>/<stem of the image>.png`, grey, one for each image.
+  """Writes a grey `<stem of the image>.png` for each image into `<workdir>/predictions/<network>`.
 
   Images are fitted into the size of the target's validation images, up to the networks' strides;
   predictions have the size of the image files. All else is as `config.eval` has it for the
-  target: windows, flips, scales, class weights.
+  target: windows, flips, scales, class weights. For a server they go into a new folder
+  `<workdir>/predictions/<server>-<network>-<steps>`, with a zip of them.
 
   Args:
     exp: The run.
@@ -94,29 +125,27 @@ def write(
     suffix: End of the stems of the images; others are left out.
     network: `student` or `teacher`.
     ids: `train` (0..C-1) or `cityscapes` (label ids).
+    server: One of `submission.SERVERS`, which says the ids; empty: none.
 
   Returns:
     The folder of the predictions.
 
   Raises:
-    ValueError: As in `check_images` and `written_ids`, or a file is no image.
+    ValueError: As in `check_images`, `written_ids` and `submission`, or a file is no image.
   """
-  table = written_ids(exp.domains.label_space, ids)
+  space = exp.domains.label_space
+  form = submission.find(server, space) if server else None
+  table = written_ids(space, form.ids if form else ids)
   files = check_images(images, suffix)
-  folder = workdir / "predictions" / network
-  if mesh_lib.is_main_process():
-    folder.mkdir(parents=True, exist_ok=True)
-  bound = exp.domains.target_val[0]["image"].shape[:2]
-  batches = pipeline.evaluation_batches(ImageFiles(files, bound), exp.config.eval.batch_size)
-  names = iter(file.stem for file in files)
-  variables = getattr(state, network)
-  with tqdm(total=len(files), desc=f"predictions of the {network}", unit=" images") as bar:
-    for batch in batches:
-      found = table[exp.predict(variables, batch["image"], batch["label"].shape[1:])]
-      for label in found:
-        name = next(names)
-        if mesh_lib.is_main_process():
-          (folder / f"{name}.png").write_bytes(png.encode(label))
-      bar.update(len(found))
+  title = f"predictions of the {network}"
+  write_files = functools.partial(_write_files, exp, getattr(state, network), files, table, title)
+  folder = workdir / "predictions"
+  if form:
+    wanted = folder / f"{server}-{network}-{int(state.step)}"
+    folder = submission.write(wanted, form, files, write_files)
+    print(f"for the server of {server}: {folder / submission.ZIP}", flush=True)
+  else:
+    folder = folder / network
+    write_files(folder)
   print(f"{len(files)} predictions of {int(state.step)} steps: {folder}", flush=True)
   return folder

@@ -41,6 +41,10 @@ MISTAKES = {
     "--images=y is no folder",
   ),
   "flag of predict": ([DEMO, "--workdir=x", "--ids=cityscapes"], "--ids belongs to --mode=predict"),
+  "ids that a server has already": (
+    [DEMO, "--workdir=x", "--mode=predict", "--images=y", "--ids=train", "--server=acdc"],
+    "--server=acdc says which ids are written; leave --ids out",
+  ),
   "nothing to prepare": (["--mode=prepare", "--dataset=gta5"], "--manual_dir is missing, e.g."),
   "unknown data set": (
     ["--mode=prepare", "--dataset=gta", "--manual_dir=y"],

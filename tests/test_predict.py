@@ -1,9 +1,11 @@
+import zipfile
+
 import numpy as np
 import PIL.Image
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, predict
+from jax_uda import experiment, predict, submission
 from jax_uda.data import label_spaces, png
 
 
@@ -67,3 +69,59 @@ def test_folders_that_cannot_be_predicted_are_explained(images, tmp_path):
   (images / "b" / "1_rgb_anon.png").write_bytes(b"")
   with pytest.raises(ValueError, match=r"a/1_rgb_anon\.png and .*b/1_rgb_anon\.png would have"):
     predict.check_images(images, "_rgb_anon")
+
+
+def _write_grey(value, images):
+  def write(folder):
+    folder.mkdir(parents=True)
+    for image in images:
+      size = PIL.Image.open(image).size
+      (folder / f"{image.stem}.png").write_bytes(png.encode(np.full(size[::-1], value, np.uint8)))
+
+  return write
+
+
+@pytest.mark.parametrize("name", submission.SERVERS)
+def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, tmp_path, name):
+  files = predict.check_images(images, "_rgb_anon")
+  server = submission.find(name, label_spaces.CITYSCAPES19)
+  wanted = tmp_path / "predictions" / name
+  folders = [submission.write(wanted, server, files, _write_grey(v, files)) for v in (1, 2, 3)]
+  assert [folder.name for folder in folders] == [name, f"{name}-2", f"{name}-3"]
+  assert sorted(wanted.parent.iterdir()) == sorted(folders), "nothing half written is left"
+  with zipfile.ZipFile(folders[1] / submission.ZIP) as archive:
+    found = archive.namelist()
+    inner = "labelTrainIds/" if name == "dark_zurich" else ""
+    stored = archive.read(f"{inner}1_rgb_anon.png")
+  assert stored == (folders[1] / "1_rgb_anon.png").read_bytes()
+  assert stored == png.encode(np.full((64, 96), 2, np.uint8))
+  assert len(found) == (9 if name == "dark_zurich" else 3)
+  assert {name.rpartition("/")[0] for name in found} == (
+    {"labelTrainIds", "labelTrainIds_invalid", "confidence"} if name == "dark_zurich" else {""}
+  )
+
+
+def test_predictions_that_are_missing_or_of_another_size_are_not_handed_in(images, tmp_path):
+  files = predict.check_images(images, "_rgb_anon")
+  server = submission.SERVERS["acdc"]
+  with pytest.raises(ValueError, match=r"b/2_rgb_anon\.png has no prediction 2_rgb_anon\.png"):
+    submission.write(tmp_path / "out" / "acdc", server, files, _write_grey(1, files[:-1]))
+
+  def other_size(folder):
+    _write_grey(1, files)(folder)
+    (folder / "2_rgb_anon.png").write_bytes(png.encode(np.zeros((64, 95), np.uint8)))
+
+  with pytest.raises(ValueError, match=r"2_rgb_anon\.png has size \(64, 95\), not \(64, 96\)"):
+    submission.write(tmp_path / "out" / "acdc", server, files, other_size)
+  assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_server_is_given_its_ids(exp, images, tmp_path, monkeypatch):
+  with pytest.raises(ValueError, match="--server=acdc needs the 19 Cityscapes classes, not"):
+    predict.write(exp, exp.initial_state(), tmp_path, images=images, server="acdc")
+  monkeypatch.setattr(submission, "find", lambda name, space: submission.SERVERS["acdc"])
+  state = exp.initial_state()
+  folder = predict.write(exp, state, tmp_path, images=images, suffix="_rgb_anon", server="acdc")
+  assert folder == tmp_path / "predictions" / "acdc-student-0"
+  assert len(list(folder.glob("*.png"))) == 3 and (folder / submission.ZIP).is_file()
+  assert len(list(folder.iterdir())) == 4

@@ -1,0 +1,108 @@
+"""What the servers of test sets want: prediction files in a zip, complete and of the right sizes."""
+
+import itertools
+import os
+import pathlib
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import PIL.Image
+
+from jax_uda import mesh as mesh_lib
+from jax_uda.data import label_spaces
+from jax_uda.data.label_spaces import LabelSpace
+
+ZIP = "submission.zip"  # beside the predictions
+
+
+class Server(NamedTuple):
+  """What a server wants.
+
+  Attributes:
+    ids: As of `predict.written_ids`.
+    folders: Of the zip; each gets all predictions.
+  """
+
+  ids: str
+  folders: tuple[str, ...] = ("",)
+
+
+SERVERS = {
+  # Scores of uncertainty need more than predictions; for the IoU the same files do three times.
+  "dark_zurich": Server("train", ("labelTrainIds/", "labelTrainIds_invalid/", "confidence/")),
+  "acdc": Server("train"),
+  "cityscapes": Server("cityscapes"),
+}
+
+
+def find(name: str, label_space: LabelSpace) -> Server:
+  """The server of that name, one of `SERVERS`.
+
+  Raises:
+    ValueError: The classes are not the 19 that all of them score.
+  """
+  server = SERVERS[name]
+  if label_space.names != label_spaces.CITYSCAPES19.names:
+    raise ValueError(f"--server={name} needs the 19 Cityscapes classes, not {label_space.name}.")
+  return server
+
+
+def _check(images: Sequence[pathlib.Path], folder: pathlib.Path) -> None:
+  """Raises ValueError unless each image has a prediction of its size in `folder`."""
+  for image in images:
+    prediction = folder / f"{image.stem}.png"
+    if not prediction.is_file():
+      raise ValueError(f"{image} has no prediction {prediction.name}.")
+    with PIL.Image.open(image) as one, PIL.Image.open(prediction) as other:
+      if one.size != other.size:
+        raise ValueError(
+          f"The prediction of {image} has size {other.size[::-1]}, not {one.size[::-1]}."
+        )
+
+
+def _zip(images: Sequence[pathlib.Path], folder: pathlib.Path, server: Server) -> None:
+  names = [f"{image.stem}.png" for image in images]
+  with zipfile.ZipFile(folder / ZIP, "w") as archive:  # PNGs are compressed already
+    for inner, name in itertools.product(server.folders, names):
+      archive.write(folder / name, f"{inner}{name}")
+
+
+def _name(folder: pathlib.Path, wanted: pathlib.Path) -> pathlib.Path:
+  """Renames a folder to what is wanted or, if that is there, with a number behind it."""
+  others = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
+  free = (target for target in itertools.chain([wanted], others) if not target.exists())
+  return folder.rename(next(free))
+
+
+def write(
+  wanted: pathlib.Path,
+  server: Server,
+  images: Sequence[pathlib.Path],
+  write_predictions: Callable[[pathlib.Path], None],
+) -> pathlib.Path:
+  """Makes a folder with the predictions and their zip, complete or not at all.
+
+  Args:
+    wanted: Its name; one that is there already stays as it is, and the new one gets a number.
+    server: What it is for.
+    images: The image files.
+    write_predictions: Writes `<stem of the image>.png` for all of them into a folder.
+
+  Returns:
+    The folder; in processes that write nothing, `wanted`.
+
+  Raises:
+    ValueError: A prediction is missing or has another size than its image.
+  """
+  partial = wanted.with_name(f".{wanted.name}.{os.getpid()}.partial")
+  try:
+    write_predictions(partial)
+    if not mesh_lib.is_main_process():
+      return wanted
+    _check(images, partial)
+    _zip(images, partial, server)
+    return _name(partial, wanted)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
