@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jax_uda.data import png, rescale
-from jax_uda.data.builders import base, shards, sources
+from jax_uda.data.builders import base, image_files, shards, sources
 
 
 class Pair(Protocol):
@@ -91,7 +91,9 @@ class FromFiles(base.Builder, skip_registration=True):
       counted = label
     counts = np.bincount(counted.ravel(), minlength=256)[: self.label_space.num_classes]
     name = pair.image.name
-    example = {"name": name, "image": png.encode(image), "label": png.encode(label)}
+    # A JPEG is a quarter of the PNG of its pixels, and `Examples` decodes it as it was read here.
+    stored = None if bound else image_files.jpeg_bytes(pair.image)
+    example = {"name": name, "image": stored or png.encode(image), "label": png.encode(label)}
     example |= self.more_fields(pair, size)
     features = self.info.features
     record = features.serialize_example(features.encode_example(example))

@@ -1,8 +1,11 @@
+import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from jax_uda.data import datasets
-from jax_uda.data.builders import from_files
+from jax_uda.data.builders import base, from_files, image_files
+from jax_uda.data.examples import Examples
 
 BAD_SIZES = ((720,), (0, 0), (-5, 10), "720,1280", (720.0, 1280.0), (1, 2, 3), 512, (True, 4), None)
 
@@ -32,3 +35,23 @@ def test_all_sets_of_files_check_their_size(tmp_path, spec):
   with pytest.raises(ValueError, match=r"config\.data\.source\.size = \(0, 0\) must be"):
     spec = dict(**spec, path=str(tmp_path), size=(0, 0))
     datasets.find_builder(spec, tmp_path / "prepared", "data.source")
+
+
+@pytest.mark.parametrize("size", ((), (15, 20)))
+def test_jpegs_that_keep_their_size_are_stored_as_they_are(tmp_path, size):
+  file = tmp_path / "a" / "1.jpg"
+  file.parent.mkdir()
+  pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+  orientation = PIL.Image.Exif()
+  orientation[0x0112] = 6  # turned: not for us, as labels have no such mark
+  PIL.Image.fromarray(pixels).save(file, exif=orientation)
+  spec = dict(name="folders", path=str(tmp_path), train=("a",), val=("a",), classes=("x", "y"))
+  builder = datasets.find_builder(spec | dict(size=size), tmp_path / "prepared", "data.target")
+  examples = Examples(base.prepare(builder), "train", fields=("image",))
+  expected = image_files.read_image(file)
+  assert expected.shape == (30, 40, 3)
+  if size:
+    expected = cv2.resize(expected, size[::-1])
+  np.testing.assert_array_equal(examples[0]["image"], expected)
+  stored = next(builder.data_path.glob("*train*array_record*")).read_bytes()
+  assert (file.read_bytes() in stored) == (not size)
