@@ -5,7 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data.builders import base, camvid
+from jax_uda.data.builders import base, camvid, shards
 from jax_uda.data.examples import Examples
 
 BOTH = ("image", "label")
@@ -116,24 +116,54 @@ def test_missing_files_are_explained(tmp_path, small_camvid):
   with pytest.raises(
     ValueError, match=r"No label for image .*0006R0_1\.png: expected .*trainannot"
   ):
-    make(tmp_path, small_camvid)
+    base.prepare(make(tmp_path, small_camvid))
 
 
-def test_the_folder_depends_on_all_that_decides_the_data(tmp_path, small_camvid):
+def test_the_folder_depends_on_the_settings(tmp_path, small_camvid):
   path = lambda **kwargs: str(make(tmp_path, small_camvid, **kwargs).data_path)
   names = [path()]
-  assert path() == names[0]
   names += [path(size=(6, 8)), path(train=("train",)), path(val=("val/0016E5_2",))]
-  file = small_camvid / "train" / "0006R0_1.png"
-  os.utime(file, (1, 1))
-  names.append(path())
-  file.write_bytes(file.read_bytes() + b" ")
-  names.append(path())
-  (small_camvid / "trainannot" / "0006R0_1.png").touch()
-  names.append(path())
+  parts = dict(path=small_camvid, **DEFAULTS)
+  for field in ("data.target", "eval.targets.more"):
+    names.append(str(camvid.builder(tmp_path / "prepared", field, **parts).data_path))
+  (small_camvid / "train" / "0006R0_1.png").touch()
+  assert path() == names[0]
   small_camvid.rename(tmp_path / "elsewhere")
   names.append(str(make(tmp_path, tmp_path / "elsewhere").data_path))
   assert len(set(names)) == len(names)
+
+
+def test_a_changed_file_is_noticed_and_only_its_part_is_written_again(
+  tmp_path, small_camvid, monkeypatch
+):
+  monkeypatch.setattr(shards, "SHARD_SIZE", 1)
+  folder = base.prepare(make(tmp_path, small_camvid))
+  reads = []
+  read = camvid.read
+  monkeypatch.setattr(camvid, "read", lambda pair: reads.append(pair.image.stem) or read(pair))
+  changes = (
+    lambda: os.utime(small_camvid / "train" / "0006R0_1.png", (1, 1)),
+    lambda: PIL.Image.new("L", (16, 12)).save(small_camvid / "trainannot" / "0006R0_1.png"),
+  )
+  for change in changes:
+    change()
+    with pytest.raises(
+      ValueError, match=r"1 have changed, e\.g\. .*0006R0_1\.png\. --mode=prepare"
+    ):
+      base.prepare(make(tmp_path, small_camvid))
+    assert base.prepare(make(tmp_path, small_camvid), renew=True) == folder
+    assert reads == ["0006R0_1"]
+    reads.clear()
+  assert not Examples(folder, "train", fields=BOTH)[0]["label"].any()
+  small_camvid.rename(tmp_path / "gone")
+  assert base.prepare(make(tmp_path, small_camvid)) == folder
+
+
+def test_for_evaluation_no_training_image_is_needed(tmp_path, small_camvid):
+  made = camvid.builder(tmp_path, "eval.targets.more", path=small_camvid, val=("val",))
+  folder = base.prepare(made)
+  assert len(Examples(folder, "val", fields=BOTH)) == 2
+  assert not (folder / "names_train.json").exists()
 
 
 def test_the_photographs_have_the_known_numbers(tmp_path, camvid_dir):

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from jax_uda.data import datasets, label_spaces
-from jax_uda.data.builders import base, folders
+from jax_uda.data.builders import base, folders, shards
 from jax_uda.data.examples import Examples
 
 BOTH = ("image", "label")
@@ -169,15 +169,38 @@ def test_mistakes_in_the_settings_are_explained(tmp_path, fields, change, messag
     make(tmp_path, fields, **change)
 
 
-def test_the_prepared_folder_depends_on_files_and_ids_but_not_on_colours(tmp_path, fields):
+def test_the_prepared_folder_depends_on_paths_and_ids_but_not_on_colours(tmp_path, fields):
   path = lambda **kwargs: str(make(tmp_path, fields, **kwargs).data_path)
   names = [path()]
   palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
   assert path() == path(palette=palette) == names[0]
   names += [path(size=(3, 4)), path(train=("train/images",)), path(label_ids=(7, 300, 2))]
-  os.utime(fields / "train" / "labels" / "a" / "1.png", (1, 1))
-  names.append(path())
   assert len(set(names)) == len(names)
+
+
+def test_a_repaired_file_lets_a_stopped_preparation_continue(tmp_path, fields, monkeypatch):
+  monkeypatch.setattr(shards, "SHARD_SIZE", 1)
+  add_id(fields)
+  with pytest.raises(ValueError, match="holds the ids 9"):
+    base.prepare(make(tmp_path, fields))
+  label = fields / "train" / "labels" / "a" / "1.png"
+  cv2.imwrite(str(label), np.tile(RAW, (SIZE[0], 1)))
+  builder = make(tmp_path, fields)
+  folder = base.prepare(builder)
+  assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+  assert [file.name for file in folder.parent.parent.iterdir()] == [folder.parent.name]
+  os.utime(label, (1, 1))
+  with pytest.raises(ValueError, match=r"1 have changed, e\.g\. .*labels/a/1\.png"):
+    base.prepare(make(tmp_path, fields))
+
+
+def test_for_evaluation_no_training_image_is_needed(tmp_path, fields):
+  settings = {key: value for key, value in SETTINGS.items() if key != "train"}
+  make = lambda field: folders.builder(tmp_path, field, path=fields, **settings)
+  folder = base.prepare(make("eval.targets.more"))
+  assert len(Examples(folder, "val", fields=BOTH)) == 1
+  with pytest.raises(ValueError, match=r"data\.source\.train = \(\) must be \(image folder"):
+    make("data.source")
 
 
 def test_two_folders_with_the_same_classes_are_the_domains_of_a_run(tmp_path, fields):

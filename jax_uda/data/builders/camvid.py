@@ -5,15 +5,13 @@ The folder holds `train/`, `trainannot/`, and likewise `val` and `test`: images 
 are its sequence: 0001TP was filmed at dusk, 0006R0, 0016E5 and Seq05VD in daylight.
 """
 
-import dataclasses
-import hashlib
+import functools
 import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jax_uda.data import label_spaces
 from jax_uda.data.builders import from_files, layouts
@@ -41,7 +39,7 @@ def find(root: pathlib.Path, selection: str, field: str, *, labelled: bool = Tru
   Without `labelled` no label is looked for.
 
   Raises:
-    ValueError: The folder, its labels or the label of an image is missing, or nothing matches.
+    ValueError: The folder or that of its labels is missing, or nothing matches.
   """
   folder, _, prefix = selection.partition("/")
   for needed in (folder, *([f"{folder}annot"] if labelled else [])):
@@ -60,11 +58,26 @@ def find(root: pathlib.Path, selection: str, field: str, *, labelled: bool = Tru
     raise ValueError(f"config.{field}: no .png or .jpg image {prefix}* in {root / folder}.")
   if not labelled:
     return [Pair(image, None) for image in images]
-  pairs = [Pair(image, root / f"{folder}annot" / f"{image.stem}.png") for image in images]
-  for pair in pairs:
-    if not pair.label.is_file():
-      raise ValueError(f"No label for image {pair.image}: expected {pair.label}.")
-  return pairs
+  return [Pair(image, root / f"{folder}annot" / f"{image.stem}.png") for image in images]
+
+
+def find_splits(
+  root: pathlib.Path, parts: Mapping[str, Sequence[str]], field: str
+) -> dict[str, list[Pair]]:
+  """Split -> the files of its selections, of a target's `train` without labels; ValueError as in `find`."""
+  if not root.is_dir():
+    raise ValueError(
+      f"config.{field}.path = {str(root)!r} is no folder; expected CamVid in SegNet's form, with folders "
+      "train/, trainannot/ and so on."
+    )
+  return {
+    split: [
+      pair
+      for selection in selections
+      for pair in find(root, selection, field, labelled=split != "train" or field != "data.target")
+    ]
+    for split, selections in parts.items()
+  }
 
 
 def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
@@ -77,14 +90,6 @@ def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
   return pairs_lib.read(pairs_lib.Pair(pair.image, pair.label, kind))
 
 
-@dataclasses.dataclass(eq=False, kw_only=True)
-class Config(tfds.core.BuilderConfig):
-  """The files of each split and the bound of their size, if any."""
-
-  pairs: Mapping[str, list[Pair]]
-  size: tuple[int, ...]
-
-
 class Camvid(from_files.FromFiles, skip_registration=True):
   """Selected sequences of CamVid, reduced to a working size, also for evaluation."""
 
@@ -95,15 +100,12 @@ class Camvid(from_files.FromFiles, skip_registration=True):
     """Image and label at full size; see the function `read`."""
     return read(pair)
 
-
-def _digest(root: pathlib.Path, pairs: Mapping[str, list[Pair]]) -> str:
-  """Stands for the path and for the names, lengths and times of all files."""
-  listing = [str(root)]
-  for split in pairs:
-    for file in itertools.chain.from_iterable(pair.files for pair in pairs[split]):
-      status = file.stat()
-      listing.append(f"{split} {file.relative_to(root)} {status.st_size} {status.st_mtime_ns}")
-  return hashlib.sha256("\n".join(listing).encode()).hexdigest()[:12]
+  def write(self, *, skip: bool) -> None:
+    """Writes it on all cores, or continues to; missing labels are named before anything takes time."""
+    for pair in itertools.chain.from_iterable(self.builder_config.pairs.values()):
+      if not skip and pair.label and not pair.label.is_file():
+        raise ValueError(f"No label for image {pair.image}: expected {pair.label}.")
+    super().write(skip=skip)
 
 
 def builder(
@@ -111,7 +113,7 @@ def builder(
   field: str,
   *,
   path: str,
-  train: Sequence[str],
+  train: Sequence[str] = (),
   val: Sequence[str],
   size: Sequence[int] = (),
 ) -> Camvid:
@@ -119,7 +121,7 @@ def builder(
 
   Args:
     data_dir: Where prepared data sets are kept.
-    field: Of the config that asks for it; for messages.
+    field: Of the config that asks for it; of `eval.targets…`, `val` alone is prepared.
     path: Folder of CamVid.
     train: Selections for training, each `folder` or `folder/prefix` of the file names, e.g.
       `("train/0006R0", "train/0016E5")`. Of `config.data.target` the labels are not even opened.
@@ -130,27 +132,16 @@ def builder(
   Raises:
     ValueError: Files are missing; named in the message.
   """
-  for name, selections in (("train", train), ("val", val)):
+  parts = {"val": val} if field.startswith("eval.targets") else {"train": train, "val": val}
+  for name, selections in parts.items():
     if isinstance(selections, str) or not selections:
       raise ValueError(
         f"config.{field}.{name} = {selections!r} must be a tuple such as ('train/0006R0',)."
       )
   size = from_files.check_size(size, f"{field}.size")
   root = pathlib.Path(path).expanduser().resolve()
-  if not root.is_dir():
-    raise ValueError(
-      f"config.{field}.path = {str(path)!r} is no folder; expected CamVid in SegNet's form, with folders "
-      "train/, trainannot/ and so on."
-    )
-  labelled = {"train": field != "data.target", "val": True}
-  pairs = {
-    split: [
-      pair
-      for selection in selections
-      for pair in find(root, selection, field, labelled=labelled[split])
-    ]
-    for split, selections in (("train", train), ("val", val))
-  }
-  form = "{}x{}".format(*size) if size else "full"
-  config = Config(name=f"{form}-{_digest(root, pairs)}", pairs=pairs, size=size)
-  return Camvid(data_dir, config)
+  name = from_files.make_name(size, str(root), parts, field == "data.target")
+  find_all = functools.partial(find_splits, root, parts, field)
+  made = Camvid(data_dir, from_files.Config(name=name, find=find_all, size=size))
+  made.find_pairs()  # so that missing folders are named at once
+  return made

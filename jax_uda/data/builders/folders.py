@@ -14,15 +14,11 @@ Images and labels are paired by their path below their folders, without its endi
 
 import colorsys
 import dataclasses
-import hashlib
-import itertools
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from jax_uda import options
 from jax_uda.data import label_spaces
@@ -205,12 +201,10 @@ def make_label_space(
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Config(tfds.core.BuilderConfig):
+class Config(from_files.Config):
   """The files of each split, what their ids mean, and the bound of their size, if any."""
 
-  pairs: Mapping[str, list[Pair]]
   id_table: np.ndarray
-  size: tuple[int, ...]
 
 
 class Folders(from_files.FromFiles, skip_registration=True):
@@ -231,23 +225,12 @@ class Folders(from_files.FromFiles, skip_registration=True):
     super().write(skip=skip)
 
 
-def _digest(pairs: Mapping[str, list[Pair]], *settings: Any) -> str:
-  """Stands for the settings and for the names, lengths and times of all files."""
-  listing = [json.dumps(settings)]
-  for split in pairs:
-    for file in filter(None, itertools.chain.from_iterable(pairs[split])):
-      status = file.stat() if file.is_file() else None
-      when = (status.st_size, status.st_mtime_ns) if status else "missing"
-      listing.append(f"{split} {file} {when}")
-  return hashlib.sha256("\n".join(listing).encode()).hexdigest()[:12]
-
-
 def builder(
   data_dir: pathlib.Path,
   field: str,
   *,
   path: str,
-  train: Sequence[str],
+  train: Sequence[str] = (),
   val: Sequence[str],
   classes: str | Sequence[str],
   label_ids: Sequence[int | Sequence[int]] = (),
@@ -261,9 +244,10 @@ def builder(
 
   Args:
     data_dir: Where prepared data sets are kept.
-    field: Of the config that asks for it; for messages.
+    field: Of the config that asks for it; of `eval.targets…`, `val` alone is prepared.
     path: Folder that the next two start from.
-    train: (image folder, label folder), or (image folder,) of a target without labels.
+    train: (image folder, label folder), or (image folder,) of a target without labels. Needed unless
+      the data set is for evaluation alone.
     val: Likewise, for evaluation, where labels make the score.
     classes: Names in the order of the classes, or `cityscapes19` or `camvid11`.
     label_ids: The id of each class in the label files, or several ids; empty: 0, 1, 2, ….
@@ -277,7 +261,8 @@ def builder(
   Raises:
     ValueError: Folders are missing, or settings do not fit; named in the message.
   """
-  for name, folders in (("train", train), ("val", val)):
+  parts = {"val": val} if field.startswith("eval.targets") else {"train": train, "val": val}
+  for name, folders in parts.items():
     if isinstance(folders, str) or len(folders) not in (1, 2):
       raise ValueError(
         f"config.{field}.{name} = {folders!r} must be (image folder, label folder) or, without labels, "
@@ -293,11 +278,11 @@ def builder(
   size = from_files.check_size(size, f"{field}.size")
   root = pathlib.Path(path).expanduser().resolve()
   suffixes = dict(image_suffix=image_suffix, label_suffix=label_suffix)
-  pairs = {
-    split: find(root, folders, f"{field}.{split}", **suffixes)
-    for split, folders in (("train", train), ("val", val))
+  settings = (str(root), parts, suffixes, space.names, label_ids, tuple(ignore_ids))
+  find_all = lambda: {
+    split: find(root, folders, f"{field}.{split}", **suffixes) for split, folders in parts.items()
   }
-  form = "{}x{}".format(*size) if size else "full"
-  name = f"{form}-{_digest(pairs, space.names, label_ids, tuple(ignore_ids))}"
-  config = Config(name=name, pairs=pairs, id_table=table, size=size)
-  return Folders(data_dir, config, space)
+  name = from_files.make_name(size, *settings)
+  made = Folders(data_dir, Config(name=name, find=find_all, id_table=table, size=size), space)
+  made.find_pairs()  # so that missing folders are named at once
+  return made

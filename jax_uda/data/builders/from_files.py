@@ -1,8 +1,12 @@
 """What the data sets have in common that are made of image and label files."""
 
+import dataclasses
+import functools
+import hashlib
+import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -31,6 +35,31 @@ def check_size(size: Sequence[int], field: str) -> tuple[int, ...]:
       "images as they are."
     )
   return sides
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(tfds.core.BuilderConfig):
+  """What is prepared from which files; its name stands for the settings, not for the files.
+
+  Attributes:
+    find: Finds the files of each split; raises ValueError if there are none.
+    size: (height, width) that bounds the images; empty: as they are.
+    pairs: What `find` has found, when first asked for.
+  """
+
+  find: Callable[[], Mapping[str, Sequence[Pair]]]
+  size: tuple[int, ...]
+
+  @functools.cached_property
+  def pairs(self) -> Mapping[str, Sequence[Pair]]:
+    """As the attribute."""
+    return self.find()
+
+
+def make_name(size: Sequence[int], *settings: Any) -> str:
+  """Of a config: its size and a checksum of all that decides what is read."""
+  form = "{}x{}".format(*size) if size else "full"
+  return f"{form}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]}"
 
 
 class FromFiles(base.Builder, skip_registration=True):
