@@ -45,7 +45,7 @@ class Layout:
     train: Split for training; empty: none, the set serves evaluation only.
     val: Split for evaluation; empty: every `VAL_EVERY`th image of `train`.
     scaled_labels: Labels of another size are good if they have the ratio of their image.
-    mask_ending: Of masks of invalid pixels beside the labels; empty: there are none.
+    mask_endings: Of masks of invalid pixels beside the labels, the preferred first; empty: there are none.
     corresp: Folder of tables of the day image of each night image; empty: there are none.
     days: Where the day images are.
   """
@@ -58,7 +58,7 @@ class Layout:
   train: str = "train"
   val: str = "val"
   scaled_labels: bool = False
-  mask_ending: str = ""
+  mask_endings: tuple[str, ...] = ()
   corresp: str = ""
   days: str = ""
 
@@ -68,6 +68,7 @@ VAL_EVERY = 50
 _train_ids = lambda ending: Labels(ending, label_spaces.TRAIN_IDS, 19)
 _label_ids = lambda ending, number=34: Labels(ending, label_spaces.CITYSCAPES_IDS, number)
 _GT = (_train_ids("_gt_labelTrainIds.png"), _label_ids("_gt_labelIds.png"))
+_MASKS = ("_gt_invGray.png", "_gt_invIds.png")  # 0 = valid in both
 
 
 def _acdc_splits() -> dict[str, tuple[tuple[Part, ...], ...]]:
@@ -124,7 +125,7 @@ LAYOUTS = {
     image_endings=("_rgb_anon.png",),
     labels=_GT,
     size=(540, 960),
-    mask_ending="_gt_invGray.png",
+    mask_endings=_MASKS,
     corresp="corresp",
     days="rgb_anon/train/day",
   ),
@@ -134,7 +135,7 @@ LAYOUTS = {
     image_endings=("_rgb_anon.png",),
     labels=_GT,
     size=(540, 960),
-    mask_ending="_gt_invGray.png",
+    mask_endings=_MASKS,
   ),
   "nighttime_driving": Layout(
     title=(

@@ -122,11 +122,12 @@ def find(root: pathlib.Path, split: str, layout: Layout, field: str) -> list[Pai
 
 
 def with_mask(pair: Pair, layout: Layout) -> Pair:
-  """The pair with the mask beside its label."""
+  """The pair with the mask beside its label, which need not be there."""
   if pair.label is None:
     return pair
-  name = pair.label.name.removesuffix(pair.kind.ending) + layout.mask_ending
-  return pair._replace(mask=pair.label.with_name(name))
+  stem = pair.label.name.removesuffix(pair.kind.ending)
+  masks = [pair.label.with_name(f"{stem}{ending}") for ending in layout.mask_endings]
+  return pair._replace(mask=next(filter(pathlib.Path.is_file, masks), masks[0]))
 
 
 def read_ids(file: pathlib.Path) -> np.ndarray:

@@ -160,7 +160,7 @@ def builder(
       options.lookup(layout.splits, key, f"{field}.{split}")
   if day_images and not layout.corresp:
     raise ValueError(f"config.{field}.day_images: there are none in {layout.title.split(':')[0]}.")
-  if ignore_invalid and not layout.mask_ending:
+  if ignore_invalid and not layout.mask_endings:
     raise ValueError(f"config.{field}.ignore_invalid: {layout.title.split(':')[0]} has no masks.")
   root = pathlib.Path(path).expanduser().resolve()
   size = from_files.check_size(layout.size if size is None else size, f"{field}.size")

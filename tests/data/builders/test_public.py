@@ -183,6 +183,16 @@ def test_invalid_pixels_count_unless_they_are_to_be_ignored(tmp_path, name):
   assert (prepared(tmp_path, name)("val")[0]["label"] == EXPECTED).all()
 
 
+def test_masks_of_invalid_pixels_may_be_ids(tmp_path):
+  miniatures.acdc(tmp_path / "raw")
+  for file in sorted((tmp_path / "raw" / "gt").rglob("*_gt_invGray.png")):
+    label = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(file).replace("invGray", "invIds"), label // 255)
+    file.unlink()
+  label = prepared(tmp_path, "acdc", ignore_invalid=True)("val")[0]["label"]
+  assert (label[:2] == 255).all() and (label[2:] == EXPECTED).all()
+
+
 def test_night_images_bring_their_day_images_into_the_training_batches(tmp_path):
   root = tmp_path / "raw"
   miniatures.dark_zurich(root)
