@@ -5,6 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from jax_uda.data import label_spaces
 from jax_uda.data.builders import base, camvid, shards
 from jax_uda.data.examples import Examples
 
@@ -179,3 +180,14 @@ def test_the_photographs_have_the_known_numbers(tmp_path, camvid_dir):
   assert np.unique(labels).tolist() == [*range(11), 255]
   mean = np.mean([example["image"].mean() for example in examples])
   assert 55 < mean < 67  # dusk: 61
+
+
+def test_labels_are_given_in_the_classes_asked_for(tmp_path, small_camvid):
+  plain, other = (make(tmp_path, small_camvid, **c) for c in ({}, dict(classes="cityscapes19")))
+  assert plain.data_path != other.data_path
+  assert other.label_space is label_spaces.CITYSCAPES19
+  label = Examples(base.prepare(other), "val", fields=("label",))[0]["label"]
+  as_19 = [10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18, 255]  # sky, building, …, sign is traffic sign, void
+  np.testing.assert_array_equal(label, np.tile([*as_19, *as_19[:4]], (12, 1)))
+  with pytest.raises(ValueError, match="config.data.source.classes = 'camvid' is unknown"):
+    make(tmp_path, small_camvid, classes="camvid")

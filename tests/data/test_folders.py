@@ -159,7 +159,11 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
     (dict(classes=("a", "a"), label_ids=()), "must be 2 to 253 different names"),
     (dict(classes="cityscapes"), r"data\.source\.classes = 'cityscapes'.*mean 'cityscapes19'"),
     (dict(label_ids=(1, 2)), "label_ids has 2 entries for 3 classes"),
-    (dict(label_ids=(1, 2, (3, 1))), "id 1 is given twice"),
+    (dict(label_ids=(1, 2, (3, 1))), r"id 1 is given twice\."),
+    (
+      dict(label_ids=(0, 255, 3), ignore_ids=(255,)),
+      r"id 255 is given twice, .* ignore_ids = \(255,\) unless set, \(\) for none",
+    ),
     (dict(label_ids=(1, 2, -1)), r"id -1 is not in 0\.\.65535"),
     (dict(palette=((1, 2, 3),)), "palette must be 3 colours .* given are 1"),
   ),

@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jax_uda import options
 from jax_uda.data import label_spaces
 from jax_uda.data.builders import from_files, layouts
 from jax_uda.data.builders import pairs as pairs_lib
+from jax_uda.data.label_spaces import LabelSpace
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 VOID = 11
@@ -93,12 +95,17 @@ def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
 class Camvid(from_files.FromFiles, skip_registration=True):
   """Selected sequences of CamVid, reduced to a working size, also for evaluation."""
 
-  label_space = label_spaces.CAMVID11
   full_size_scores = False
 
+  def __init__(self, data_dir: pathlib.Path, config: from_files.Config, label_space: LabelSpace):
+    self.label_space = label_space
+    self._translation = label_spaces.translation(label_spaces.CAMVID11, label_space)
+    super().__init__(data_dir, config)
+
   def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Image and label at full size; see the function `read`."""
-    return read(pair)
+    """Image and label at full size, in the classes asked for; see the function `read`."""
+    image, label = read(pair)
+    return image, self._translation[label]
 
   def write(self, *, skip: bool) -> None:
     """Writes it on all cores, or continues to; missing labels are named before anything takes time."""
@@ -116,6 +123,7 @@ def builder(
   train: Sequence[str] = (),
   val: Sequence[str],
   size: Sequence[int] = (),
+  classes: str = "camvid11",
 ) -> Camvid:
   """The data set with these parameters below `data_dir`, prepared or not.
 
@@ -128,9 +136,10 @@ def builder(
     val: Selections for evaluation, e.g. `("test/0001TP",)`.
     size: (height, width) in pixels into which images are fitted, keeping their ratio; empty: as they
       are.
+    classes: One of `label_spaces.KNOWN`; labels are translated, e.g. signs to traffic signs.
 
   Raises:
-    ValueError: Files are missing; named in the message.
+    ValueError: Files are missing, or a setting is wrong; named in the message.
   """
   parts = {"val": val} if field.startswith("eval.targets") else {"train": train, "val": val}
   for name, selections in parts.items():
@@ -139,9 +148,11 @@ def builder(
         f"config.{field}.{name} = {selections!r} must be a tuple such as ('train/0006R0',)."
       )
   size = from_files.check_size(size, f"{field}.size")
+  space = options.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
   root = pathlib.Path(path).expanduser().resolve()
-  name = from_files.make_name(size, str(root), parts, field == "data.target")
+  others = () if classes == "camvid11" else (classes,)
+  name = from_files.make_name(size, str(root), parts, field == "data.target", *others)
   find_all = functools.partial(find_splits, root, parts, field)
-  made = Camvid(data_dir, from_files.Config(name=name, find=find_all, size=size))
+  made = Camvid(data_dir, from_files.Config(name=name, find=find_all, size=size), space)
   made.find_pairs()  # so that missing folders are named at once
   return made

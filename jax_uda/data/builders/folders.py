@@ -159,6 +159,8 @@ def make_table(
     for raw in ids:
       if raw in found or not 0 <= raw < 2**16:
         what = "is given twice" if raw in found else "is not in 0..65535"
+        if raw in found and train_id == IGNORE:
+          what += ", as a class and to be ignored; ignore_ids = (255,) unless set, () for none"
         raise ValueError(f"config.{field}.label_ids, ignore_ids: the id {raw} {what}.")
       found[raw] = train_id
   table = np.full(2**16, _UNKNOWN, np.uint8)
