@@ -149,6 +149,7 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
   record.write(config, folder, found["student"]["params"])
   about = {
     "images": len(exp.domains.target_train),
+    "names": exp.domains.target_train.names_digest,
     "run": run.name,
     "step": int(found["step"]),
     "network": _fingerprint(found["student"]),

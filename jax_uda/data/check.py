@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from jax_uda.data import datasets, rescale
@@ -48,12 +49,12 @@ class Findings:
 
 
 def reader(builder: base.Builder, split: str) -> tuple[int, Read]:
-  """The number of pairs of a split, and how to read one: the files if the builder knows them.
+  """The number of pairs of a split, and how to read one: the files if there are any.
 
-  A data set that is drawn, or whose builder shows no files, is prepared and read back.
+  A data set that is drawn, or prepared and its files are gone, is read from what has been prepared.
   """
-  pairs = getattr(builder.builder_config, "pairs", None)
-  if pairs is not None and hasattr(builder, "read"):
+  pairs = builder.find_pairs()
+  if pairs is not None:
     return len(pairs[split]), lambda i: (
       pairs[split][i].image.name,
       *builder.read(pairs[split][i]),
@@ -168,7 +169,9 @@ def shares(findings: Mapping[str, Findings], names: Sequence[str]) -> str:
 def _splits(name: str, builder: base.Builder) -> list[str]:
   """What a run reads of a data set; those for evaluation alone may have no `train`."""
   wanted = ["train", "val"] if name in ("source", "target") else ["val"]
-  known = getattr(builder.builder_config, "pairs", wanted)
+  known = builder.find_pairs()
+  if known is None:
+    known = tfds.builder_from_directory(base.prepare(builder)).info.splits
   return [split for split in wanted if split in known]
 
 

@@ -1,5 +1,7 @@
 """Random access to a prepared data set."""
 
+import functools
+import hashlib
 import pathlib
 import threading
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ class Examples(Sequence[Example]):
 
   `image` is uint8 [H,W,3] RGB and `label` uint8 [H,W] train ids, 255 = ignore; some targets
   have a `day_image` [H,W,3] of the same place by day. Arrays are read-only.
-  Other fields are not even parsed. Decoded examples stay in memory until `cache_bytes` are used; later
+  Other fields are not decoded. Decoded examples stay in memory until `cache_bytes` are used; later
   ones are decoded each time. Threads may share an object.
 
   Attributes:
@@ -47,13 +49,19 @@ class Examples(Sequence[Example]):
         f"{builder.name} has no split {split!r}: it serves evaluation only, see config.eval.targets."
       )
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
-    self._folder = folder
+    self._folder, self._split = folder, split
     self.fields = fields
     self.class_counts = class_counts
     self._records = builder.as_data_source(split, deserialize_method=raw_bytes)
     self._cache: dict[int, Example] = {}
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()
+
+  @functools.cached_property
+  def names_digest(self) -> str:
+    """Stands for the file names in their order; empty of a data set without files."""
+    path = self._folder / f"names_{self._split}.json"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
   def __len__(self) -> int:
     return len(self._records)

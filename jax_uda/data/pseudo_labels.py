@@ -1,7 +1,7 @@
 """Pseudo-labels of a target's training images, from the files that a labelling stage has written.
 
-Its folder holds `thresholds.json` and `labels/000000.png`, …: 8-bit train ids, 255 = ignore, in the
-order of the training images. They may have another size than the images.
+Its folder holds `thresholds.json`, with a checksum of the images' names, and `labels/000000.png`, …: 8-bit
+train ids, 255 = ignore, in the order of the training images. They may have another size than the images.
 """
 
 import json
@@ -41,7 +41,13 @@ class PseudoLabelled(Sequence[Example]):
     field = f"config.data.pseudo_labels = {stage!r}"
     if not (folder / SUMMARY).is_file():
       raise ValueError(f"{field}: no {SUMMARY} in {folder}; run the stage {stage!r} first.")
-    labelled = json.loads((folder / SUMMARY).read_text())["images"]
+    summary = json.loads((folder / SUMMARY).read_text())
+    labelled = summary["images"]
+    if summary.get("names", examples.names_digest) != examples.names_digest:
+      raise ValueError(
+        f"{field}: {folder} is for other images than the target has now, or for another order of them; "
+        "label this data set in a stage of its own."
+      )
     if labelled != len(examples):
       raise ValueError(
         f"{field}: {folder} is for {labelled} images, the target has {len(examples)}; label this data "

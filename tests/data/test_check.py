@@ -3,7 +3,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data import check, label_spaces
+from jax_uda.data import check, datasets, label_spaces
+from jax_uda.data.builders import base
 
 SIZE = (6, 8)
 
@@ -62,7 +63,11 @@ def test_every_bad_file_is_named_and_the_others_are_counted(tmp_path, mine, caps
   text = capsys.readouterr().out
   assert "source train: 4 pairs; 1 of 6x8" in text and "3 pairs cannot be used" in text
   written = (tmp_path / "out" / "check_problems.txt").read_text()
-  for part in ("labels/0.png is missing", "labels/1.png holds the ids 9", "2.png cannot be read"):
+  for part in (
+    "labels/0.png cannot be read: No such file",
+    "labels/1.png holds the ids 9",
+    "2.png cannot be read",
+  ):
     assert part in text and part in written
 
 
@@ -81,6 +86,18 @@ def test_a_drawn_data_set_is_read_back(tmp_path, quick_streets, capsys):
   found = run(tmp_path, streets)
   assert found["source train"].sizes == {(8, 12): 3}
   assert "source val: 1 pairs; 1 of 8x12" in capsys.readouterr().out
+
+
+def test_what_is_prepared_is_looked_at_when_its_files_are_gone(tmp_path, mine):
+  before = run(tmp_path, spec(mine), more=spec(mine))
+  for field in ("data.source", "eval.targets.more"):
+    base.prepare(datasets.find_builder(spec(mine), tmp_path / "data", field))
+  mine.rename(tmp_path / "gone")
+  found = run(tmp_path, spec(mine), more=spec(mine))
+  assert list(found) == list(before) and len(found) == 5
+  for title in found:
+    assert found[title].pixels.tolist() == before[title].pixels.tolist()
+    assert found[title].sizes == before[title].sizes and not found[title].problems
 
 
 def test_further_targets_are_looked_at_too(tmp_path, mine, capsys):

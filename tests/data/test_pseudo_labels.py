@@ -9,15 +9,21 @@ SIZE = (6, 10)
 IMAGES = [np.full((*SIZE, 3), i, np.uint8) for i in range(3)]
 
 
+class Images(list):
+  """Training images with names."""
+
+  names_digest = "ours"
+
+
 @pytest.fixture
 def labelled(tmp_path):
   """Three images, labelled by their left half 0 and right half 1 at twice their size."""
   (tmp_path / "labels").mkdir()
-  (tmp_path / "thresholds.json").write_text(json.dumps({"images": 3}))
+  (tmp_path / "thresholds.json").write_text(json.dumps({"images": 3, "names": "ours"}))
   label = np.repeat(np.array([[0, 1]], np.uint8), 10, 1).repeat(12, 0)
   for i in range(3):
     pseudo_labels.label_path(tmp_path, i).write_bytes(png.encode(label))
-  examples = [{"image": image, "label": np.full(SIZE, 7, np.uint8)} for image in IMAGES]
+  examples = Images({"image": image, "label": np.full(SIZE, 7, np.uint8)} for image in IMAGES)
   return pseudo_labels.PseudoLabelled(examples, tmp_path, "labels")
 
 
@@ -46,7 +52,11 @@ def test_a_batch_has_the_files_labels_and_never_the_data_sets(labelled, scale):
 
 def test_another_data_set_is_refused(labelled, tmp_path):
   with pytest.raises(ValueError, match="'labels': .* is for 3 images, the target has 1"):
-    pseudo_labels.PseudoLabelled([{"image": IMAGES[0]}], tmp_path, "labels")
+    pseudo_labels.PseudoLabelled(Images([{"image": IMAGES[0]}]), tmp_path, "labels")
+  others = Images({"image": image} for image in IMAGES)
+  others.names_digest = "others"
+  with pytest.raises(ValueError, match="'labels': .* is for other images than the target has now"):
+    pseudo_labels.PseudoLabelled(others, tmp_path, "labels")
 
 
 def test_images_and_labels_are_scaled_together():

@@ -4,7 +4,7 @@ import contextlib
 import io
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
@@ -61,6 +61,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     bar = tqdm(examples, description, total, unit=" images", mininterval=0.5)
     for index, (name, image, label) in enumerate(bar):
       yield index, {"name": name, "image": image, "label": label}
+
+  def find_pairs(self) -> Mapping[str, Sequence[Any]] | None:
+    """Split -> its files; None if there are none to be read: it is drawn, or prepared and they are gone."""
+    return None
 
   def find_changes(self) -> sources.Changes | None:
     """What has changed since it was prepared; here nothing, but in data sets made of files."""

@@ -247,6 +247,15 @@ def test_a_prepared_data_set_needs_its_files_no_more(tmp_path):
     make(tmp_path, "synthia", classes="synthia16")
 
 
+def test_check_data_reads_what_is_prepared_when_only_an_empty_folder_is_left(tmp_path):
+  miniatures.gta5(tmp_path / "raw")
+  base.prepare(make(tmp_path, "gta5"))
+  shutil.rmtree(tmp_path / "raw")
+  (tmp_path / "raw").mkdir()
+  number, read = check.reader(make(tmp_path, "gta5"), "train")
+  assert number == 3 and check.scan(number, read, 19).pixels.tolist() == [30] * 19
+
+
 def test_a_target_without_any_label_folder_serves_training(tmp_path):
   miniatures.cityscapes(tmp_path / "raw")
   for file in sorted((tmp_path / "raw/gtFine/train").rglob("*.png")):
@@ -320,6 +329,13 @@ def test_labels_that_come_later_are_noticed(tmp_path):
     base.prepare(make(tmp_path, "cityscapes", val="test"))
   base.prepare(make(tmp_path, "cityscapes", val="test"), renew=True)
   assert prepared(tmp_path, "cityscapes", val="test")("val")[0]["label"][0].tolist() == EXPECTED
+
+
+def test_other_images_have_another_digest_of_names(tmp_path):
+  miniatures.acdc(tmp_path / "raw")
+  digest = lambda train: prepared(tmp_path, "acdc", train=train)("train").names_digest
+  assert len({digest("night/train"), digest("fog/train"), digest("train")}) == 3
+  assert digest("night/train") == digest("night/train") != ""
 
 
 def test_rare_classes_may_be_drawn_by_the_reference_s_statistics(tmp_path):
