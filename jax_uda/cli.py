@@ -69,7 +69,7 @@ _DATASET = flags.DEFINE_string(
   "dataset",
   None,
   "gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary or camvid, with "
-  "arguments after a colon, e.g. dark_zurich:day_images or acdc:train=night/train.",
+  "arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
 )
 _MANUAL_DIR = flags.DEFINE_string(
   "manual_dir", None, "Folder of --dataset, as its archives unpack."
