@@ -97,10 +97,11 @@ def write(
     ValueError: A prediction is missing or has another size than its image.
   """
   partial = wanted.with_name(f".{wanted.name}.{os.getpid()}.partial")
+  if not mesh_lib.is_main_process():
+    write_predictions(partial)
+    return wanted
   try:
     write_predictions(partial)
-    if not mesh_lib.is_main_process():
-      return wanted
     _check(images, partial)
     _zip(images, partial, server)
     return _name(partial, wanted)
