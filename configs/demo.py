@@ -128,10 +128,10 @@ def _adapt(config, method, methods):
     config.stage.vfm_uda.ema = dict(decay=0.99, after_update=True, offset=1, statistics=True)
   if method == "confeti":
     settings, steps = methods["confeti"], config.num_steps
-    config.stage.translator = dict(method=settings | dict(stage=0), num_steps=steps // 4)
+    config.stage.translator = dict(method=settings | dict(stage=0), num_steps=steps // 8)
     config.stage.joint = dict(
       method=settings | dict(stage=1),
-      num_steps=steps // 2,
+      num_steps=steps // 4,
       init_from="warm_up",
       init_player="translator",
     )
