@@ -26,6 +26,7 @@ TEACHER = dict(pseudo_threshold=0.9, pseudo_weight_per_pixel=True, mix_per_image
 SELF_TRAINING = SHARED | TEACHER
 HRDA = dict(crop_size=(32, 48), attention_options=dict(embed_dim=32, channels=32))
 SMALL_CUT = dict(
+  learning_rate=2e-4,
   num_patches=64,
   generator=dict(width=16, blocks=2, nce_layers=(0, 4, 8, 12, 13)),
   discriminator=dict(width=16),

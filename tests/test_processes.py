@@ -10,6 +10,11 @@ import sys
 import numpy as np
 import pytest
 
+# Adams make rounding errors of tiny gradients as large as gradients; CONFETI's stages pile them up.
+CALM = ("--config.optimizer.name=sgd", "--config.schedule.learning_rate=1e-3") + tuple(
+  f"--config.stage.{stage}.method.translator.learning_rate=1e-6"
+  for stage in ("translator", "joint", "confeti")
+)
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -70,4 +75,5 @@ def test_self_training(tmp_path):
 )
 def test_every_method_of_the_demo(method, tmp_path):
   data = f"--config.data.dir={tmp_path / 'data'}"
-  check(f"configs/demo.py:method={method},smoke", tmp_path, data)
+  calm = CALM if method == "confeti" else ()
+  check(f"configs/demo.py:method={method},smoke", tmp_path, data, *calm)
