@@ -2,6 +2,7 @@
 
 import functools
 
+import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +34,7 @@ def parts():
     feature_distance_weight=0.01,
     thing_classes=(1, 2),
   )
-  # Not AdamW, which makes the rounding errors of tiny gradients as large as gradients.
-  tx = optimizer.build(lambda step: 1e-2, name="sgd", weight_decay=0.01)
+  tx = optimizer.build(lambda step: 1e-2, weight_decay=0.01)
   return model, method, tx
 
 
@@ -60,8 +60,11 @@ def run(num_devices: int, num_steps: int = 4):
     train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(0.9)),
     donate_argnums=0,
     out_shardings=(replicated, replicated),
+    compiler_options=golden_steps.OPTIMIZED,
   )
-  current = jax.device_put(state.create(model, method, tx, image_size=SIZE, seed=0), replicated)
+  create = lambda: state.create(model, method, tx, image_size=SIZE, seed=0)
+  current = jax.jit(create, compiler_options=golden_steps.OPTIMIZED)()
+  current = jax.device_put(current, replicated)
   history = []
   for i in range(num_steps):
     current, metrics = step(current, mesh_lib.put_batch(mesh, batch_of(i)))

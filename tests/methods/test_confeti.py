@@ -24,8 +24,6 @@ from jax_uda.models.segmentor import Segmentor
 MEAN, STD = imagenet.MEAN, imagenet.STD
 NETWORKS = {"generator": "G", "discriminator": "D", "patch_mlp": "F"}
 KEY = jax.random.key(0)
-# Most of the time here is spent in the compiler.
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def from_file(case: Case, prefix: str, shapes):
@@ -150,7 +148,7 @@ def joint_run(name: str):
   now = state.from_variables(joint_variables(case), method, tx, KEY, watched)
   now = with_networks(now, case, {"kernel": case.reg_kernel.T, "bias": case.reg_bias})
   step = train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(), player=watched)
-  step, states, metrics = compiled(step), [now], []
+  step, states, metrics = jax.jit(step), [now], []
   for t in range(len(case.img)):
     batch = {
       "source": {"image": jnp.asarray(case.img[t])},
@@ -161,7 +159,7 @@ def joint_run(name: str):
     states.append(now)
     metrics.append(found)
   first = {"source": {"image": jnp.asarray(case.img[0])}}
-  style = compiled(player.prepare)(states[0].player["params"], first)["source"]["image"]
+  style = jax.jit(player.prepare)(states[0].player["params"], first)["source"]["image"]
   return case, states, metrics, style
 
 
@@ -329,12 +327,7 @@ def run(name: str):
     groups=(optimizer.Group("^(decoder|heads)", float(case.head_lr_mult)),),
     start_steps=method.start_steps,
   )
-  player = without_init(method.player(rate))
-  # The player's move is the same in all phases: it is compiled once, behind the step.
-  left = player._replace(
-    draw=lambda key, batch: None, update=lambda now, grads, draws, batch: (now, {"grads": grads})
-  )
-  move = compiled(player.update)
+  player = without_init(method.player(rate))._replace(draw=lambda key, batch: batch["patches"])
   shapes = jax.eval_shape(
     functools.partial(model.init, train=False, use_running_average=True), KEY, case.raw_img[0] * 1.0
   )
@@ -348,13 +341,13 @@ def run(name: str):
   }
   states, metrics = [with_networks(now, case, reg_proj)], []
   step_of = functools.cache(
-    lambda phase: compiled(
+    lambda phase: jax.jit(
       train_step.make_train_step(
         model,
         method,
         tx,
         teacher_rule=ema.Rule(float(case.alpha)),
-        player=left,
+        player=player,
         phase_start=phase,
       )
     )
@@ -362,9 +355,8 @@ def run(name: str):
   for t in range(len(case.raw_img)):
     batch = recorded_batch(case, t)
     now, found = step_of(method.phase_start(t))(states[-1], batch)
-    played, more = move(now.player, found.pop("grads"), batch["patches"], batch)
-    states.append(now.replace(player=played))
-    metrics.append(found | more)
+    states.append(now)
+    metrics.append(found)
   return case, states, metrics
 
 

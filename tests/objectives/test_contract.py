@@ -19,8 +19,6 @@ from jax_uda.objectives import Objective
 from jax_uda.outputs import Outputs
 
 CLASSES, DIM = 4, 6
-# Compiling is most of the time here.
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 SOURCE, TARGET = {"view": "source"}, {"view": "target"}
 SHAPE = dict(num_classes=CLASSES, dim=DIM)
 
@@ -207,7 +205,7 @@ def program(name: str):
     grads, result = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, player, state, views)
     return result, grads
 
-  return jax.jit(run, compiler_options=QUICK)
+  return jax.jit(run)
 
 
 def initial(name: str):
