@@ -106,6 +106,11 @@ def default() -> ConfigDict:
   return config
 
 
+def last_step(config: ConfigDict) -> int:
+  """The number of steps after which a run ends."""
+  return config.stop_step or config.num_steps
+
+
 # Groups whose fields are the same in every run.
 MERGED = ("data", "eval", "checkpoint", "pseudo_label")
 

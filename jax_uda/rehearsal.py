@@ -41,7 +41,7 @@ def training(exp: experiment.Experiment, batch: Any) -> None:
   config = exp.config
   with _naming(config, "data.crop_size", *NETWORK, "method.name"):
     state = exp.abstract_state()
-    end = config.stop_step or config.num_steps
+    end = config_lib.last_step(config)
     for start in sorted({0, *exp.method.gates}):
       if start < end:
         exp.train_step(start).eval_shape(state, batch)

@@ -11,7 +11,6 @@ import jax
 
 from jax_uda import config as config_lib
 from jax_uda import mesh, recipe, record
-from jax_uda import train as train_lib
 from jax_uda.report import comparison, curves, progress, runs, table
 
 # Fields that name the run of an earlier stage.
@@ -84,7 +83,9 @@ def is_done(stage: Stage) -> bool:
   """
   record.check_config(stage.config, stage.folder)
   path = stage.folder / "results.json"
-  return path.exists() and json.loads(path.read_text())["step"] == train_lib.last_step(stage.config)
+  return path.exists() and json.loads(path.read_text())["step"] == config_lib.last_step(
+    stage.config
+  )
 
 
 def _train(job: Job) -> None:
@@ -153,7 +154,9 @@ def write(
     found[job.method][job.seed] = read(job)
   summary = comparison.summarise(found)
   config = jobs[0].stages[-1].config
-  settings = dict(title=title, num_steps=train_lib.last_step(config), every=config.eval.every_steps)
+  settings = dict(
+    title=title, num_steps=config_lib.last_step(config), every=config.eval.every_steps
+  )
   if mesh.is_main_process():
     text = json.dumps({"command": sys.argv, "methods": summary, **settings}, indent=2)
     record.write_atomically(root / "benchmark.json", text)

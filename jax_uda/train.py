@@ -29,11 +29,6 @@ from jax_uda.step_log import StepLog
 say = lambda text: print(text, flush=True)
 
 
-def last_step(config: config_lib.ConfigDict) -> int:
-  """The number of steps after which a run ends."""
-  return config.stop_step or config.num_steps
-
-
 def _compile(
   exp: experiment.Experiment, phase_start: int, state: TrainState, batch: Any
 ) -> Callable:
@@ -59,7 +54,7 @@ def _loop(
   midway: Sequence[tuple[int, Callable[[TrainState], None]]],
 ) -> TrainState:
   """Trains to the last step, with logs and checkpoints, and what `midway` asks for every so many steps."""
-  config, end = exp.config, last_step(exp.config)
+  config, end = exp.config, config_lib.last_step(exp.config)
   wait = mesh_lib.must_wait(exp.mesh)
   phase_start = None
   for step in range(int(state.step), end):
@@ -127,7 +122,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
       state = survey.run(exp, state)
       visuals.start(exp, state, workdir)
     record.write(config, workdir, state.student["params"])
-    first, end = int(state.step), last_step(config)
+    first, end = int(state.step), config_lib.last_step(config)
     if first >= end and checkpoints.latest_step() is None:
       raise ValueError(
         f"config.init_from = {config.init_from!r} stands at step {first}, this run ends at {end}: "

@@ -9,7 +9,7 @@ from jax_uda import methods, models
 from jax_uda.methods.base import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
-NO_RECIPES = {"published", "camvid"}  # what recipes share
+NO_RECIPES = {"published", "published_methods", "camvid"}  # what recipes share
 RECIPES = [path for path in sorted((ROOT / "configs").rglob("*.py")) if path.stem not in NO_RECIPES]
 
 

@@ -10,13 +10,8 @@ As DAFormer's code runs it: its optimizer, schedule and sizes; no rare-class sam
 Arguments: see `configs/published.py`.
 """
 
-from configs import published
+from configs import published_methods
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
-  published.deeplab(config)
-  config.method.name = "dacs"
-  config.ema.decay = 0.99
-  config.data.rare_class = {}
-  return published.finish(config, arg)
+  return published_methods.dacs(arg, "gta_to_cityscapes")

@@ -8,13 +8,8 @@ Published: 45.6 mIoU (DAFormer's Table 1, from memory); with DeepLabV2 34.3 mIoU
 Arguments: see `configs/published.py`, and network=daformer|deeplab.
 """
 
-from configs import published
+from configs import published_methods
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes", network="daformer")
-  config.method = dict(name="source_only")
-  config.data.rare_class = {}  # DAFormer's addition
-  if arg.network == "deeplab":
-    published.deeplab(config)
-  return published.finish(config, arg)
+  return published_methods.source_only(arg, "gta_to_cityscapes")

@@ -8,13 +8,8 @@ Published: 67.2 mIoU16, 66.8 in the revised version (abstracts). Ours: not run.
 Arguments: see `configs/published.py`, and pixel_order=interleaved (the published code) or aligned (what it meant).
 """
 
-from configs import published
+from configs import published_methods
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "synthia_to_cityscapes", crop=1024, pixel_order="interleaved")
-  config.method.update(name="cluda", entropy_crop_start=12001, pixel_order=arg.pixel_order)
-  config.method.grid = (65, 65)
-  config.model.decoder_options = dict(embed_dim=512)
-  config.model.hrda.update(fusion="resize_first", feature_weighter=True)
-  return published.finish(config, arg)
+  return published_methods.cluda(arg, "synthia_to_cityscapes")

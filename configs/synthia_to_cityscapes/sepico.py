@@ -8,19 +8,8 @@ Published: 64.3 mIoU16 on DAFormer's network, 58.1 on DeepLabV2 (DistCL; README 
 Arguments: see `configs/published.py`, variant=distribution|bank|prototype, and network=daformer|deeplab.
 """
 
-from configs import published
+from configs import published_methods
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(
-    arg, "synthia_to_cityscapes", variant="distribution", network="daformer"
-  )
-  rows = dict(ignore_top=config.method.ignore_top, ignore_bottom=config.method.ignore_bottom)
-  config.method = dict(name="sepico", variant=arg.variant, start_step=3000, **rows)
-  config.data.crop_size = (640, 640)
-  config.data.target.size = (640, 1280)
-  config.data.crop_target = False  # the method chooses the crop
-  if arg.network == "deeplab":
-    published.deeplab(config)
-    config.method.head_options = dict(levels="last", hidden=2048)
-  return published.finish(config, arg)
+  return published_methods.sepico(arg, "synthia_to_cityscapes")

@@ -8,13 +8,8 @@ Published: none known to us; with DeepLabV2 33-35 mIoU16 (from memory). Ours: no
 Arguments: see `configs/published.py`, and network=daformer|deeplab.
 """
 
-from configs import published
+from configs import published_methods
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "synthia_to_cityscapes", network="daformer")
-  config.method = dict(name="source_only")
-  config.data.rare_class = {}  # DAFormer's addition
-  if arg.network == "deeplab":
-    published.deeplab(config)
-  return published.finish(config, arg)
+  return published_methods.source_only(arg, "synthia_to_cityscapes")

@@ -11,15 +11,8 @@ stages; the prototypes are those of the decoder's map.
 Arguments: see `configs/published.py`, and network=daformer|deeplab.
 """
 
-from configs import published
+from configs import published_methods
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "synthia_to_cityscapes", network="daformer")
-  rows = dict(ignore_top=config.method.ignore_top, ignore_bottom=config.method.ignore_bottom)
-  config.method = dict(name="spcl", feature_dim=256, target="target", start_step=3000, **rows)
-  config.method.survey = False  # of a network that has not learned yet
-  if arg.network == "deeplab":
-    published.deeplab(config)
-    config.method.feature_dim = 2048
-  return published.finish(config, arg)
+  return published_methods.spcl(arg, "synthia_to_cityscapes")

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jax_uda.report import drawing
 from jax_uda.report.comparison import Runs, spread
 from jax_uda.report.runs import NETWORKS, Run
-
-DPI = 130
 
 
 def draw(path: pathlib.Path, runs: Runs, *, title: str) -> None:
@@ -23,20 +22,17 @@ def draw(path: pathlib.Path, runs: Runs, *, title: str) -> None:
   Raises:
     ImportError: matplotlib is not installed.
   """
-  try:
-    import matplotlib
-    from matplotlib import figure
-  except ImportError:
-    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
   runs = {method: found for method, found in runs.items() if found}
-  palette = matplotlib.colormaps["tab10" if len(runs) <= 10 else "tab20"]
+  palette = drawing.load("matplotlib").colormaps["tab10" if len(runs) <= 10 else "tab20"]
   colours = {method: palette(index) for index, method in enumerate(runs)}
-  page = figure.Figure(figsize=(11, max(0.42 * len(runs) + 1.8, 4.2)), layout="constrained")
+  page = drawing.load("matplotlib.figure").Figure(
+    figsize=(11, max(0.42 * len(runs) + 1.8, 4.2)), layout="constrained"
+  )
   page.suptitle(title, fontsize=11, weight="bold", x=0.01, ha="left")
   ends, over_steps = page.subplots(1, 2, width_ratios=(1, 1.15))
   _draw_ends(ends, runs, colours)
   _draw_curves(over_steps, runs, colours)
-  page.savefig(path, dpi=DPI)
+  page.savefig(path, dpi=drawing.DPI)
 
 
 def _draw_ends(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.report import drawing
 
-DPI = 130
 # Lengths in inches, so that text keeps its size and place whatever the number of pictures.
 CELL_WIDTH = 2.0  # a picture of 128 pixels is shown at twice its size
 GAP = 0.05
@@ -65,7 +65,7 @@ def draw(
   for axis, name in zip(axes[:, 0], row_names, strict=True):
     axis.set_ylabel(name, fontsize=8, labelpad=3)
   _write_around(figure, title, entries)
-  figure.savefig(path, dpi=DPI)
+  figure.savefig(path, dpi=drawing.DPI)
 
 
 def _is_weight(array: np.ndarray) -> bool:
@@ -78,11 +78,7 @@ def _legend_columns(page_width: float, num_entries: int) -> int:
 
 def _grid(num_rows: int, num_columns: int, aspect: float, num_entries: int):
   """A figure and its axes [rows, columns], with room for titles and for the legend's rows."""
-  try:
-    # The figure class alone: pyplot would switch the backend of somebody's notebook.
-    from matplotlib import figure
-  except ImportError:
-    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
+  figure = drawing.load("matplotlib.figure")
   cell_height = CELL_WIDTH * aspect
   width = LEFT + num_columns * (CELL_WIDTH + GAP) - GAP + RIGHT
   bottom = LEGEND_MARGIN + LEGEND_ROW * math.ceil(num_entries / _legend_columns(width, num_entries))
@@ -125,15 +121,13 @@ def _legend_entries(label_space: LabelSpace, *, with_weights: bool) -> list[tupl
 
 def _write_around(figure, title: str, entries: Sequence[tuple]) -> None:
   """The title at the top and the legend at the bottom, both in line with the pictures."""
-  import matplotlib
-  from matplotlib.patches import Patch
-
+  patch = drawing.load("matplotlib.patches").Patch
   width, height = figure.get_size_inches()
   figure.text(LEFT / width, 1 - 0.08 / height, title, fontsize=11, weight="bold", va="top")
-  weights = matplotlib.colormaps[WEIGHT_COLOURS]
+  weights = drawing.load("matplotlib").colormaps[WEIGHT_COLOURS]
   figure.legend(
     handles=[
-      Patch(fc=weights(c) if isinstance(c, float) else c, ec="0.4", lw=0.5, label=name)
+      patch(fc=weights(c) if isinstance(c, float) else c, ec="0.4", lw=0.5, label=name)
       for c, name in entries
     ],
     loc="lower left",

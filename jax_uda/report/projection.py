@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.report import drawing
 
-DPI = 130
 SIZE, LEGEND = 2.9, 0.75  # inches: side of a plot; room for the legend
 SOURCE, TARGET = "#4477aa", "#ee6677"
 COLUMNS = (
@@ -36,12 +36,8 @@ def draw(
   Raises:
     ImportError: matplotlib is not installed.
   """
-  try:
-    from matplotlib import figure, lines
-  except ImportError:
-    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
   width, height = SIZE * len(COLUMNS), SIZE * len(rows) + LEGEND + 0.75
-  page = figure.Figure(figsize=(width, height))
+  page = drawing.load("matplotlib.figure").Figure(figsize=(width, height))
   page.text(0.1 / width, 1 - 0.08 / height, title, fontsize=11, weight="bold", va="top")
   axes = page.subplots(
     len(rows),
@@ -62,12 +58,14 @@ def draw(
     _draw_row(line, found, label_space)
   for axis, name in zip(axes[0], COLUMNS, strict=True):
     axis.set_title(name, fontsize=9, pad=4)
-  dot = lambda colour, name: lines.Line2D([], [], marker="o", ls="", color=colour, label=name)
+  dot = lambda colour, name: drawing.load("matplotlib.lines").Line2D(
+    [], [], marker="o", ls="", color=colour, label=name
+  )
   classes = zip(label_space.palette / 255, label_space.names, strict=True)
   handles = [dot(SOURCE, "source"), dot(TARGET, "target")]
   handles += [dot(colour, name) for colour, name in classes]
   page.legend(handles=handles, loc="lower left", ncols=10, fontsize=8, frameon=False)
-  page.savefig(path, dpi=DPI)
+  page.savefig(path, dpi=drawing.DPI)
 
 
 def _draw_row(axes, found: Mapping[str, np.ndarray], label_space: LabelSpace) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-DPI = 130
+from jax_uda.report import drawing
+
 SIZE = 2.6  # inches of a matrix
 MOST = 5  # matrices in a row
 
@@ -28,14 +29,10 @@ def draw(
   Raises:
     ImportError: matplotlib is not installed.
   """
-  try:
-    from matplotlib import figure
-  except ImportError:
-    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
   chosen = {term: _some(list(by_step), MOST) for term, by_step in found.items()}
   columns = max(map(len, chosen.values()))
   size = (SIZE * columns + 1.6, SIZE * len(found) + 1.5)
-  page = figure.Figure(figsize=size, layout="constrained")
+  page = drawing.load("matplotlib.figure").Figure(figsize=size, layout="constrained")
   page.suptitle(title, fontsize=11, weight="bold", x=0.01, ha="left")
   axes = page.subplots(len(found), columns, squeeze=False)
   for row, (term, by_step) in zip(axes, found.items(), strict=True):
@@ -50,7 +47,7 @@ def draw(
       axis.set_yticks(range(len(names)), names if axis is row[0] else [], fontsize=7)
       axis.tick_params(length=0)
   page.colorbar(image, ax=axes, shrink=0.8, aspect=25, label="cosine of the prototypes")
-  page.savefig(path, dpi=DPI)
+  page.savefig(path, dpi=drawing.DPI)
 
 
 def _some(steps: Sequence[int], number: int) -> list[int]:

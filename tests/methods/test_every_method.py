@@ -153,7 +153,7 @@ def host(now: state.TrainState):
 def assert_close(found, expected, *, atol: float, field: str):
   """A sum's rounding error goes by its largest terms: `atol` is of the array's largest value, or 1."""
   scale = np.max(np.abs(expected), initial=1)
-  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=atol * scale, err_msg=field)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=atol * scale, err_msg=field)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from jax_uda.data import label_spaces
-from jax_uda.report import panels
+from jax_uda.report import drawing, panels
 
 SPACE = label_spaces.CAMVID11
 
@@ -35,7 +35,7 @@ def test_the_page_grows_with_rows_and_columns_and_shows_pictures_enlarged(tmp_pa
     panels.draw(tmp_path / "panels.png", chosen, SPACE, title="dacs, step 3")
     sizes.append(PIL.Image.open(tmp_path / "panels.png").size)
   (width, height), (width_3_rows, height_3_rows), (width_2_columns, _) = sizes
-  cell = round(panels.CELL_WIDTH * panels.DPI)
+  cell = round(panels.CELL_WIDTH * drawing.DPI)
   assert width_3_rows == width and width - width_2_columns >= cell >= 2 * 128
   assert height_3_rows - height >= 2 * cell * 24 // 32
 

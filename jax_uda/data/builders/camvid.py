@@ -150,8 +150,7 @@ def builder(
   size = from_files.check_size(size, f"{field}.size")
   space = options.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
   root = pathlib.Path(path).expanduser().resolve()
-  others = () if classes == "camvid11" else (classes,)
-  name = from_files.make_name(size, str(root), parts, field == "data.target", *others)
+  name = from_files.make_name(size, str(root), parts, field == "data.target", classes)
   find_all = functools.partial(find_splits, root, parts, field)
   made = Camvid(data_dir, from_files.Config(name=name, find=find_all, size=size), space)
   made.find_pairs()  # so that missing folders are named at once

@@ -8,8 +8,6 @@ What lies where is in `layouts`. Once a data set is prepared, its files are not 
 
 import dataclasses
 import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -170,10 +168,8 @@ def builder(
     settings = dict(train=train or layout.train, val=val or layout.val, day_images=day_images)
   settings["ignore_invalid"] = ignore_invalid
   labelled = field != "data.target" or not settings["train"]
-  listing = json.dumps([str(root), classes, *settings.values(), *([] if labelled else ["images"])])
-  form = "{}x{}".format(*size) if size else "full"
   config = Config(
-    name=f"{form}-{hashlib.sha256(listing.encode()).hexdigest()[:8]}",
+    name=from_files.make_name(size, str(root), classes, settings, labelled),
     layout=layout,
     root=root,
     field=field,

@@ -273,9 +273,8 @@ def write(
   partial = folder.with_name(f"{folder.name}.partial")
   with _locked(partial):
     if folder.exists():
-      if not sources_lib.find_changes(
-        folder, splits
-      ):  # another process has done it in the meantime
+      changes = sources_lib.find_changes(folder, splits)
+      if not changes:  # another process has done it in the meantime
         shutil.rmtree(partial)
         return
       _take_back(folder, partial)

@@ -1,0 +1,22 @@
+"""matplotlib, which is an extra: imported when something is drawn.
+
+Figures are made by their class alone: pyplot would switch the backend of somebody's notebook.
+"""
+
+import importlib
+import types
+
+DPI = 130
+
+
+def load(module: str) -> types.ModuleType:
+  """`matplotlib` or one of its modules, e.g. `matplotlib.figure`.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+  """
+  try:
+    importlib.import_module("matplotlib")
+    return importlib.import_module(module)
+  except ImportError:
+    raise ImportError('pictures need matplotlib: pip install "jax-uda[viz]"') from None
