@@ -16,11 +16,11 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda import objectives, resize
-from jax_uda.augment import balanced_crop, day_night, pseudo_label, strong
+from jax_uda import objectives
+from jax_uda.augment import balanced_crop, pseudo_label, strong
 from jax_uda.context import View, named_key
-from jax_uda.methods import self_training
-from jax_uda.methods.base import Batch, Method, Task, standardise
+from jax_uda.methods import self_training, sepico_target
+from jax_uda.methods.base import Batch, Method, Task
 from jax_uda.methods.base import class_weights as frequency_weights
 from jax_uda.models.projection_heads import ProjectionHead
 
@@ -95,53 +95,20 @@ def sepico(
   if class_weights is not None:
     weights = jnp.asarray(class_weights, jnp.float32)
 
-  def predict(teacher, name, image, day):
-    """Labels and their confidence, both [B,H,W]."""
-    probability = lambda name, x: jax.nn.softmax(
-      resize.bilinear(teacher(name, x).logits, x.shape[1:3])
-    )
-    found = probability(name, image)
-    if day_night_fusion:
-      found = day_night.fuse_day_night(
-        probability(f"{name}_day", day), found, class_weights=weights
-      )
-    return jnp.argmax(found, -1).astype(jnp.int32), jnp.max(found, -1)
-
-  def target_view(draws, batch: Batch, teacher, size) -> View:
-    image = standardise(batch["target"]["image"], task)
-    if day_night_fusion and "day_image" not in batch["target"]:
-      raise ValueError(
-        "config.method.day_night_fusion = True needs images of the same places at day: "
-        "config.data.target.day_images = True, of dark_zurich."
-      )
-    day = standardise(batch["target"]["day_image"], task) if day_night_fusion else None
-    valid = batch["target"].get("valid")
-    if crop_target:
-      label, _ = predict(teacher, "whole_target", image, day)
-      scores = jax.vmap(
-        functools.partial(
-          balanced_crop.crop_scores,
-          size=size,
-          num_classes=task.num_classes,
-          max_class_ratio=max_class_ratio,
-        )
-      )(label, draws.offsets)
-      best = jnp.argmax(scores, -1)[:, None, None]
-      offset = jnp.take_along_axis(draws.offsets, best, 1)[:, 0]
-      crop = lambda x: jax.vmap(functools.partial(balanced_crop.crop, size=size))(x, offset)
-      image, day = crop(image), crop(day) if day_night_fusion else None
-      valid = None if valid is None else crop(valid)
-    label, confidence = predict(teacher, "target", image, day)
-    found = pseudo_label.weigh(
-      label,
-      confidence,
+  target_view = sepico_target.TargetView(
+    task,
+    class_weights=weights,
+    crop=crop_target,
+    max_class_ratio=max_class_ratio,
+    day_night_fusion=day_night_fusion,
+    weigh=functools.partial(
+      pseudo_label.weigh,
       threshold=pseudo_threshold,
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,
       per_pixel=pseudo_weight_per_pixel,
-      valid=valid,
-    )
-    return View(image, found.label, found.weight)
+    ),
+  )
 
   def draw(key, batch: Batch) -> Draws:
     base = self_training.draw(key, batch, strength=jitter_strength)
@@ -157,7 +124,7 @@ def sepico(
 
   def views(draws: Draws, batch: Batch, teacher) -> dict[str, View]:
     weak = self_training.source_view(batch, task)
-    target = target_view(draws, batch, teacher, weak.image.shape[1:3])
+    target = target_view(batch, teacher, draws.offsets, weak.image.shape[1:3])
     mixed = self_training.mixed_view(
       weak, target, draws.base.classes, per_image=mix_per_image_classes
     )
@@ -193,10 +160,7 @@ def sepico(
       "target": {"parts": (HEAD,)},
       "mixed": {"parts": ("decoder",)},
     },
-    teacher_parts={
-      "weak": (HEAD,),
-      **dict.fromkeys(("target", "target_day", "whole_target", "whole_target_day"), ("decoder",)),
-    },
+    teacher_parts={"weak": (HEAD,), **dict.fromkeys(sepico_target.VIEWS, ("decoder",))},
     gates=(start_step,),
     start_steps={f"heads_{HEAD}": start_step},
   )
