@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jax_uda import config as config_lib
 from jax_uda import ema, evaluate, methods, models, optimizer, options, state, train_step
 from jax_uda import mesh as mesh_lib
-from jax_uda.data import datasets, pipeline, pseudo_labels
+from jax_uda.data import datasets, paths, pipeline, pseudo_labels
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
@@ -220,7 +220,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   _check_fields(config)
   mesh = mesh_lib.data_mesh()
   mesh_lib.check_batch_size(config.batch_size, mesh)
-  data_dir = pathlib.Path(config.data.dir).expanduser()
+  data_dir = paths.as_path(config.data.dir, "config.data.dir")
   domains = datasets.load_domains(config.data, data_dir)
   label_space = domains.label_space
   evaluate.check_class_weights(config.eval.class_weights, label_space.num_classes)

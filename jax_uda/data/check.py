@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.data import datasets, rescale
+from jax_uda.data import datasets, paths, rescale
 from jax_uda.data.builders import base
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
@@ -195,7 +195,7 @@ def check(
       used: after everything has been looked at.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  data_dir = pathlib.Path(data["dir"]).expanduser()
+  data_dir = paths.as_path(data["dir"], "config.data.dir")
   builders = {
     domain: datasets.find_builder(data[domain], data_dir, f"data.{domain}")
     for domain in ("source", "target")

@@ -9,6 +9,7 @@ import numpy as np
 
 from jax_uda.data import label_spaces
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.paths import Path
 
 # What data sets put behind the name that an image and its label share.
 _ENDING = re.compile(
@@ -21,7 +22,7 @@ def key(path: str) -> str:
   return _ENDING.sub("", pathlib.PurePath(path).name)
 
 
-def read(path: pathlib.Path, names: Sequence[str], label_space: LabelSpace) -> np.ndarray:
+def read(path: Path, names: Sequence[str], label_space: LabelSpace) -> np.ndarray:
   """[N,C] int64 pixels of each class of `label_space` in the labels of these images.
 
   Args:

@@ -23,10 +23,11 @@ import numpy as np
 
 from jax_uda import config as config_lib
 from jax_uda import options
-from jax_uda.data import class_stats
+from jax_uda.data import class_stats, paths
 from jax_uda.data.builders import base, camvid, folders, public, streets
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.paths import Path
 
 BUILDERS: dict[str, Callable[..., base.Builder]] = {
   "camvid": camvid.builder,
@@ -59,12 +60,12 @@ class Domains:
   target_val: Examples
 
 
-def find_builder(spec: Mapping[str, Any], data_dir: pathlib.Path, field: str) -> base.Builder:
+def find_builder(spec: Mapping[str, Any], data_dir: Path, field: str) -> base.Builder:
   """The builder of the data set that `spec` describes.
 
   Args:
     spec: `name` and the arguments of that data set.
-    data_dir: Folder of all prepared data sets.
+    data_dir: Folder of all prepared data sets, or a bucket that they are copied to and from.
     field: Where `spec` stands in the config, for messages.
 
   Raises:
@@ -97,7 +98,7 @@ def _source_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
   if not builder.class_stats:
     return class_counts(folder, "train", builder.label_space.num_classes)
   names = json.loads((folder / "names_train.json").read_text())
-  path = pathlib.Path(builder.class_stats).expanduser()
+  path = paths.as_path(builder.class_stats, "config.data.source.class_stats")
   return class_stats.read(path, names, builder.label_space)
 
 
@@ -110,13 +111,13 @@ def check_same_classes(source: LabelSpace, other: LabelSpace, field: str = "data
     )
 
 
-def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
+def load_domains(data: Mapping[str, Any], data_dir: Path) -> Domains:
   """The domains that the config group `data` describes; prepares what is not there yet.
 
   Args:
     data: `source` and `target` (see above), and `cache_mbytes`: the memory for decoded training images
       of each domain.
-    data_dir: Folder of all prepared data sets.
+    data_dir: Folder of all prepared data sets, or a bucket that they are copied to and from.
 
   Raises:
     ValueError: As in `find_builder`, or the domains have different classes.
@@ -149,13 +150,13 @@ def load_domains(data: Mapping[str, Any], data_dir: pathlib.Path) -> Domains:
 
 
 def load_evaluation(
-  specs: Mapping[str, Mapping[str, Any]], data_dir: pathlib.Path, label_space: LabelSpace
+  specs: Mapping[str, Mapping[str, Any]], data_dir: Path, label_space: LabelSpace
 ) -> dict[str, Examples]:
   """The validation images and labels of `config.eval.targets`; prepares what is not there yet.
 
   Args:
     specs: Name -> description as of a domain.
-    data_dir: Folder of all prepared data sets.
+    data_dir: Folder of all prepared data sets, or a bucket that they are copied to and from.
     label_space: Their classes, those of the run.
 
   Raises:

@@ -9,8 +9,9 @@ import tensorflow_datasets as tfds
 
 from jax_uda import config as config_lib
 from jax_uda import options
-from jax_uda.data import datasets
+from jax_uda.data import datasets, paths
 from jax_uda.data.builders import base, public, shards
+from jax_uda.data.paths import Path
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(
@@ -90,9 +91,7 @@ def describe(folder: pathlib.Path, builder: base.Builder) -> str:
   return "\n".join(lines)
 
 
-def prepare(
-  dataset: str, path: str, *, size: str, data_dir: pathlib.Path, skip: bool
-) -> pathlib.Path:
+def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -> pathlib.Path:
   """Prepares a data set, continues to, or renews what has changed; prints what there is, returns its folder.
 
   Args:
@@ -125,7 +124,7 @@ def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
   """
   specs = {f"data.{domain}": config.data[domain] for domain in ("source", "target")}
   specs |= {f"eval.targets.{name}": spec for name, spec in config.eval.targets.items()}
-  data_dir = pathlib.Path(config.data.dir).expanduser()
+  data_dir = paths.as_path(config.data.dir, "config.data.dir")
   builders = [datasets.find_builder(spec, data_dir, field) for field, spec in specs.items()]
   for field, builder in zip(specs, builders, strict=True):
     folder = base.prepare(builder, skip=skip, renew=True)

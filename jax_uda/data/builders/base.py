@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from jax_uda.data import paths, store
 from jax_uda.data.builders import sources
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.paths import Path
 
 # File name, PNG bytes of the RGB image, PNG bytes of the train ids.
 Example = tuple[str, bytes, bytes]
@@ -26,15 +28,27 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   Attributes:
     label_space: The classes.
     class_stats: File of the class counts of the training images; empty: those of the labels.
+    stored: Folder of the data set in the bucket `data_dir`; None of a local one.
   """
 
   VERSION: ClassVar = tfds.core.Version("1.0.0")
   label_space: LabelSpace
   class_stats: str = ""
+  stored: Path | None
 
-  def __init__(self, data_dir: pathlib.Path, config: tfds.core.BuilderConfig):
+  def __init__(self, data_dir: Path, config: tfds.core.BuilderConfig):
     self._config = config
-    super().__init__(data_dir=data_dir, file_format="array_record")
+    local = store.local_folder(data_dir)
+    super().__init__(data_dir=local, file_format="array_record")
+    self.stored = None
+    if paths.is_remote(data_dir):
+      self.stored = data_dir / pathlib.Path(self.data_path).relative_to(local)
+
+  @property
+  def is_prepared(self) -> bool:
+    """Whether it is complete, on this machine or in the bucket."""
+    is_here = pathlib.Path(self.data_path).exists()
+    return is_here or (self.stored is not None and store.read_marker(self.stored) is not None)
 
   def get_default_builder_config(self) -> tfds.core.BuilderConfig:
     """The config given; TFDS would warn of one that is no default."""
@@ -91,7 +105,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pathlib.Path:
-  """Writes the data set unless it is there, and returns its folder.
+  """Writes the data set unless it is there, and returns its folder on this machine.
+
+  One that belongs in a bucket is copied down from there if it can be, or else copied up.
 
   Args:
     builder: Of the data set.
@@ -102,6 +118,8 @@ def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pat
     ValueError: As in `Builder.write`, or files have changed and `renew` is false.
   """
   folder = pathlib.Path(builder.data_path)
+  if builder.stored:
+    store.fetch(builder.stored, folder)
   changes = builder.find_changes() if folder.exists() else None
   if changes and not renew:
     raise ValueError(
@@ -114,4 +132,6 @@ def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pat
     except OSError:
       if not folder.exists():  # else another process has prepared it in the meantime
         raise
+  if builder.stored:
+    store.publish(folder, builder.stored)
   return folder

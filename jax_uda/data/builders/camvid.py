@@ -7,17 +7,17 @@ are its sequence: 0001TP was filmed at dusk, 0006R0, 0016E5 and Seq05VD in dayli
 
 import functools
 import itertools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jax_uda import options
-from jax_uda.data import label_spaces
+from jax_uda.data import label_spaces, paths
 from jax_uda.data.builders import from_files, layouts
 from jax_uda.data.builders import pairs as pairs_lib
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.paths import Path
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 VOID = 11
@@ -26,16 +26,16 @@ VOID = 11
 class Pair(NamedTuple):
   """An image file and its label file; None: without label."""
 
-  image: pathlib.Path
-  label: pathlib.Path | None
+  image: Path
+  label: Path | None
 
   @property
-  def files(self) -> list[pathlib.Path]:
+  def files(self) -> list[Path]:
     """Both."""
     return [file for file in self if file]
 
 
-def find(root: pathlib.Path, selection: str, field: str, *, labelled: bool = True) -> list[Pair]:
+def find(root: Path, selection: str, field: str, *, labelled: bool = True) -> list[Pair]:
   """The files of a selection `folder` or `folder/prefix`, e.g. `train/0016E5`, in order of name.
 
   Without `labelled` no label is looked for.
@@ -64,7 +64,7 @@ def find(root: pathlib.Path, selection: str, field: str, *, labelled: bool = Tru
 
 
 def find_splits(
-  root: pathlib.Path, parts: Mapping[str, Sequence[str]], field: str
+  root: Path, parts: Mapping[str, Sequence[str]], field: str
 ) -> dict[str, list[Pair]]:
   """Split -> the files of its selections, of a target's `train` without labels; ValueError as in `find`."""
   if not root.is_dir():
@@ -97,7 +97,7 @@ class Camvid(from_files.FromFiles, skip_registration=True):
 
   full_size_scores = False
 
-  def __init__(self, data_dir: pathlib.Path, config: from_files.Config, label_space: LabelSpace):
+  def __init__(self, data_dir: Path, config: from_files.Config, label_space: LabelSpace):
     self.label_space = label_space
     self._translation = label_spaces.translation(label_spaces.CAMVID11, label_space)
     super().__init__(data_dir, config)
@@ -116,7 +116,7 @@ class Camvid(from_files.FromFiles, skip_registration=True):
 
 
 def builder(
-  data_dir: pathlib.Path,
+  data_dir: Path,
   field: str,
   *,
   path: str,
@@ -149,7 +149,7 @@ def builder(
       )
   size = from_files.check_size(size, f"{field}.size")
   space = options.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
-  root = pathlib.Path(path).expanduser().resolve()
+  root = paths.absolute(path, f"config.{field}.path")
   name = from_files.make_name(size, str(root), parts, field == "data.target", classes)
   find_all = functools.partial(find_splits, root, parts, field)
   made = Camvid(data_dir, from_files.Config(name=name, find=find_all, size=size), space)

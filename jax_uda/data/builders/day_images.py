@@ -8,9 +8,11 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+from jax_uda.data import paths
 from jax_uda.data.builders import pairs as pairs_lib
 from jax_uda.data.builders.layouts import Layout
 from jax_uda.data.builders.pairs import Pair
+from jax_uda.data.paths import Path
 
 
 def _key(name: str, endings: Sequence[str]) -> str:
@@ -21,14 +23,14 @@ def _key(name: str, endings: Sequence[str]) -> str:
   return name
 
 
-def _read_tables(folder: pathlib.Path, endings: Sequence[str]) -> list[list[str]]:
+def _read_tables(folder: Path, endings: Sequence[str]) -> list[list[str]]:
   """The rows of all tables below `folder`, as keys."""
-  files = sorted(file for file in folder.rglob("*") if file.suffix in (".csv", ".txt"))
+  files = [file for file in paths.files_below(folder) if file.suffix in (".csv", ".txt")]
   lines = [line for file in files for line in file.read_text().splitlines()]
   return [[_key(field, endings) for field in re.split(r"[,;\s]+", line)] for line in lines]
 
 
-def add(root: pathlib.Path, pairs: Sequence[Pair], layout: Layout, field: str) -> list[Pair]:
+def add(root: Path, pairs: Sequence[Pair], layout: Layout, field: str) -> list[Pair]:
   """The pairs, each with the file of its day image.
 
   Raises:
@@ -38,7 +40,7 @@ def add(root: pathlib.Path, pairs: Sequence[Pair], layout: Layout, field: str) -
   files = pairs_lib.files_with(root / layout.days, endings).values()
   days = {_key(file.name, endings): file for file, _ in files}
   nights = {_key(pair.image.name, endings) for pair in pairs}
-  day_of: dict[str, pathlib.Path] = {}
+  day_of: dict[str, Path] = {}
   for row in _read_tables(root / layout.corresp, endings):
     night = next((key for key in row if key in nights), None)
     day = next((days[key] for key in row if key in days and key != night), None)

@@ -14,16 +14,16 @@ Images and labels are paired by their path below their folders, without its endi
 
 import colorsys
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jax_uda import options
-from jax_uda.data import label_spaces
+from jax_uda.data import label_spaces, paths
 from jax_uda.data.builders import from_files, image_files
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
+from jax_uda.data.paths import Path
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # without loss
@@ -36,25 +36,25 @@ _UNKNOWN = 254  # in a table of raw ids; so there are at most 254 classes
 class Pair(NamedTuple):
   """An image file and its label file; None: without labels."""
 
-  image: pathlib.Path
-  label: pathlib.Path | None
+  image: Path
+  label: Path | None
 
   @property
-  def files(self) -> list[pathlib.Path]:
+  def files(self) -> list[Path]:
     """Those that it has."""
     return [file for file in self if file]
 
 
 def files(
-  folder: pathlib.Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
-) -> dict[str, pathlib.Path]:
+  folder: Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
+) -> dict[str, Path]:
   """Path below `folder` without suffix and ending -> file, in order of the paths.
 
   Raises:
     ValueError: Two files have the same path but for their endings.
   """
-  found: dict[str, pathlib.Path] = {}
-  for file in sorted(folder.rglob("*")):
+  found: dict[str, Path] = {}
+  for file in paths.files_below(folder):
     if file.suffix.lower() in endings and file.stem.endswith(suffix):
       key = file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
       if found.setdefault(key, file) != file:
@@ -66,7 +66,7 @@ def files(
 
 
 def find(
-  root: pathlib.Path,
+  root: Path,
   folders: Sequence[str],
   field: str,
   *,
@@ -104,7 +104,7 @@ def check_labels(pairs: Sequence[Pair]) -> None:
     )
 
 
-def _raw_ids(file: pathlib.Path) -> np.ndarray:
+def _raw_ids(file: Path) -> np.ndarray:
   """[H,W] label ids; a palette's colours do not count."""
   array, mode = image_files.read_values(file)
   if mode not in ("L", "P", "1", "I", "I;16"):
@@ -212,7 +212,7 @@ class Config(from_files.Config):
 class Folders(from_files.FromFiles, skip_registration=True):
   """Images and labels from folders, reduced to a working size."""
 
-  def __init__(self, data_dir: pathlib.Path, config: Config, label_space: LabelSpace):
+  def __init__(self, data_dir: Path, config: Config, label_space: LabelSpace):
     self.label_space = label_space
     super().__init__(data_dir, config)
 
@@ -228,7 +228,7 @@ class Folders(from_files.FromFiles, skip_registration=True):
 
 
 def builder(
-  data_dir: pathlib.Path,
+  data_dir: Path,
   field: str,
   *,
   path: str,
@@ -278,7 +278,7 @@ def builder(
     )
   table = make_table(label_ids, ignore_ids, field)
   size = from_files.check_size(size, f"{field}.size")
-  root = pathlib.Path(path).expanduser().resolve()
+  root = paths.absolute(path, f"config.{field}.path")
   suffixes = dict(image_suffix=image_suffix, label_suffix=label_suffix)
   settings = (str(root), parts, suffixes, space.names, label_ids, tuple(ignore_ids))
   find_all = lambda: {

@@ -13,15 +13,16 @@ import tensorflow_datasets as tfds
 
 from jax_uda.data import png, rescale
 from jax_uda.data.builders import base, image_files, shards, sources
+from jax_uda.data.paths import Path
 
 
 class Pair(Protocol):
   """The files of an example."""
 
-  image: pathlib.Path
+  image: Path
 
   @property
-  def files(self) -> list[pathlib.Path]:
+  def files(self) -> list[Path]:
     """All of them."""
 
 
@@ -94,7 +95,7 @@ class FromFiles(base.Builder, skip_registration=True):
     try:
       return self.builder_config.pairs
     except ValueError:
-      if pathlib.Path(self.data_path).exists():
+      if self.is_prepared:
         return None
       raise
 

@@ -1,23 +1,24 @@
 """Reading image and label files, alike for all data sets of files and for images to predict."""
 
 import io
-import pathlib
 
 import cv2
 import numpy as np
 import PIL.Image
+
+from jax_uda.data.paths import Path
 
 # As it lies in the file, like its label: an orientation in the metadata does not count.
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
 _JPEG = b"\xff\xd8\xff"  # how such files begin
 
 
-def read_bytes(file: pathlib.Path) -> bytes:
+def read_bytes(file: Path) -> bytes:
   """What is in the file; raises ValueError if it cannot be read."""
   try:
     return file.read_bytes()
   except OSError as error:
-    raise ValueError(f"{file} cannot be read: {error.strerror}.") from None
+    raise ValueError(f"{file} cannot be read: {error.strerror or error}.") from None
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:
@@ -27,7 +28,7 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
     return None
 
 
-def _refuse(file: pathlib.Path, data: bytes) -> None:
+def _refuse(file: Path, data: bytes) -> None:
   """Raises ValueError that says why there is no image in `data`."""
   try:
     with PIL.Image.open(io.BytesIO(data)) as image:
@@ -41,7 +42,7 @@ def _refuse(file: pathlib.Path, data: bytes) -> None:
   raise ValueError(f"{file} cannot be read as an image: it is damaged or cut off.")
 
 
-def read_image(file: pathlib.Path) -> np.ndarray:
+def read_image(file: Path) -> np.ndarray:
   """uint8 [H,W,3] RGB; 16 bits are scaled to 8.
 
   Raises:
@@ -60,14 +61,14 @@ def read_image(file: pathlib.Path) -> np.ndarray:
   return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def jpeg_bytes(file: pathlib.Path) -> bytes | None:
+def jpeg_bytes(file: Path) -> bytes | None:
   """The bytes of a JPEG file, which `Examples` decodes as `read_image` does; None: another format."""
-  with open(file, "rb") as opened:
+  with file.open("rb") as opened:
     start = opened.read(len(_JPEG))
     return start + opened.read() if start == _JPEG else None
 
 
-def read_values(file: pathlib.Path) -> tuple[np.ndarray, str]:
+def read_values(file: Path) -> tuple[np.ndarray, str]:
   """[H,W] or [H,W,D] of what a file stores, indices of a palette as they are, and Pillow's mode.
 
   16-bit colours, which Pillow cannot read, have mode `RGB;16`.

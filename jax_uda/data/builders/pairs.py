@@ -1,16 +1,17 @@
 """Finding and reading the pairs of image and label files of the public data sets."""
 
 import collections
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from jax_uda.data import paths
 from jax_uda.data.builders import image_files
 from jax_uda.data.builders.layouts import Labels, Layout, Part
 from jax_uda.data.label_spaces import IGNORE
+from jax_uda.data.paths import Path
 
 
 class Pair(NamedTuple):
@@ -24,26 +25,22 @@ class Pair(NamedTuple):
     day: File of the image of the same place by day, if asked for.
   """
 
-  image: pathlib.Path
-  label: pathlib.Path | None = None
+  image: Path
+  label: Path | None = None
   kind: Labels | None = None
-  mask: pathlib.Path | None = None
-  day: pathlib.Path | None = None
+  mask: Path | None = None
+  day: Path | None = None
 
   @property
-  def files(self) -> list[pathlib.Path]:
+  def files(self) -> list[Path]:
     """All of them."""
     return [file for file in (self.image, self.label, self.mask, self.day) if file]
 
 
-def files_with(folder: pathlib.Path, endings: Sequence[str]) -> dict[str, tuple[pathlib.Path, int]]:
+def files_with(folder: Path, endings: Sequence[str]) -> dict[str, tuple[Path, int]]:
   """Path below `folder` without its ending -> file and number of its ending; the first endings win."""
-  files = sorted(
-    pathlib.Path(place, name)
-    for place, _, names in os.walk(folder, followlinks=True)
-    for name in names
-  )
-  found: dict[str, tuple[pathlib.Path, int]] = {}
+  files = paths.files_below(folder, follow_links=True)
+  found: dict[str, tuple[Path, int]] = {}
   for number, ending in enumerate(endings):
     for file in files:
       if file.name.endswith(ending):
@@ -52,7 +49,7 @@ def files_with(folder: pathlib.Path, endings: Sequence[str]) -> dict[str, tuple[
   return found
 
 
-Files = Mapping[str, tuple[pathlib.Path, int]]  # as `files_with` finds them
+Files = Mapping[str, tuple[Path, int]]  # as `files_with` finds them
 
 
 def _match(images: Files, labels: Files) -> dict[str, str]:
@@ -80,7 +77,7 @@ def _match(images: Files, labels: Files) -> dict[str, str]:
   return found
 
 
-def _pair_up(root: pathlib.Path, part: Part, layout: Layout) -> list[Pair]:
+def _pair_up(root: Path, part: Part, layout: Layout) -> list[Pair]:
   """The pairs of a part, in order of the image files; without labels if there is no such folder."""
   images = files_with(root / part.images, layout.image_endings)
   images = dict(sorted(images.items(), key=lambda item: item[1]))
@@ -96,7 +93,7 @@ def _pair_up(root: pathlib.Path, part: Part, layout: Layout) -> list[Pair]:
   return pairs
 
 
-def find(root: pathlib.Path, split: str, layout: Layout, field: str) -> list[Pair]:
+def find(root: Path, split: str, layout: Layout, field: str) -> list[Pair]:
   """The pairs of a split of `layout` below `root`; the label file of a pair need not be there.
 
   Raises:
@@ -127,10 +124,10 @@ def with_mask(pair: Pair, layout: Layout) -> Pair:
     return pair
   stem = pair.label.name.removesuffix(pair.kind.ending)
   masks = [pair.label.with_name(f"{stem}{ending}") for ending in layout.mask_endings]
-  return pair._replace(mask=next(filter(pathlib.Path.is_file, masks), masks[0]))
+  return pair._replace(mask=next((mask for mask in masks if mask.is_file()), masks[0]))
 
 
-def read_ids(file: pathlib.Path) -> np.ndarray:
+def read_ids(file: Path) -> np.ndarray:
   """[H,W] of the ids in a label file: grey, indices of a palette, or 16-bit red as in SYNTHIA.
 
   Raises:

@@ -8,17 +8,17 @@ What lies where is in `layouts`. Once a data set is prepared, its files are not 
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from jax_uda import options
-from jax_uda.data import label_spaces, png, rescale
+from jax_uda.data import label_spaces, paths, png, rescale
 from jax_uda.data.builders import day_images, from_files, image_files, pairs
 from jax_uda.data.builders.layouts import LAYOUTS, VAL_EVERY, Layout
 from jax_uda.data.builders.pairs import Pair
+from jax_uda.data.paths import Path
 
 _NO_DAY = png.encode(np.zeros((1, 1, 3), np.uint8))  # of images for evaluation; nobody reads it
 
@@ -33,7 +33,7 @@ class Config(tfds.core.BuilderConfig):
   """
 
   layout: Layout
-  root: pathlib.Path
+  root: Path
   field: str
   train: str
   val: str
@@ -82,7 +82,7 @@ class Public(from_files.FromFiles, skip_registration=True):
 
   full_size_counts = True
 
-  def __init__(self, name: str, data_dir: pathlib.Path, config: Config, classes: str):
+  def __init__(self, name: str, data_dir: Path, config: Config, classes: str):
     self.name = name
     self.label_space = label_spaces.KNOWN[classes]
     self._translation = label_spaces.translation(label_spaces.CITYSCAPES19, self.label_space)
@@ -117,7 +117,7 @@ class Public(from_files.FromFiles, skip_registration=True):
 
 def builder(
   name: str,
-  data_dir: pathlib.Path,
+  data_dir: Path,
   field: str,
   *,
   path: str,
@@ -160,7 +160,7 @@ def builder(
     raise ValueError(f"config.{field}.day_images: there are none in {layout.title.split(':')[0]}.")
   if ignore_invalid and not layout.mask_endings:
     raise ValueError(f"config.{field}.ignore_invalid: {layout.title.split(':')[0]} has no masks.")
-  root = pathlib.Path(path).expanduser().resolve()
+  root = paths.absolute(path, f"config.{field}.path")
   size = from_files.check_size(layout.size if size is None else size, f"{field}.size")
   if field.startswith("eval.targets"):
     settings = dict(train="", val=val or layout.val, day_images=False)
@@ -178,7 +178,7 @@ def builder(
     **settings,
   )
   made = Public(name, data_dir, config, classes)
-  if not root.is_dir() and not pathlib.Path(made.data_path).exists():
+  if not root.is_dir() and not made.is_prepared:
     raise ValueError(
       f"config.{field}.path = {str(path)!r} is no folder and not prepared; expected {layout.title}."
     )

@@ -134,7 +134,7 @@ def _read_note(path: pathlib.Path, sources: Stamps, skip: bool) -> Note | None:
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
+def locked(folder: pathlib.Path) -> Iterator[None]:
   """One process at a time; the lock of a process that was killed is free."""
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / "lock", "w") as file:
@@ -240,7 +240,7 @@ def _finish(
   builder.info.write_to_directory(partial)
 
 
-def _put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
+def put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
   """Renames; readers of a data set that was there keep its open files."""
   old = folder.with_name(f"{folder.name}.old")
   shutil.rmtree(old, ignore_errors=True)
@@ -271,7 +271,7 @@ def write(
   """
   folder = pathlib.Path(builder.data_path)
   partial = folder.with_name(f"{folder.name}.partial")
-  with _locked(partial):
+  with locked(partial):
     if folder.exists():
       changes = sources_lib.find_changes(folder, splits)
       if not changes:  # another process has done it in the meantime
@@ -288,4 +288,4 @@ def write(
     _finish(builder, partial, of_split)
     if problems:
       (partial / PROBLEMS).write_text("\n".join(problems) + "\n")
-    _put_in_place(partial, folder)
+    put_in_place(partial, folder)

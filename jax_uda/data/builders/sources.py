@@ -1,11 +1,14 @@
 """The files that a prepared data set was made of, so that changes are noticed later."""
 
+import functools
 import itertools
 import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from jax_uda.data import paths
 
 NOTES = "notes.json"  # in the folder of the data set: split -> [file name, note] of each shard
 
@@ -22,14 +25,8 @@ class Changes(NamedTuple):
 
 def stamps(pairs: Iterable[Pair]) -> Stamps:
   """The lengths and times of all files."""
-  found: Stamps = {}
-  for file in map(os.fspath, itertools.chain.from_iterable(pair.files for pair in pairs)):
-    try:
-      status = os.stat(file)
-      found[file] = [status.st_size, status.st_mtime_ns]
-    except OSError:
-      found[file] = None
-  return found
+  files = map(os.fspath, itertools.chain.from_iterable(pair.files for pair in pairs))
+  return {file: paths.stamp(file) for file in files}
 
 
 def read_notes(folder: pathlib.Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
@@ -50,9 +47,10 @@ def find_changes(folder: pathlib.Path, splits: Mapping[str, Sequence[Pair]]) -> 
   for _, note in itertools.chain.from_iterable(noted.values()):
     before |= note["sources"]
   now = stamps(itertools.chain.from_iterable(splits.values()))
+  is_there = functools.cache(lambda folder: paths.as_path(folder, "folder").is_dir())
   changed = [
     file
     for file in sorted(before.keys() | now.keys())
-    if before.get(file) != now.get(file) and (now.get(file) or os.path.isdir(os.path.dirname(file)))
+    if before.get(file) != now.get(file) and (now.get(file) or is_there(os.path.dirname(file)))
   ]
   return Changes(len(changed), changed[0]) if changed else None

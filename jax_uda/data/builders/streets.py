@@ -1,7 +1,6 @@
 """The drawn streets as a data set."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
@@ -10,6 +9,7 @@ from jax_uda import options
 from jax_uda.data import streets
 from jax_uda.data.builders import base, drawing
 from jax_uda.data.label_spaces import CAMVID11
+from jax_uda.data.paths import Path
 
 FIRST_VAL_INDEX = (
   1_000_000  # so that num_train changes neither the validation scenes nor meets them
@@ -49,7 +49,7 @@ class Streets(base.Builder, skip_registration=True):
 
 
 def builder(
-  data_dir: pathlib.Path,
+  data_dir: Path,
   field: str,
   *,
   domain: str,

@@ -1,0 +1,143 @@
+"""Prepared data sets in a bucket: `config.data.dir = "gs://bucket/prepared"`.
+
+Readers need local files. So a data set is prepared on this machine and copied up, and other machines
+copy it down instead of preparing it. In the bucket its files lie in a folder of their version, so that one
+version is never mixed with another; `complete.json` beside it names the version that counts and comes
+last. An interrupted copy continues where it was.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping
+
+from tqdm import tqdm
+
+from jax_uda.data import paths
+from jax_uda.data.builders import shards
+
+MARKER = "complete.json"  # in the bucket, and in the local copy of it
+_CHUNK = 2**23  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Marker:
+  """What belongs to a complete data set.
+
+  Attributes:
+    version: Name of the folder of its files.
+    files: Their names -> bytes.
+  """
+
+  version: str
+  files: dict[str, int]
+
+
+def local_folder(data_dir: paths.Path) -> pathlib.Path:
+  """Where data sets of `data_dir` lie on this machine: there or, of a bucket, in the cache."""
+  if not paths.is_remote(data_dir):
+    return pathlib.Path(data_dir)
+  scheme, _, place = os.fspath(data_dir).partition("://")
+  return pathlib.Path("~/.cache/jax_uda", scheme, place).expanduser()
+
+
+def read_marker(folder: paths.Path) -> Marker | None:
+  """The marker in a folder or in a bucket; None: nothing complete is there.
+
+  Raises:
+    ValueError: It was not written by `publish`.
+  """
+  try:
+    marker = Marker(**json.loads((folder / MARKER).read_text()))
+    plain = all(
+      name == pathlib.PurePosixPath(name).name for name in (marker.version, *marker.files)
+    )
+  except FileNotFoundError:
+    return None
+  except (ValueError, TypeError) as error:
+    raise ValueError(f"{folder / MARKER} is damaged: {error}. Remove it.") from None
+  if not plain:
+    raise ValueError(f"{folder / MARKER} names files in other folders; it is not ours.")
+  return marker
+
+
+def _write_marker(folder: paths.Path, marker: Marker) -> None:
+  (folder / MARKER).write_text(json.dumps(dataclasses.asdict(marker)))
+
+
+@contextlib.contextmanager
+def _copying(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A folder for what is not complete, for one process at a time; it stays after an interruption."""
+  partial = folder.with_name(f"{folder.name}.copy")
+  with shards.locked(partial):
+    yield partial
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _copy(
+  source: paths.Path, target: paths.Path, files: Mapping[str, int], description: str
+) -> None:
+  """Copies files of these lengths unless they are there; a cut-off file has another length."""
+  total = sum(files.values())
+  with tqdm(desc=description, total=total, unit="B", unit_scale=True, mininterval=0.5) as bar:
+    for name, size in files.items():
+      if (paths.stamp(target / name) or [None])[0] == size:
+        bar.update(size)
+        continue
+      copied = 0
+      with (source / name).open("rb") as reader, (target / name).open("wb") as writer:
+        while chunk := reader.read(_CHUNK):
+          writer.write(chunk)
+          copied += len(chunk)
+          bar.update(len(chunk))
+      if copied != size:
+        raise OSError(
+          f"{source / name} has {copied} bytes instead of {size}; start again to continue."
+        )
+
+
+def fetch(stored: paths.Path, folder: pathlib.Path) -> None:
+  """Copies a data set down, complete or not at all, if there is one in the bucket that is not here.
+
+  One that was prepared here and is not in the bucket yet stays as it is; `publish` copies it up.
+
+  Args:
+    stored: Its folder in the bucket.
+    folder: Its folder on this machine.
+  """
+  there = read_marker(stored)
+  is_current = lambda: read_marker(folder) == there
+  if there is None or is_current() or (folder.exists() and not (folder / MARKER).exists()):
+    return
+  with _copying(folder) as partial:
+    if is_current():  # another process has done it in the meantime
+      return
+    new = partial / there.version
+    new.mkdir(exist_ok=True)
+    _copy(stored / there.version, new, there.files, f"copying {stored} here")
+    _write_marker(new, there)
+    shards.put_in_place(new, folder)
+
+
+def publish(folder: pathlib.Path, stored: paths.Path) -> None:
+  """Copies a prepared data set up, unless it came from the bucket or is there.
+
+  Args:
+    folder: Its folder on this machine; gets the marker.
+    stored: Its folder in the bucket. Files of earlier versions stay there.
+  """
+  if read_marker(folder):
+    return
+  with _copying(folder):
+    if read_marker(folder):  # another process has done it in the meantime
+      return
+    found = {file.name: paths.stamp(file) for file in paths.files_below(folder)}
+    version = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:12]
+    marker = Marker(version, {name: size for name, (size, _) in found.items()})
+    _copy(folder, stored / version, marker.files, f"copying to {stored}")
+    _write_marker(stored, marker)
+    _write_marker(folder, marker)
