@@ -39,6 +39,7 @@ def is_varied(label: np.ndarray, cat_max_ratio: float) -> bool:
   # have too small a share to be too large, only the most frequent one can be.
   label = np.ascontiguousarray(label)
   total = label.size - np.count_nonzero(label == IGNORE)
+  # Compared with a NumPy integer, all pixels would become int64 first.
   frequent = int(np.bincount(label[::8, ::8].ravel(), minlength=256)[:IGNORE].argmax())
   others = total - np.count_nonzero(label == frequent)
   if not others or (total - others) / total >= cat_max_ratio:
