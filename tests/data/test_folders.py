@@ -53,6 +53,39 @@ def test_pairs_are_found_below_the_folders_and_ids_are_mapped(tmp_path, fields):
     np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
 
 
+COLORS = dict(
+  label_ids=(),
+  ignore_ids=(255,),
+  label_colors=((90, 60, 30), (0, 160, 0), ((220, 0, 0), (0, 0, 1))),
+  ignore_colors=((255, 255, 255),),
+)
+
+
+def paint(root, *, as_palette=False):
+  """Label files where colours stand for classes."""
+  colors = np.array([(90, 60, 30), (0, 160, 0), (220, 0, 0), (0, 0, 1), (255, 255, 255)], np.uint8)
+  index = np.tile([0, 1, 2, 3, 4, 4, 0, 0], (SIZE[0], 1))
+  for file in root.glob("*/labels/**/*.png"):
+    image = PIL.Image.fromarray(colors[index])
+    (image.quantize(16, dither=0) if as_palette else image).save(file)
+
+
+@pytest.mark.parametrize("as_palette", (False, True))
+def test_colours_may_stand_for_classes(tmp_path, fields, as_palette):
+  paint(fields, as_palette=as_palette)
+  for example in read_train(make(tmp_path, fields, **COLORS)):
+    np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
+
+
+def test_an_unknown_colour_is_named(tmp_path, fields):
+  paint(fields)
+  some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), (220, 0, 0)))
+  with pytest.raises(
+    ValueError, match=r"1\.png holds the colors \(0, 0, 1\), which are neither in lab"
+  ):
+    base.prepare(make(tmp_path, fields, **some))
+
+
 def test_suffixes_of_the_stems_are_told_apart(tmp_path, fields):
   for split in ("train", "val"):
     for kind, suffix in (("images", "_rgb"), ("labels", "_ids")):
@@ -165,6 +198,14 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
       r"id 255 is given twice, .* ignore_ids = \(255,\) unless set, \(\) for none",
     ),
     (dict(label_ids=(1, 2, -1)), r"id -1 is not in 0\.\.65535"),
+    (COLORS | dict(label_ids=(1, 2, 3)), "give label_ids or label_colors, not both"),
+    (COLORS | dict(label_colors=()), "ignore_colors needs label_colors"),
+    (COLORS | dict(label_colors=((1, 2, 3),)), "label_colors has 1 entries for 3 classes"),
+    (
+      COLORS | dict(label_colors=((1, 2, 3), 4, 5)),
+      r"label_colors: 4 is no colour \(red, green, blue",
+    ),
+    (COLORS | dict(ignore_colors=((0, 160, 0),)), r"the colour \(0, 160, 0\) is given twice"),
     (dict(palette=((1, 2, 3),)), "palette must be 3 colours .* given are 1"),
   ),
 )

@@ -15,13 +15,14 @@ Images and labels are paired by their path below their folders, without its endi
 import colorsys
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jax_uda import options
 from jax_uda.data import label_spaces, paths
-from jax_uda.data.builders import from_files, image_files
+from jax_uda.data.builders import from_files, image_files, label_coding
+from jax_uda.data.builders.label_coding import Coding
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.paths import Path
 
@@ -29,8 +30,6 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # without loss
 # Label spaces that need no list of names.
 KNOWN_CLASSES = label_spaces.KNOWN
-
-_UNKNOWN = 254  # in a table of raw ids; so there are at most 254 classes
 
 
 class Pair(NamedTuple):
@@ -104,68 +103,20 @@ def check_labels(pairs: Sequence[Pair]) -> None:
     )
 
 
-def _raw_ids(file: Path) -> np.ndarray:
-  """[H,W] label ids; a palette's colours do not count."""
-  array, mode = image_files.read_values(file)
-  if mode not in ("L", "P", "1", "I", "I;16"):
-    raise ValueError(
-      f"{file} holds colours ({mode}), not one id a pixel; convert it to grey or palette."
-    )
-  return array.astype(np.int64)
-
-
-def read(pair: Pair, id_table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def read(pair: Pair, coding: Coding) -> tuple[np.ndarray, np.ndarray]:
   """Image [H,W,3] RGB and label [H,W] of train ids, both uint8; all 255 without a label file.
 
-  Args:
-    pair: The files.
-    id_table: As `make_table` makes it.
-
   Raises:
-    ValueError: A file is missing or no image, or the label has another size than the image or ids
-      that the table does not know.
+    ValueError: A file is missing or no image, or the label has another size than the image or values
+      that are unknown.
   """
   image = image_files.read_image(pair.image)
   if pair.label is None:
     return image, np.full(image.shape[:2], IGNORE, np.uint8)
-  raw = _raw_ids(pair.label)
-  if raw.shape != image.shape[:2]:
-    raise ValueError(f"{pair.label} has size {raw.shape}, its image {image.shape[:2]}.")
-  inside = (raw >= 0) & (raw < len(id_table))
-  label = np.where(inside, id_table[np.where(inside, raw, 0)], _UNKNOWN).astype(np.uint8)
-  if (label == _UNKNOWN).any():
-    unknown = np.unique(raw[label == _UNKNOWN])
-    shown = ", ".join(map(str, unknown[:8])) + (", …" if len(unknown) > 8 else "")
-    raise ValueError(
-      f"{pair.label} holds the ids {shown}, which are neither in label_ids nor in ignore_ids."
-    )
+  label = coding.train_ids(pair.label)
+  if label.shape != image.shape[:2]:
+    raise ValueError(f"{pair.label} has size {label.shape}, its image {image.shape[:2]}.")
   return image, label
-
-
-def make_table(
-  label_ids: Sequence[int | Sequence[int]], ignore_ids: Sequence[int], field: str
-) -> np.ndarray:
-  """uint8 [65536]: train id, 255 of ids to ignore, or a mark for ids that should not occur.
-
-  Raises:
-    ValueError: An id is given twice or is no 16-bit number.
-  """
-  groups = [
-    (ids, train_id) if isinstance(ids, Sequence) else ((ids,), train_id)
-    for train_id, ids in enumerate(label_ids)
-  ]
-  found: dict[int, int] = {}
-  for ids, train_id in [*groups, (tuple(ignore_ids), IGNORE)]:
-    for raw in ids:
-      if raw in found or not 0 <= raw < 2**16:
-        what = "is given twice" if raw in found else "is not in 0..65535"
-        if raw in found and train_id == IGNORE:
-          what += ", as a class and to be ignored; ignore_ids = (255,) unless set, () for none"
-        raise ValueError(f"config.{field}.label_ids, ignore_ids: the id {raw} {what}.")
-      found[raw] = train_id
-  table = np.full(2**16, _UNKNOWN, np.uint8)
-  table[list(found)] = list(found.values())
-  return table
 
 
 def _distinct_colors(number: int) -> list[tuple[int, ...]]:
@@ -188,9 +139,9 @@ def make_label_space(
   if isinstance(classes, str):
     return options.lookup(KNOWN_CLASSES, classes, f"{field}.classes")
   names = tuple(classes)
-  if not 2 <= len(set(names)) == len(names) < _UNKNOWN:
+  if not 2 <= len(set(names)) == len(names) < label_coding.UNKNOWN:
     raise ValueError(
-      f"config.{field}.classes = {names} must be 2 to {_UNKNOWN - 1} different names."
+      f"config.{field}.classes = {names} must be 2 to {label_coding.UNKNOWN - 1} different names."
     )
   colors = np.array(list(palette) or _distinct_colors(len(names)))
   if colors.shape != (len(names), 3) or colors.min() < 0 or colors.max() > 255:
@@ -202,11 +153,29 @@ def make_label_space(
   return LabelSpace(title, names, colors.astype(np.uint8), {})
 
 
+def _make_coding(
+  num_classes: int, field: str, label_ids, ignore_ids, label_colors, ignore_colors
+) -> tuple[Coding, tuple]:
+  """What values mean, and the settings that say so."""
+  if label_colors and label_ids:
+    raise ValueError(f"config.{field}: give label_ids or label_colors, not both.")
+  if ignore_colors and not label_colors:
+    raise ValueError(f"config.{field}.ignore_colors needs label_colors: the colour of each class.")
+  given = tuple(label_colors or label_ids) or tuple(range(num_classes))
+  if len(given) != num_classes:
+    name = "label_colors" if label_colors else "label_ids"
+    raise ValueError(f"config.{field}.{name} has {len(given)} entries for {num_classes} classes.")
+  make, ignored = label_coding.by_ids, tuple(ignore_ids)
+  if label_colors:
+    make, ignored = label_coding.by_colors, tuple(ignore_colors)
+  return make(given, ignored, field), (given, ignored)
+
+
 @dataclasses.dataclass(eq=False, kw_only=True)
 class Config(from_files.Config):
-  """The files of each split, what their ids mean, and the bound of their size, if any."""
+  """The files of each split, what their values mean, and the bound of their size, if any."""
 
-  id_table: np.ndarray
+  coding: Coding
 
 
 class Folders(from_files.FromFiles, skip_registration=True):
@@ -218,7 +187,7 @@ class Folders(from_files.FromFiles, skip_registration=True):
 
   def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Image and label at full size; see the function `read`."""
-    return read(pair, self.builder_config.id_table)
+    return read(pair, self.builder_config.coding)
 
   def write(self, *, skip: bool) -> None:
     """Writes it on all cores, or continues to; missing labels are named before anything takes time."""
@@ -237,6 +206,8 @@ def builder(
   classes: str | Sequence[str],
   label_ids: Sequence[int | Sequence[int]] = (),
   ignore_ids: Sequence[int] = (255,),
+  label_colors: Sequence[Any] = (),
+  ignore_colors: Sequence[Sequence[int]] = (),
   palette: Sequence[Sequence[int]] = (),
   image_suffix: str = "",
   label_suffix: str = "",
@@ -254,6 +225,9 @@ def builder(
     classes: Names in the order of the classes, or `cityscapes19` or `camvid11`.
     label_ids: The id of each class in the label files, or several ids; empty: 0, 1, 2, ….
     ignore_ids: Ids of pixels that do not count. All other ids are errors.
+    label_colors: (red, green, blue) of each class in the label files, or several of these, where they
+      hold colours in place of ids.
+    ignore_colors: Colours of pixels that do not count. All other colours are errors.
     palette: (red, green, blue) of each class; empty: chosen for you.
     image_suffix: End of the stems of image files; others are left out.
     label_suffix: End of the stems of label files.
@@ -271,20 +245,17 @@ def builder(
         "(image folder,)."
       )
   space = make_label_space(classes, palette, field)
-  label_ids = tuple(label_ids) or tuple(range(space.num_classes))
-  if len(label_ids) != space.num_classes:
-    raise ValueError(
-      f"config.{field}.label_ids has {len(label_ids)} entries for {space.num_classes} classes."
-    )
-  table = make_table(label_ids, ignore_ids, field)
+  coding, meaning = _make_coding(
+    space.num_classes, field, label_ids, ignore_ids, label_colors, ignore_colors
+  )
   size = from_files.check_size(size, f"{field}.size")
   root = paths.absolute(path, f"config.{field}.path")
   suffixes = dict(image_suffix=image_suffix, label_suffix=label_suffix)
-  settings = (str(root), parts, suffixes, space.names, label_ids, tuple(ignore_ids))
+  settings = (str(root), parts, suffixes, space.names, *meaning)
   find_all = lambda: {
     split: find(root, folders, f"{field}.{split}", **suffixes) for split, folders in parts.items()
   }
   name = from_files.make_name(size, *settings)
-  made = Folders(data_dir, Config(name=name, find=find_all, id_table=table, size=size), space)
+  made = Folders(data_dir, Config(name=name, find=find_all, coding=coding, size=size), space)
   made.find_pairs()  # so that missing folders are named at once
   return made

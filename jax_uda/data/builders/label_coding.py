@@ -1,0 +1,154 @@
+"""What the values in a label file mean: from ids or colours to train ids."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jax_uda.data.builders import image_files
+from jax_uda.data.label_spaces import IGNORE
+from jax_uda.data.paths import Path
+
+UNKNOWN = 254  # in a table; so there are at most 254 classes
+SHOWN = 8  # values that an error lists
+
+Color = Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Coding:
+  """Values of a file and their train ids.
+
+  Attributes:
+    table: uint8 [values] of train ids, 255 of values to ignore, 254 of those that should not occur.
+    read: From a label file to integers [H,W].
+    show: A value as a person writes it.
+    fields: What the config calls them.
+  """
+
+  table: np.ndarray
+  read: Callable[[Path], np.ndarray]
+  show: Callable[[int], str]
+  fields: tuple[str, str]
+
+  def train_ids(self, file: Path) -> np.ndarray:
+    """uint8 [H,W], 255 where pixels do not count.
+
+    Raises:
+      ValueError: The file is missing or no image, or holds values that the table does not know.
+    """
+    raw = self.read(file)
+    inside = (raw >= 0) & (raw < len(self.table))
+    label = np.where(inside, self.table[np.where(inside, raw, 0)], UNKNOWN).astype(np.uint8)
+    if (label == UNKNOWN).any():
+      unknown = np.unique(raw[label == UNKNOWN])
+      shown = ", ".join(map(self.show, unknown[:SHOWN])) + (", …" if len(unknown) > SHOWN else "")
+      what = self.fields[0].removeprefix("label_")
+      raise ValueError(
+        f"{file} holds the {what} {shown}, which are neither in {self.fields[0]} nor in "
+        f"{self.fields[1]}."
+      )
+    return label
+
+
+def _table(groups: Iterable[tuple[Any, Sequence[int]]], size: int, explain) -> np.ndarray:
+  """uint8 [size] of (train id, values)."""
+  found: dict[int, int] = {}
+  for train_id, values in groups:
+    for value in values:
+      if value in found or not 0 <= value < size:
+        explain(value, train_id == IGNORE, value in found)
+      found[value] = train_id
+  table = np.full(size, UNKNOWN, np.uint8)
+  table[list(found)] = list(found.values())
+  return table
+
+
+def _read_ids(file: Path) -> np.ndarray:
+  """[H,W] label ids; a palette's colours do not count."""
+  array, mode = image_files.read_values(file)
+  if mode not in ("L", "P", "1", "I", "I;16"):
+    raise ValueError(
+      f"{file} holds colours ({mode}), not one id a pixel; name them in label_colors, or convert it to "
+      "grey or palette."
+    )
+  return array.astype(np.int64)
+
+
+def by_ids(
+  label_ids: Sequence[int | Sequence[int]], ignore_ids: Sequence[int], field: str
+) -> Coding:
+  """Of files with one id a pixel.
+
+  Args:
+    label_ids: Of each class one id or several.
+    ignore_ids: Of pixels that do not count.
+    field: Of the config that asks for it.
+
+  Raises:
+    ValueError: An id is given twice or is no 16-bit number.
+  """
+
+  def explain(raw: int, is_ignored: bool, is_known: bool) -> None:
+    what = "is given twice" if is_known else "is not in 0..65535"
+    if is_known and is_ignored:
+      what += ", as a class and to be ignored; ignore_ids = (255,) unless set, () for none"
+    raise ValueError(f"config.{field}.label_ids, ignore_ids: the id {raw} {what}.")
+
+  groups = [ids if isinstance(ids, Sequence) else (ids,) for ids in label_ids]
+  table = _table([*enumerate(groups), (IGNORE, tuple(ignore_ids))], 2**16, explain)
+  return Coding(table, _read_ids, str, ("label_ids", "ignore_ids"))
+
+
+def _number(color: Color) -> int:
+  red, green, blue = color
+  return (red << 16) + (green << 8) + blue
+
+
+def _color(number: int) -> str:
+  return str(tuple(int(number) >> shift & 255 for shift in (16, 8, 0)))
+
+
+def _read_colors(file: Path) -> np.ndarray:
+  """[H,W] numbers of colours; grey and palette images have colours, too."""
+  image = image_files.read_image(file).astype(np.int32)
+  return (image[..., 0] << 16) + (image[..., 1] << 8) + image[..., 2]
+
+
+def _check_colors(colors: Sequence[Color], field: str) -> list[int]:
+  for color in colors:
+    fits = isinstance(color, Sequence) and len(color) == 3
+    if not fits or not all(isinstance(part, int) and 0 <= part < 256 for part in color):
+      raise ValueError(f"config.{field}: {color} is no colour (red, green, blue) in 0..255.")
+  return [_number(color) for color in colors]
+
+
+def by_colors(
+  label_colors: Sequence[Color | Sequence[Color]], ignore_colors: Sequence[Color], field: str
+) -> Coding:
+  """Of files where a colour stands for a class.
+
+  Args:
+    label_colors: (red, green, blue) of each class, or several of these.
+    ignore_colors: Of pixels that do not count.
+    field: Of the config that asks for it.
+
+  Raises:
+    ValueError: A colour is given twice or is none.
+  """
+
+  def explain(number: int, is_ignored: bool, is_known: bool) -> None:
+    del is_ignored, is_known  # all numbers are in range
+    raise ValueError(
+      f"config.{field}.label_colors, ignore_colors: the colour {_color(number)} is given twice."
+    )
+
+  is_one = lambda entry: not (isinstance(entry, Sequence) and isinstance(entry[0], Sequence))
+  groups = [
+    _check_colors([entry] if is_one(entry) else entry, f"{field}.label_colors")
+    for entry in label_colors
+  ]
+  ignored = _check_colors(ignore_colors, f"{field}.ignore_colors")
+  table = _table([*enumerate(groups), (IGNORE, ignored)], 2**24, explain)
+  return Coding(table, _read_colors, _color, ("label_colors", "ignore_colors"))
