@@ -40,6 +40,10 @@ args = parse_args()
 if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the allowed cores
   os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: args.threads]))
 
+from jax_uda import host_memory  # noqa: E402
+
+host_memory.keep_freed()  # as `main.py` does
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402

@@ -18,19 +18,23 @@ import dataclasses
 import os
 import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda import ema, methods, models, optimizer, state, train_step
+from jax_uda import ema, host_memory, methods, models, optimizer, state, train_step
 from jax_uda.methods.base import Method, Task
 from jax_uda.objectives import Objective, Result
 
 BATCH, CLASSES, WARM_UP = 2, 19, 1
 MIB = 2**20
 BASE = "dacs"
+NETWORK = dict(encoder="mit_b0", decoder="daformer")
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+TASK = Task(CLASSES, MEAN, STD, (1 / CLASSES,) * CLASSES)
 
 
 def settings_of(size: tuple[int, int]) -> dict[str, dict[str, Any]]:
@@ -134,10 +138,10 @@ def passes_only(method: Method, names: list[str]) -> Method:
   return method._replace(objective=Objective(method.objective.init, apply))
 
 
-def make_batch(size: tuple[int, int]):
-  """Blocks of colour with noise."""
+def make_batch(size: tuple[int, int], images: int = BATCH):
+  """Blocks of colour with noise, `images` of each domain."""
   rng = np.random.default_rng(0)
-  blocks = rng.integers(0, CLASSES, (BATCH, size[0] // 16, size[1] // 16))
+  blocks = rng.integers(0, CLASSES, (images, size[0] // 16, size[1] // 16))
   label = np.kron(blocks, np.ones((1, 16, 16), int))
   colour = rng.integers(0, 256, (CLASSES, 3))
   image = np.clip(colour[label] + rng.normal(0, 20, (*label.shape, 3)), 0, 255).astype(np.uint8)
@@ -168,9 +172,12 @@ class Side:
       self.seconds.append(time.perf_counter() - start)
 
 
-def compile_side(method: Method, batch, size: tuple[int, int]) -> Side:
+def compile_side(
+  method: Method, batch, size: tuple[int, int], network: Mapping[str, Any] = NETWORK
+) -> Side:
+  """The step of a method with a network, an argument of `models.build`."""
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
-  model = models.build(encoder="mit_b0", decoder="daformer", num_classes=CLASSES, heads=heads)
+  model = models.build(**network, num_classes=CLASSES, heads=heads)
   schedule = lambda step: 6e-5
   optimizer_ = optimizer.build(schedule, start_steps=method.start_steps)
   player = method.player(schedule) if method.player else None
@@ -219,18 +226,16 @@ def print_rows(sides: dict[str, tuple[Side, Side]]) -> None:
 
 def main() -> None:
   args = parse_args()
+  host_memory.keep_freed()  # as `main.py` does
   load = os.getloadavg()[0]
   print(
     f"{BATCH} + {BATCH} images of {args.size[0]}x{args.size[1]}, {jax.default_backend()}, "
     f"{os.cpu_count()} cores, {args.turns} turns; "
     f"load before {load:.1f}{': too much, do not trust the times' if load > 1 else ''}"
   )
-  frequency = (1 / CLASSES,) * CLASSES
-  mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-  task, batch = Task(CLASSES, mean, std, frequency), make_batch(args.size)
-  sides = {}
+  batch, sides = make_batch(args.size), {}
   for name in args.methods:
-    method, passed = methods.build(task, **settings_of(args.size)[name]), []
+    method, passed = methods.build(TASK, **settings_of(args.size)[name]), []
     of = lambda method: compile_side(method, batch, args.size)
     sides[name] = (of(method), of(passes_only(method, passed)))
     print(f"{name}: {', '.join(sorted(passed))}", flush=True)

@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jax_uda import host_memory
 from jax_uda.data import datasets, label_spaces, pipeline, png, streets
 from jax_uda.data.builders import base, shards
 from jax_uda.data.examples import Examples
@@ -195,5 +196,6 @@ def measure(name: str, args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
   arguments = parse_args()
+  host_memory.keep_freed()  # as `main.py` does
   for data_set in SETS:
     measure(data_set, arguments)

@@ -1,0 +1,82 @@
+"""Speed of a training step with and without `jax_uda.host_memory.keep_freed`.
+
+  python benchmarks/host_memory.py [--turns 3] [--steps 20]
+
+DACS with EfficientNet-Lite0 on 4 + 4 images of 96x128, as in the recipes for CamVid. The C library cannot
+be set back, so each side is a process of its own; they take turns, and a ratio is the median of those of
+a turn.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+
+SIZE, IMAGES, WARM_UP = (96, 128), 4, 3
+NETWORK = dict(
+  encoder="efficientnet_lite0",
+  decoder="light",
+  encoder_options=dict(strides=(4, 8, 16, 32), frozen_statistics=True),
+  decoder_options=dict(width=64),
+)
+SIDES = ("as it is", "kept")
+
+
+def parse_args() -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--turns", type=int, default=3, help="processes of each side")
+  parser.add_argument("--steps", type=int, default=20, help="timed steps of a process")
+  parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)  # what such a process does
+  return parser.parse_args()
+
+
+def measure(side: str, steps: int) -> None:
+  """Prints seconds a step, those in the kernel, and MiB of temporaries."""
+  from jax_uda import host_memory
+
+  if side == "kept" and not host_memory.keep_freed():
+    raise SystemExit("the environment or the C library does not let freed memory be kept")
+  import methods as steps_of  # the benchmark beside this one; JAX begins here
+
+  from jax_uda import methods
+
+  batch = steps_of.make_batch(SIZE, IMAGES)
+  step = steps_of.compile_side(methods.build(steps_of.TASK, name="dacs"), batch, SIZE, NETWORK)
+  in_kernel = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_stime
+  for number in range(WARM_UP + steps):
+    if number == WARM_UP:
+      before = in_kernel()
+    step.turn(batch, timed=number >= WARM_UP)
+  print(statistics.median(step.seconds), (in_kernel() - before) / steps, step.temporaries)
+
+
+def run(side: str, steps: int) -> list[float]:
+  """What a process of a side prints."""
+  command = [sys.executable, __file__, "--side", side, "--steps", str(steps)]
+  done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+  return list(map(float, done.stdout.split()))
+
+
+def main() -> None:
+  args = parse_args()
+  if args.side:
+    measure(args.side, args.steps)
+    return
+  turns = [{side: run(side, args.steps) for side in SIDES} for _ in range(args.turns)]
+  for side in SIDES:
+    seconds, kernel, temporaries = map(
+      statistics.median, zip(*(t[side] for t in turns), strict=True)
+    )
+    print(
+      f"{side:10s} {1e3 * seconds:.0f} ms a step, {1e3 * kernel:.0f} ms of CPU time in the kernel, "
+      f"{temporaries:.0f} MiB of temporaries"
+    )
+  ratios = [turn["as it is"][0] / turn["kept"][0] for turn in turns]
+  print(f"{statistics.median(ratios):.2f} times as fast with freed memory kept")
+
+
+if __name__ == "__main__":
+  main()
