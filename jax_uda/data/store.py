@@ -53,9 +53,8 @@ def read_marker(folder: paths.Path) -> Marker | None:
   """
   try:
     marker = Marker(**json.loads((folder / MARKER).read_text()))
-    plain = all(
-      name == pathlib.PurePosixPath(name).name for name in (marker.version, *marker.files)
-    )
+    names = (marker.version, *marker.files)
+    plain = all(name == pathlib.PurePosixPath(name).name not in ("", "..") for name in names)
   except FileNotFoundError:
     return None
   except (ValueError, TypeError) as error:

@@ -172,6 +172,8 @@ def test_a_host_without_the_photographs_copies_them_prepared(hosts, small_camvid
   (
     ("{", "is damaged"),
     ('{"version": "a", "files": {"../../b": 3}}', "names files in other folders"),
+    ('{"version": "..", "files": {"b": 3}}', "names files in other folders"),
+    ('{"version": "", "files": {"b": 3}}', "names files in other folders"),
   ),
 )
 def test_a_strange_marker_is_refused(tmp_path, text, message):
