@@ -31,8 +31,6 @@ def keep_freed() -> bool:
   if not sys.platform.startswith("linux") or any(name.startswith(own) for name in os.environ):
     return False
   c_library = ctypes.CDLL(None)
-  if not hasattr(
-    c_library, "gnu_get_libc_version"
-  ):  # musl accepts mallopt's calls, and ignores them
+  if not hasattr(c_library, "gnu_get_libc_version"):  # no mallopt, or one with other parameters
     return False
   return all(c_library.mallopt(name, value) for name, value in _KEEP)
