@@ -77,6 +77,14 @@ def test_colours_may_stand_for_classes(tmp_path, fields, as_palette):
     np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
 
 
+def test_a_class_may_have_no_colour(tmp_path, fields):
+  paint(fields)
+  ignored = (*COLORS["ignore_colors"], (220, 0, 0), (0, 0, 1))
+  some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), ()), ignore_colors=ignored)
+  for example in read_train(make(tmp_path, fields, **some)):
+    np.testing.assert_array_equal(np.unique(example["label"]), (0, 1, 255))
+
+
 def test_an_unknown_colour_is_named(tmp_path, fields):
   paint(fields)
   some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), (220, 0, 0)))
@@ -204,6 +212,10 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
     (
       COLORS | dict(label_colors=((1, 2, 3), 4, 5)),
       r"label_colors: 4 is no colour \(red, green, blue",
+    ),
+    (
+      COLORS | dict(label_colors=((1, 2, 3), (4, 5, 6), (7, (8, 9, 10)))),
+      r"label_colors: \(7, \(8, 9, 10\)\) is no colour",
     ),
     (COLORS | dict(ignore_colors=((0, 160, 0),)), r"the colour \(0, 160, 0\) is given twice"),
     (dict(palette=((1, 2, 3),)), "palette must be 3 colours .* given are 1"),

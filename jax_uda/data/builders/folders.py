@@ -9,7 +9,8 @@
 
 Images and labels are paired by their path below their folders, without its ending: `images/a/7.jpg` and
 `labels/a/7.png`; `image_suffix` and `label_suffix` name what else differs, as in Cityscapes'
-`…_leftImg8bit.png` and `…_gtFine_labelIds.png`.
+`…_leftImg8bit.png` and `…_gtFine_labelIds.png`. Where colours stand for classes, `label_colors` and
+`ignore_colors` take the place of the ids.
 """
 
 import colorsys

@@ -144,9 +144,11 @@ def by_colors(
       f"config.{field}.label_colors, ignore_colors: the colour {_color(number)} is given twice."
     )
 
-  is_one = lambda entry: not (isinstance(entry, Sequence) and isinstance(entry[0], Sequence))
+  is_group = lambda entry: (
+    isinstance(entry, Sequence) and all(isinstance(part, Sequence) for part in entry)
+  )
   groups = [
-    _check_colors([entry] if is_one(entry) else entry, f"{field}.label_colors")
+    _check_colors(entry if is_group(entry) else [entry], f"{field}.label_colors")
     for entry in label_colors
   ]
   ignored = _check_colors(ignore_colors, f"{field}.ignore_colors")
