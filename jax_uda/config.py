@@ -52,7 +52,7 @@ def default() -> ConfigDict:
   config.init_network = "student"
 
   config.data = ConfigDict()
-  config.data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept
+  config.data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
   config.data.source = ConfigDict()
   config.data.target = ConfigDict()
   config.data.crop_size = (512, 512)  # (height, width) in pixels
