@@ -9,8 +9,9 @@ is set with --config.<field>=<value>.
 
 from absl import flags
 
-from jax_uda import cli
+from jax_uda import cli, host_memory
 
 if __name__ == "__main__":
+  host_memory.use_huge_pages()
   flags.adopt_module_key_flags(cli)
   cli.run()

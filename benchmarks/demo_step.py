@@ -42,7 +42,7 @@ if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the
 
 from jax_uda import host_memory  # noqa: E402
 
-host_memory.keep_freed()  # as `main.py` does
+host_memory.use_huge_pages()  # as `main.py` does
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

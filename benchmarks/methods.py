@@ -226,7 +226,6 @@ def print_rows(sides: dict[str, tuple[Side, Side]]) -> None:
 
 def main() -> None:
   args = parse_args()
-  host_memory.keep_freed()  # as `main.py` does
   load = os.getloadavg()[0]
   print(
     f"{BATCH} + {BATCH} images of {args.size[0]}x{args.size[1]}, {jax.default_backend()}, "
@@ -247,4 +246,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+  host_memory.use_huge_pages()  # as `main.py` does
   main()

@@ -195,7 +195,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+  host_memory.use_huge_pages()  # as `main.py` does
   arguments = parse_args()
-  host_memory.keep_freed()  # as `main.py` does
   for data_set in SETS:
     measure(data_set, arguments)

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from jax_uda import command
+from jax_uda import command, host_memory
 
 flags.adopt_module_key_flags(command)
 
@@ -68,4 +68,5 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
+  host_memory.use_huge_pages()
   command.run(_main)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jax_uda import host_memory
-
 CONFIG = config_flags.DEFINE_config_file(
   "config",
   None,
@@ -35,8 +33,7 @@ _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came fro
 
 
 def set_up_jax() -> None:
-  """Memory, compilation cache and processes as the flags say; only process 0 prints."""
-  host_memory.keep_freed()
+  """Compilation cache and processes as the flags say; only process 0 prints."""
   import jax  # not before the flags are known to be right: a typo should not cost a second
 
   if _CACHE.value:
