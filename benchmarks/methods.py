@@ -3,8 +3,8 @@
   python benchmarks/methods.py [--methods dacs,sepico_bank] [--turns 10] [--size 128x256]
 
 MiT-B0 with DAFormer's head from random weights, 19 classes, 2 + 2 images, after every term has started.
-All steps take turns in one process, and a ratio is the median of those within a turn, so that ratios
-hold when the machine's speed drifts. Leave the machine alone while it runs.
+A method takes turns with `dacs` in one process, and a ratio is the median of those within a turn, so that
+ratios hold when the machine's speed drifts. Leave the machine alone while it runs.
 
 Each method is run a second time as its passes only: same views, same outputs of the student, the teacher
 and the reference, with gradient, same optimizer, but the mean square of those outputs as its loss, and no
@@ -18,7 +18,7 @@ import dataclasses
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -172,6 +172,9 @@ class Side:
       self.seconds.append(time.perf_counter() - start)
 
 
+Sides = tuple[Side, Side]  # a method, and its passes only
+
+
 def compile_side(
   method: Method, batch, size: tuple[int, int], network: Mapping[str, Any] = NETWORK
 ) -> Side:
@@ -203,25 +206,31 @@ def own_terms(whole: Side, passes: Side, base: Side, base_passes: Side) -> float
   return statistics.median(cost / (seconds - cost) for cost, seconds in costs)
 
 
-def print_rows(sides: dict[str, tuple[Side, Side]]) -> None:
-  columns = ("ms", "min", f"/ {BASE}", "passes ms", f"/ {BASE}", "terms", "compile s", "temp. MiB")
-  print("method".ljust(20) + "".join(f"{column:>11s}" for column in columns))
-  base = sides[BASE]
+def row_of(name: str, sides: Sides, base: Sides) -> str:
+  """A line of the table, of the turns that both took just now."""
+  (whole, passes), (base_whole, base_passes) = sides, base
   ratio = lambda side, other: statistics.median(
     a / b for a, b in zip(side.seconds, other.seconds, strict=True)
   )
-  for name, (whole, passes) in sides.items():
-    cells = (
-      f"{1e3 * statistics.median(whole.seconds):.0f}",
-      f"{1e3 * min(whole.seconds):.0f}",
-      f"{ratio(whole, base[0]):.2f}",
-      f"{1e3 * statistics.median(passes.seconds):.0f}",
-      f"{ratio(passes, base[1]):.2f}",
-      f"{own_terms(whole, passes, *base):+.1%}",
-      f"{whole.compile_seconds:.1f}",
-      f"{whole.temporaries:.0f}",
-    )
-    print(name.ljust(20) + "".join(f"{cell:>11s}" for cell in cells))
+  cells = (
+    f"{1e3 * statistics.median(whole.seconds):.0f}",
+    f"{1e3 * min(whole.seconds):.0f}",
+    f"{ratio(whole, base_whole):.2f}",
+    f"{1e3 * statistics.median(passes.seconds):.0f}",
+    f"{ratio(passes, base_passes):.2f}",
+    f"{own_terms(whole, passes, base_whole, base_passes):+.1%}",
+    f"{whole.compile_seconds:.1f}",
+    f"{whole.temporaries:.0f}",
+  )
+  return name.ljust(20) + "".join(f"{cell:>11s}" for cell in cells)
+
+
+def take_turns(sides: Sequence[Side], batch, turns: int) -> None:
+  for side in sides:
+    side.seconds.clear()
+  for turn in range(WARM_UP + turns):
+    for side in sides:
+      side.turn(batch, turn >= WARM_UP)
 
 
 def main() -> None:
@@ -232,17 +241,19 @@ def main() -> None:
     f"{os.cpu_count()} cores, {args.turns} turns; "
     f"load before {load:.1f}{': too much, do not trust the times' if load > 1 else ''}"
   )
-  batch, sides = make_batch(args.size), {}
+  columns = ("ms", "min", f"/ {BASE}", "passes ms", f"/ {BASE}", "terms", "compile s", "temp. MiB")
+  print("method".ljust(20) + "".join(f"{column:>11s}" for column in columns), flush=True)
+  batch, base = make_batch(args.size), None
+  of = lambda method: compile_side(method, batch, args.size)
   for name in args.methods:
     method, passed = methods.build(TASK, **settings_of(args.size)[name]), []
-    of = lambda method: compile_side(method, batch, args.size)
-    sides[name] = (of(method), of(passes_only(method, passed)))
-    print(f"{name}: {', '.join(sorted(passed))}", flush=True)
-  for turn in range(WARM_UP + args.turns):
-    for pair in sides.values():
-      for side in pair:
-        side.turn(batch, turn >= WARM_UP)
-  print_rows(sides)
+    sides = (of(method), of(passes_only(method, passed)))
+    base = base or sides
+    take_turns((*base, *sides) if sides is not base else base, batch, args.turns)
+    print(f"{row_of(name, sides, base)}  {', '.join(sorted(passed))}", flush=True)
+    # A system has room for about 16 such programs: each is thousands of mappings of memory.
+    del method, sides
+    jax.clear_caches()
 
 
 if __name__ == "__main__":
