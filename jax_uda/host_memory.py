@@ -2,7 +2,7 @@
 
 On a CPU, XLA asks the C library anew for the temporaries of each step, and so does NumPy for each batch.
 glibc takes blocks of that size from the kernel and gives them back at once, and the kernel clears them page
-by page: half a million pages a second, up to 40 % of a step (`benchmarks/host_memory.py`). With pages of
+by page: some 400,000 pages a second, up to 40 % of a step (`benchmarks/host_memory.py`). With pages of
 2 MiB in place of 4 KiB that is nearly nothing.
 """
 

@@ -1,8 +1,7 @@
 """What the values in a label file mean: from ids or colours to train ids."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -52,13 +51,33 @@ class Coding:
     return label
 
 
-def _table(groups: Iterable[tuple[Any, Sequence[int]]], size: int, explain) -> np.ndarray:
-  """uint8 [size] of (train id, values)."""
+def _table(
+  classes: Sequence[Sequence[int]],
+  ignored: Sequence[int],
+  size: int,
+  name: Callable[[int], str],
+  hint: str = "",
+) -> np.ndarray:
+  """uint8 [size]: the train ids of values.
+
+  Args:
+    classes: The values of each class.
+    ignored: The values of pixels that do not count.
+    size: One more than the largest value.
+    name: Of a value, in messages.
+    hint: What to do about a value that is in both.
+
+  Raises:
+    ValueError: A value is given twice or is out of range.
+  """
   found: dict[int, int] = {}
-  for train_id, values in groups:
+  for train_id, values in [*enumerate(classes), (IGNORE, ignored)]:
     for value in values:
-      if value in found or not 0 <= value < size:
-        explain(value, train_id == IGNORE, value in found)
+      if not 0 <= value < size:
+        raise ValueError(f"{name(value)} is not in 0..{size - 1}.")
+      if value in found:
+        both = ", as a class and to be ignored" + hint if train_id == IGNORE else ""
+        raise ValueError(f"{name(value)} is given twice{both}.")
       found[value] = train_id
   table = np.full(size, UNKNOWN, np.uint8)
   table[list(found)] = list(found.values())
@@ -89,15 +108,10 @@ def by_ids(
   Raises:
     ValueError: An id is given twice or is no 16-bit number.
   """
-
-  def explain(raw: int, is_ignored: bool, is_known: bool) -> None:
-    what = "is given twice" if is_known else "is not in 0..65535"
-    if is_known and is_ignored:
-      what += ", as a class and to be ignored; ignore_ids = (255,) unless set, () for none"
-    raise ValueError(f"config.{field}.label_ids, ignore_ids: the id {raw} {what}.")
-
   groups = [ids if isinstance(ids, Sequence) else (ids,) for ids in label_ids]
-  table = _table([*enumerate(groups), (IGNORE, tuple(ignore_ids))], 2**16, explain)
+  name = lambda raw: f"config.{field}.label_ids, ignore_ids: the id {raw}"
+  hint = "; ignore_ids = (255,) unless set, () for none"
+  table = _table(groups, ignore_ids, 2**16, name, hint)
   return Coding(table, _read_ids, str, ("label_ids", "ignore_ids"))
 
 
@@ -137,13 +151,6 @@ def by_colors(
   Raises:
     ValueError: A colour is given twice or is none.
   """
-
-  def explain(number: int, is_ignored: bool, is_known: bool) -> None:
-    del is_ignored, is_known  # all numbers are in range
-    raise ValueError(
-      f"config.{field}.label_colors, ignore_colors: the colour {_color(number)} is given twice."
-    )
-
   is_group = lambda entry: (
     isinstance(entry, Sequence) and all(isinstance(part, Sequence) for part in entry)
   )
@@ -152,5 +159,6 @@ def by_colors(
     for entry in label_colors
   ]
   ignored = _check_colors(ignore_colors, f"{field}.ignore_colors")
-  table = _table([*enumerate(groups), (IGNORE, ignored)], 2**24, explain)
+  name = lambda number: f"config.{field}.label_colors, ignore_colors: the colour {_color(number)}"
+  table = _table(groups, ignored, 2**24, name)
   return Coding(table, _read_colors, _color, ("label_colors", "ignore_colors"))
