@@ -147,7 +147,7 @@ def pieces(ours: Ours, batch) -> list[Side]:
     return model.apply({"params": params}, image, train=False, use_running_average=False).logits
 
   def views(params, batch, step):
-    teacher = Passes(train_step.teacher_pass(model), {"params": params})
+    teacher = Passes(train_step.teacher_pass(model, method.teacher_parts), {"params": params})
     return method.views(ours.draws(step, batch), batch, teacher)
 
   def augment(image, batch, step):

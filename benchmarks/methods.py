@@ -6,14 +6,13 @@ MiT-B0 with DAFormer's head from random weights, 19 classes, 2 + 2 images, after
 A method takes turns with `dacs` in one process, and a ratio is the median of those within a turn, so that
 ratios hold when the machine's speed drifts. Leave the machine alone while it runs.
 
-Each method is run a second time as its passes only: same views, same outputs of the student, the teacher
-and the reference, with gradient, same optimizer, but the mean square of those outputs as its loss, and no
-memory. What the method takes beyond that, less what the losses of `dacs` take beyond theirs, is the cost
-of its own terms: "terms" is its share of the step without it. A second player trains in both.
+"beside" is the time of all that is not a network's pass or an optimizer: draws, views, pseudo-labels,
+losses with their gradient by the student's outputs, memory; measured as a program of its own
+(`method_terms.py`). "own" is how much more of it there is than in `dacs`, as a share of the step without
+it: what the method's terms cost beyond the passes, which are listed at the end of the line.
 """
 
 import argparse
-import copy
 import dataclasses
 import os
 import statistics
@@ -23,11 +22,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import method_terms
 import numpy as np
 
 from jax_uda import ema, host_memory, methods, models, optimizer, state, train_step
 from jax_uda.methods.base import Method, Task
-from jax_uda.objectives import Objective, Result
 
 BATCH, CLASSES, WARM_UP = 2, 19, 1
 MIB = 2**20
@@ -79,65 +78,6 @@ def parse_args() -> argparse.Namespace:
   return args
 
 
-class Watched:
-  """`Outputs` that note what is read of them; the rest is never computed."""
-
-  def __init__(self, outputs, read: list):
-    self._outputs, self._read = outputs, read
-
-  def __getattr__(self, name: str):
-    value = getattr(self._outputs, name)
-    if name == "heads":
-      return WatchedHeads(value, self._read)
-    self._read.append(value)
-    return value
-
-
-class WatchedHeads(dict):
-  """Their dictionary of heads."""
-
-  def __init__(self, heads: dict, read: list):
-    super().__init__(heads)
-    self._read = read
-
-  def __getitem__(self, name: str):
-    self._read.append(super().__getitem__(name))
-    return self._read[-1]
-
-
-def passes_only(method: Method, names: list[str]) -> Method:
-  """`method` whose loss is the mean square of what it reads; the views passed are put into `names`."""
-
-  def watch(ctx, read: list):
-    watched = copy.copy(ctx)
-
-    def network(kind: str):
-      def outputs(view, **options):
-        if (label := f"{kind} {view}") not in names:
-          names.append(label)
-        return Watched(getattr(ctx, kind)(view, **options), read)
-
-      return outputs
-
-    def reference(view):
-      read.append(ctx.reference(view))
-      return read[-1]
-
-    watched.student, watched.teacher = network("student"), network("teacher")
-    watched.reference = reference
-    return watched
-
-  def apply(objective_state, ctx) -> Result:
-    read = []
-    method.objective.apply(objective_state, watch(ctx, read))  # of its results nothing is used
-    # Squares, as the gradient of a sum is a constant, which the compiler takes advantage of.
-    floats = [x for x in jax.tree.leaves(read) if jnp.issubdtype(x.dtype, jnp.floating)]
-    loss = sum((jnp.mean(x.astype(jnp.float32) ** 2) for x in floats), jnp.float32(0))
-    return Result(loss, objective_state, {})
-
-  return method._replace(objective=Objective(method.objective.init, apply))
-
-
 def make_batch(size: tuple[int, int], images: int = BATCH):
   """Blocks of colour with noise, `images` of each domain."""
   rng = np.random.default_rng(0)
@@ -158,7 +98,9 @@ class Side:
   step: Any
   current: state.TrainState
   compile_seconds: float
+  terms: method_terms.Terms | None = None
   seconds: list[float] = dataclasses.field(default_factory=list)
+  terms_seconds: list[float] = dataclasses.field(default_factory=list)
 
   @property
   def temporaries(self) -> float:
@@ -171,12 +113,20 @@ class Side:
     if timed:
       self.seconds.append(time.perf_counter() - start)
 
-
-Sides = tuple[Side, Side]  # a method, and its passes only
+  def turn_of_terms(self, timed: bool) -> None:
+    start = time.perf_counter()
+    self.terms.run()
+    if timed:
+      self.terms_seconds.append(time.perf_counter() - start)
 
 
 def compile_side(
-  method: Method, batch, size: tuple[int, int], network: Mapping[str, Any] = NETWORK
+  method: Method,
+  batch,
+  size: tuple[int, int],
+  network: Mapping[str, Any] = NETWORK,
+  *,
+  with_terms: bool = False,
 ) -> Side:
   """The step of a method with a network, an argument of `models.build`."""
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
@@ -194,43 +144,38 @@ def compile_side(
   )
   create = lambda: state.create(model, method, optimizer_, image_size=size, seed=0, player=player)
   current = jax.jit(create)()
+  terms = method_terms.compile_terms(model, method, player, current, batch) if with_terms else None
   start = time.perf_counter()
   compiled = jax.jit(step, donate_argnums=0).lower(current, batch).compile()
-  return Side(compiled, current, time.perf_counter() - start)
+  return Side(compiled, current, time.perf_counter() - start, terms)
 
 
-def own_terms(whole: Side, passes: Side, base: Side, base_passes: Side) -> float:
-  """Time of a method's own terms over that of its step without them."""
-  turns = zip(whole.seconds, passes.seconds, base.seconds, base_passes.seconds, strict=True)
-  costs = [((w - p) - (b - q), w) for w, p, b, q in turns]
-  return statistics.median(cost / (seconds - cost) for cost, seconds in costs)
-
-
-def row_of(name: str, sides: Sides, base: Sides) -> str:
+def row_of(name: str, side: Side, base: Side) -> str:
   """A line of the table, of the turns that both took just now."""
-  (whole, passes), (base_whole, base_passes) = sides, base
-  ratio = lambda side, other: statistics.median(
-    a / b for a, b in zip(side.seconds, other.seconds, strict=True)
-  )
+  ratios = [a / b for a, b in zip(side.seconds, base.seconds, strict=True)]
+  step, *terms = map(statistics.median, (side.seconds, side.terms_seconds, base.terms_seconds))
+  own = terms[0] - terms[1]
   cells = (
-    f"{1e3 * statistics.median(whole.seconds):.0f}",
-    f"{1e3 * min(whole.seconds):.0f}",
-    f"{ratio(whole, base_whole):.2f}",
-    f"{1e3 * statistics.median(passes.seconds):.0f}",
-    f"{ratio(passes, base_passes):.2f}",
-    f"{own_terms(whole, passes, base_whole, base_passes):+.1%}",
-    f"{whole.compile_seconds:.1f}",
-    f"{whole.temporaries:.0f}",
+    f"{1e3 * step:.0f}",
+    f"{1e3 * min(side.seconds):.0f}",
+    f"{statistics.median(ratios):.2f}",
+    f"{1e3 * terms[0]:.0f}",
+    f"{own / (step - own):+.1%}",
+    f"{side.compile_seconds:.1f}",
+    f"{side.temporaries:.0f}",
   )
-  return name.ljust(20) + "".join(f"{cell:>11s}" for cell in cells)
+  passes = ", ".join(sorted(side.terms.passes))
+  return name.ljust(20) + "".join(f"{cell:>11s}" for cell in cells) + f"  {passes}"
 
 
 def take_turns(sides: Sequence[Side], batch, turns: int) -> None:
   for side in sides:
     side.seconds.clear()
+    side.terms_seconds.clear()
   for turn in range(WARM_UP + turns):
     for side in sides:
       side.turn(batch, turn >= WARM_UP)
+      side.turn_of_terms(turn >= WARM_UP)
 
 
 def main() -> None:
@@ -241,18 +186,17 @@ def main() -> None:
     f"{os.cpu_count()} cores, {args.turns} turns; "
     f"load before {load:.1f}{': too much, do not trust the times' if load > 1 else ''}"
   )
-  columns = ("ms", "min", f"/ {BASE}", "passes ms", f"/ {BASE}", "terms", "compile s", "temp. MiB")
+  columns = ("ms", "min", f"/ {BASE}", "beside ms", "own", "compile s", "temp. MiB")
   print("method".ljust(20) + "".join(f"{column:>11s}" for column in columns), flush=True)
   batch, base = make_batch(args.size), None
-  of = lambda method: compile_side(method, batch, args.size)
   for name in args.methods:
-    method, passed = methods.build(TASK, **settings_of(args.size)[name]), []
-    sides = (of(method), of(passes_only(method, passed)))
-    base = base or sides
-    take_turns((*base, *sides) if sides is not base else base, batch, args.turns)
-    print(f"{row_of(name, sides, base)}  {', '.join(sorted(passed))}", flush=True)
+    method = methods.build(TASK, **settings_of(args.size)[name])
+    side = compile_side(method, batch, args.size, with_terms=True)
+    base = base or side
+    take_turns([base] if side is base else [base, side], batch, args.turns)
+    print(row_of(name, side, base), flush=True)
     # A system has room for about 16 such programs: each is thousands of mappings of memory.
-    del method, sides
+    del method, side
     jax.clear_caches()
 
 

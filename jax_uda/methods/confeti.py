@@ -15,14 +15,9 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax
-import jax
-import jax.numpy as jnp
-
 from jax_uda import objectives
-from jax_uda.context import named_key
-from jax_uda.methods import self_training
-from jax_uda.methods.base import Batch, Method, Task, class_weights
+from jax_uda.methods import confeti_views, self_training
+from jax_uda.methods.base import Method, Task, class_weights
 from jax_uda.methods.daformer import thing_classes_of
 from jax_uda.methods.translator import Translator
 from jax_uda.models.cam_head import CAMHead
@@ -30,19 +25,6 @@ from jax_uda.models.projection_heads import LinearProjectionHead
 from jax_uda.optimizer import NEVER
 
 CAM, HEAD = "cam", "projection"
-
-
-@flax.struct.dataclass
-class Draws:
-  """Every random number of a step.
-
-  Attributes:
-    base: Those of self-training.
-    rows: By view, [B, H, W] uniform numbers that choose the pixels of its contrast.
-  """
-
-  base: self_training.Draws
-  rows: dict[str, jax.Array]
 
 
 def confeti(
@@ -110,62 +92,26 @@ def confeti(
       start_steps={"": NEVER},
       player=cut.player,
     )
-  joint, settled = stage == 1, contrast_after + 1
-
-  def draw(key: jax.Array, batch: Batch) -> Draws:
-    uniforms = lambda view: jax.random.uniform(
-      named_key(key, f"rows/{view}"), batch["source"]["label"].shape
-    )
-    rows = {view: uniforms(view) for view in ("source", "mixed", "target")}
-    return Draws(self_training.draw(key, batch, strength=jitter_strength), rows)
-
-  def views(draws: Draws, batch: Batch, teacher):
-    source = self_training.source_view(batch, task)
-    label = functools.partial(
+  settled = contrast_after + 1
+  make_views = confeti_views.Views(
+    task,
+    label=functools.partial(
       self_training.target_view,
-      batch,
-      teacher,
-      task,
+      task=task,
       threshold=pseudo_threshold,
       per_pixel=pseudo_weight_per_pixel,
-    )
-    target = label(ignore_top=ignore_top, ignore_bottom=ignore_bottom)
-    mix = lambda target: self_training.mixed_view(
-      source, target, draws.base.classes, per_image=mix_per_image_classes
-    )
-    mixed = self_training.augmented(mix(target), draws.base.mixed, task)
-    pasted = mix(target.replace(label=jnp.full_like(target.label, 255)))
-    look = draws.base.source
-    return {
-      "source": self_training.augmented(source, look, task) if source_augmentation else source,
-      "raw": source.replace(image=batch["source"]["raw"]),
-      "translated": source,
-      "mixed": mixed,
-      "pasted": mixed.replace(label=pasted.label),
-      "target": label(),  # its contrast knows no margins
-    }
-
-  weights = class_weights(task, class_weight_power)
-  cross_entropy = functools.partial(objectives.cross_entropy, class_weights=weights)
-  compare = functools.partial(objectives.prototype_contrast, head=HEAD, **(contrast or {}))
-  # The order of the terms is that of the passes: source, raw, translated, mixed, target.
-  terms = {"source": compare(view="source", start_step=settled)}
-  if joint:
-    terms["consistency"] = objectives.translation_consistency(
-      view="raw",
-      translated_view="translated",
-      translate=cut.translate,
-      regress=cut.regress,
-      head=HEAD,
-      weight=consistency_weight,
-    )
-  terms["mixed"] = compare(view="mixed", start_step=contrast_after)
-  if joint:
-    terms["target"] = compare(view="target", start_step=settled, weigh=True)
+    ),
+    margins=dict(ignore_top=ignore_top, ignore_bottom=ignore_bottom),
+    mix_per_image_classes=mix_per_image_classes,
+    source_augmentation=source_augmentation,
+  )
+  cross_entropy = functools.partial(
+    objectives.cross_entropy, class_weights=class_weights(task, class_weight_power)
+  )
   frozen = {"parts": (HEAD,), "frozen": True}
   return Method(
-    draw,
-    views,
+    functools.partial(confeti_views.draw, strength=jitter_strength),
+    make_views,
     objectives.chain(
       source=cross_entropy(view="source"),
       source_classes=objectives.image_classes(view="source", head=CAM),
@@ -182,7 +128,9 @@ def confeti(
         warmup_end=settled,
         num_classes=task.num_classes,
         dim=embedding_dim,
-        terms=terms,
+        terms=contrasts(
+          contrast_after, contrast or {}, cut if stage == 1 else None, consistency_weight
+        ),
         head=HEAD,
         cam_head=CAM,
         **(prototypes or {}),
@@ -202,3 +150,34 @@ def confeti(
     start_steps={f"heads_{HEAD}": contrast_after},
     player=cut.player,
   )
+
+
+def contrasts(
+  start_step: int,
+  settings: Mapping[str, Any],
+  translator: Translator | None,
+  consistency_weight: float,
+) -> dict[str, objectives.Objective]:
+  """The terms that compare with the prototypes, in the order of the passes.
+
+  Those of the consistency and of target images need the `translator` of stage 1.
+  """
+  compare = functools.partial(objectives.prototype_contrast, head=HEAD, **settings)
+  later = functools.partial(compare, start_step=start_step + 1)
+  mixed = compare(view="mixed", start_step=start_step)
+  if translator is None:
+    return {"source": later(view="source"), "mixed": mixed}
+  consistency = objectives.translation_consistency(
+    view="raw",
+    translated_view="translated",
+    translate=translator.translate,
+    regress=translator.regress,
+    head=HEAD,
+    weight=consistency_weight,
+  )
+  return {
+    "source": later(view="source"),
+    "consistency": consistency,
+    "mixed": mixed,
+    "target": later(view="target", weigh=True),
+  }

@@ -15,7 +15,7 @@ from jax_uda.augment import classmix, strong
 from jax_uda.context import View
 from jax_uda.methods import self_training, translator
 from jax_uda.methods.base import Method, Player, Task
-from jax_uda.methods.confeti import Draws
+from jax_uda.methods.confeti_views import Draws
 from jax_uda.models import imagenet, weights
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.projection_heads import LinearProjectionHead
