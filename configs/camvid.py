@@ -18,6 +18,8 @@ METHODS = demo.METHODS | {
   "spcl": demo.METHODS["spcl"] | dict(feature_dim=WIDTH),
   "cluda": demo.METHODS["cluda"]
   | dict(also=dict(pixel_contrasted=dict(grid=(24, 32), ignore_is_class=False))),
+  # The encoder's last map has stride 32: its cells are too few to be regions.
+  "rccr": demo.METHODS["rccr"] | dict(source="fused", pool=2),
 }
 
 

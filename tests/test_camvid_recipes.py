@@ -3,10 +3,13 @@
 import importlib
 import pathlib
 
+import flax
+import jax
+import jax.numpy as jnp
 import pytest
 
 from jax_uda import config as config_lib
-from jax_uda import methods, models
+from jax_uda import ema, methods, models, optimizer, state, train_step
 from jax_uda.methods.base import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -32,6 +35,44 @@ def test_every_method_of_the_demo_has_its_stages_on_both_tasks(name, recipe):
       assert bool(stage.init_weights) == (stage.model.encoder == "efficientnet_lite0")
       if "feature_dim" in stage.method:
         assert stage.method.feature_dim == stage.model.decoder_options.width
+
+
+def trace(config) -> None:
+  """The training step once all its terms have started, without computing anything."""
+  schedule = lambda step: 1e-3
+  method = methods.build(TASK, **config.method)
+  heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
+  model = models.build(num_classes=11, **config.model).clone(heads=flax.core.FrozenDict(heads))
+  player = method.player(schedule) if method.player else None
+  built = optimizer.build(schedule, start_steps=method.start_steps)
+  step = train_step.make_train_step(
+    model,
+    method,
+    built,
+    teacher_rule=ema.Rule(0.99),
+    player=player,
+    phase_start=max(method.gates, default=0),
+  )
+  size = tuple(config.data.crop_size)
+  create = lambda: state.create(model, method, built, image_size=size, seed=0, player=player)
+  pixels = lambda *more: jax.ShapeDtypeStruct((config.batch_size, *size, *more), jnp.uint8)
+  batch = {"source": {"image": pixels(3), "label": pixels()}, "target": {"image": pixels(3)}}
+  jax.eval_shape(step, jax.eval_shape(create), batch)
+
+
+def check_network(recipe, method):
+  config = recipe("camvid_day_to_dusk").get_config(f"method={method}")
+  trace(config_lib.stage_config(config, method))
+
+
+def test_the_network_fits_the_regions_of_rccr(recipe):
+  check_network(recipe, "rccr")
+
+
+@pytest.mark.long
+def test_the_network_fits_every_method(recipe):
+  for method in recipe("demo").METHODS:
+    check_network(recipe, method)
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones(recipe):
