@@ -52,7 +52,7 @@ def start(arg: str) -> tuple:
 
 def finish(config, arg):
   """The stages of the method asked for, on the data sets of the recipe."""
-  demo.add_stages(config, arg.method, METHODS, steps=600)
+  demo.add_stages(config, arg.method, METHODS, steps=600, warm_up=600)
   if arg.method == "vfm_uda":
     _from_scratch(config)
   return demo.smoke(config) if arg.smoke else config

@@ -9,9 +9,9 @@ dusk drive 0001TP in train/: training sees them without labels. Scores are those
 test/, which training never sees; where FOLDER has no test/, of the 62 training images themselves.
 
 Images are reduced to 120x160. The network is EfficientNet-Lite0 with ImageNet weights (the extra
-`efficientnet`) and a light decoder. 150 steps on the source come first, then 600 of the method; for
-vfm_uda a small DINOv2 with random weights. The methods' settings are the demo's and were not searched
-here.
+`efficientnet`) and a light decoder. 600 steps on the source come first (after 150, scores on the source's
+validation images were still far from level), then 600 of the method; for vfm_uda a small DINOv2 with
+random weights. The methods' settings are the demo's and were not searched here.
 
 Arguments: path=FOLDER, method=<name> (see the demo; without it source-only and self-training), seed=
 <training seed>, smoke (a few steps).

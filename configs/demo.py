@@ -91,23 +91,27 @@ def get_config(arg: str = ""):
   return smoke(config) if arg.smoke else config
 
 
-def add_stages(config, method, methods, *, steps):
-  """The warm-up of a quarter of `steps`, then `method` of the table `methods`, or the two of a demo.
+def add_stages(config, method, methods, *, steps, warm_up=0):
+  """The warm-up, then `method` of the table `methods`, or the two of a demo.
 
   Without a method the source alone and self-training continue the warm-up and its schedule. A method
-  begins with the weights of the warm-up, and has an optimizer and `steps` of its own.
+  begins with the weights of the warm-up, and has an optimizer and `steps` of its own. The warm-up is
+  the first quarter of `steps`, or has `warm_up` steps with a schedule to their end.
   """
   config.method = methods["source_only"]
-  config.stage.warm_up = dict(stop_step=steps // 4)
+  first = warm_up or steps // 4
+  config.stage.warm_up = dict(stop_step=first)
   if method:
     options.lookup(methods, method, "<argument>.method")
     config.num_steps = steps
     config.eval.every_steps = steps // 6
+    if warm_up:
+      config.stage.warm_up = dict(num_steps=warm_up)
     config.stage[method] = dict(method=methods[method], init_from="warm_up")
     config.stages = config.compare = ("warm_up", method)
     _adapt(config, method, methods)
   else:
-    config.num_steps = steps // 4 + steps
+    config.num_steps = first + steps
     config.eval.every_steps = config.num_steps // 3
     continued = dict(init_from="warm_up", init_carry="run")
     config.stage.source_only = continued
@@ -147,10 +151,11 @@ def smoke(config):
     if domain.name == "streets":
       domain.num_train, domain.num_val = 16, 8
   config.batch_size = 8
-  config.num_steps, config.stage.warm_up.stop_step = 6, 2
+  config.num_steps = 6
   for stage in config.stage.values():
-    if "num_steps" in stage:
-      stage.num_steps = 2
+    for name in ("num_steps", "stop_step"):
+      if name in stage:
+        stage[name] = 2
   config.log_every_steps = 1
   config.eval.batch_size = 8
   return config
