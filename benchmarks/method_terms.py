@@ -117,4 +117,5 @@ def compile_terms(model, method: Method, player: Player | None, state: TrainStat
   kept = jax.tree.map(jnp.copy, (state.objective, play))  # a training step donates its state
   arguments = (_random(students), fixed, *kept, seen)
   passes = [f"student {name}" for name in students] + [f"teacher {name}" for name in teachers]
-  return Terms(jax.jit(terms).lower(*arguments).compile(), arguments, passes + list(references))
+  passes += ["reference"] if references else []
+  return Terms(jax.jit(terms).lower(*arguments).compile(), arguments, passes)

@@ -15,7 +15,8 @@ random weights. The methods' settings are the demo's and were not searched here.
 
 Arguments: path=FOLDER, method=<name> (see the demo; without it source-only and self-training), seed=
 <training seed>, smoke (a few steps).
-Ours: not run with all methods yet.
+Ours, seed 0, 400 steps of the method instead of 600, without test/, student / teacher: source_only 34.3 /
+35.9, dacs 41.2 / 40.6 mIoU. Other methods and seeds: not run yet.
 """
 
 from configs import camvid
