@@ -10,6 +10,7 @@ ratios hold when the machine's speed drifts. Leave the machine alone while it ru
 losses with their gradient by the student's outputs, memory; measured as a program of its own
 (`method_terms.py`). "own" is how much more of it there is than in `dacs`, as a share of the step without
 it: what the method's terms cost beyond the passes, which are listed at the end of the line.
+The training of a second player is in neither.
 """
 
 import argparse

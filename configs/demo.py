@@ -95,23 +95,22 @@ def add_stages(config, method, methods, *, steps, warm_up=0):
   """The warm-up, then `method` of the table `methods`, or the two of a demo.
 
   Without a method the source alone and self-training continue the warm-up and its schedule. A method
-  begins with the weights of the warm-up, and has an optimizer and `steps` of its own. The warm-up is
-  the first quarter of `steps`, or has `warm_up` steps with a schedule to their end.
+  begins with the weights of the warm-up, and has an optimizer and `steps` of its own. The warm-up has a
+  quarter of `steps`, or `warm_up`; those have a schedule of their own before a method.
   """
   config.method = methods["source_only"]
   first = warm_up or steps // 4
-  config.stage.warm_up = dict(stop_step=first)
   if method:
     options.lookup(methods, method, "<argument>.method")
     config.num_steps = steps
     config.eval.every_steps = steps // 6
-    if warm_up:
-      config.stage.warm_up = dict(num_steps=warm_up)
+    config.stage.warm_up = dict(num_steps=warm_up) if warm_up else dict(stop_step=first)
     config.stage[method] = dict(method=methods[method], init_from="warm_up")
     config.stages = config.compare = ("warm_up", method)
     _adapt(config, method, methods)
   else:
     config.num_steps = first + steps
+    config.stage.warm_up = dict(stop_step=first)
     config.eval.every_steps = config.num_steps // 3
     continued = dict(init_from="warm_up", init_carry="run")
     config.stage.source_only = continued

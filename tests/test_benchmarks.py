@@ -7,8 +7,6 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-
-
 COMMANDS = (
   "demo_step.py --steps=1",
   "host_memory.py --turns=1 --steps=1",

@@ -3,7 +3,6 @@
 import importlib
 import pathlib
 
-import flax
 import jax
 import jax.numpy as jnp
 import pytest
@@ -42,7 +41,7 @@ def trace(config) -> None:
   schedule = lambda step: 1e-3
   method = methods.build(TASK, **config.method)
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
-  model = models.build(num_classes=11, **config.model).clone(heads=flax.core.FrozenDict(heads))
+  model = models.build(num_classes=11, heads=heads, **config.model)
   player = method.player(schedule) if method.player else None
   built = optimizer.build(schedule, start_steps=method.start_steps)
   step = train_step.make_train_step(
