@@ -168,6 +168,14 @@ def write(
   return summary
 
 
+def _reasons(errors: Mapping[str, str]) -> str:
+  """Each reason once, with the runs that failed for it; often it is one for all."""
+  names: dict[str, list[str]] = {}
+  for name, text in errors.items():
+    names.setdefault(text, []).append(name)
+  return "\n".join(f"{'; '.join(found)}: {text}" for text, found in names.items())
+
+
 def run(
   configs: Mapping[tuple[str, int], config_lib.ConfigDict], workdir: pathlib.Path, *, title: str
 ) -> None:
@@ -195,5 +203,4 @@ def run(
     table.show_grid(comparison.brief(summary), title=f"{title}: mIoU on the target, %")
     print(f"all tables, and how to read them: {workdir / 'benchmark.md'}", flush=True)
   if errors:
-    texts = "; ".join(f"{name}: {text}" for name, text in errors.items())
-    raise RuntimeError(f"{len(errors)} of {len(jobs)} runs failed. {texts}")
+    raise RuntimeError(f"{len(errors)} of {len(jobs)} runs failed.\n{_reasons(errors)}")

@@ -153,6 +153,21 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(tmp_path, monkey
   assert "failed: dacs, seed 0: step 3" in capsys.readouterr().out
 
 
+def test_a_reason_is_told_once_with_all_runs_that_failed_for_it(tmp_path, monkeypatch):
+  def run_stage(config, workdir):
+    raise ValueError("no data" if config.method.name != "mic" else "no memory")
+
+  monkeypatch.setattr(sweep.recipe, "run_stage", run_stage)
+  configs = {(method, 0): tiny(method, warm_up=0) for method in ("source_only", "dacs", "mic")}
+  with pytest.raises(RuntimeError) as error:
+    sweep.run(configs, tmp_path, title="")
+  assert str(error.value).splitlines() == [
+    "3 of 3 runs failed.",
+    "source_only, seed 0; dacs, seed 0: no data",
+    "mic, seed 0: no memory",
+  ]
+
+
 @pytest.mark.parametrize(
   "flags, message",
   (

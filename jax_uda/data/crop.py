@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from jax_uda.data.label_spaces import IGNORE
@@ -23,6 +24,24 @@ class Box(NamedTuple):
   def of(self, array: np.ndarray) -> np.ndarray:
     """The window of `array` [H,W,...]; a view."""
     return array[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+class View(NamedTuple):
+  """A window of an image, mirrored left to right or not."""
+
+  box: Box
+  is_mirrored: bool = False
+
+  def copy(self, array: np.ndarray, out: np.ndarray, padding: np.ndarray | int) -> None:
+    """Fills `out` [h,w,...]: the view of `array` [H,W,...], extended at the bottom and right."""
+    window = self.box.of(array)
+    if window.shape != out.shape:
+      out[...] = padding
+      out = out[: self.box.height, : self.box.width]
+    if self.is_mirrored:
+      cv2.flip(window, 1, dst=out)  # NumPy is slow at it
+    else:
+      out[...] = window
 
 
 def draw_box(size: tuple[int, int], crop_size: tuple[int, int], rng: np.random.Generator) -> Box:
@@ -66,40 +85,6 @@ def choose_box(label: np.ndarray, draw: Callable[[], Box], cat_max_ratio: float 
       return box
     box = draw()
   return box
-
-
-def flip(array: np.ndarray) -> np.ndarray:
-  """Mirrors [H,W,...] left to right; a view."""
-  return array[:, ::-1]
-
-
-def is_mirrored(array: np.ndarray) -> bool:
-  """Whether [H,W,...] is a view that `flip` made: NumPy is slow on those, OpenCV is not."""
-  return array.ndim > 1 and array.strides[1] < 0
-
-
-def _pad(array: np.ndarray, size: tuple[int, int], value: np.ndarray | int) -> np.ndarray:
-  if array.shape[:2] == tuple(size):
-    return array
-  padded = np.empty((*size, *array.shape[2:]), array.dtype)
-  padded[:] = value
-  padded[: array.shape[0], : array.shape[1]] = array
-  return padded
-
-
-def pad_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[h,w,3] uint8 -> [*size,3], extended at the bottom and right by `PAD_COLOR`."""
-  return _pad(image, size, PAD_COLOR)
-
-
-def pad_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[h,w] uint8 -> [*size], extended at the bottom and right by 255."""
-  return _pad(label, size, IGNORE)
-
-
-def pad_valid(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[h,w] uint8 -> [*size], extended at the bottom and right by 0: nothing is known there."""
-  return _pad(mask, size, 0)
 
 
 def check_margins(margins: Sequence[int]) -> None:

@@ -8,11 +8,10 @@ and strong augmentation happen on the device.
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import cv2
 import grain
 import numpy as np
 
-from jax_uda.data import crop, rescale
+from jax_uda.data import crop, label_spaces, rescale
 from jax_uda.data import rare_class as rare_class_lib
 from jax_uda.data.class_balance import BalancedOrder
 from jax_uda.data.examples import Example, Examples
@@ -21,35 +20,35 @@ from jax_uda.data.rare_class import RareClassSampling
 SOURCE, TARGET = 0, 1  # streams of random numbers
 NUM_STEPS = 2**40  # no run is longer
 
-Augment = Callable[[Example, np.random.Generator], Example]
+# An example with what its row of a batch shows of it.
+Row = tuple[Example, crop.View]
+DrawView = Callable[[Example, np.random.Generator], Row]
 # (number of the draw, random numbers) -> one row of a batch
-DrawRow = Callable[[int, np.random.Generator], Example]
+DrawRow = Callable[[int, np.random.Generator], Row]
 
 
-# How the fields of an example are extended to the size of the crop.
-_PAD = {
-  "image": crop.pad_image,
-  "day_image": crop.pad_image,
-  "label": crop.pad_label,
-  "valid": crop.pad_valid,
+# What fields that are smaller than the crop are extended by; of `valid`: nothing is known there.
+_PADDING = {
+  "image": crop.PAD_COLOR,
+  "day_image": crop.PAD_COLOR,
+  "label": label_spaces.IGNORE,
+  "valid": 0,
 }
 
 
-def _augment(
+def _draw_view(
   example: Example,
   rng: np.random.Generator,
   *,
-  crop_size: tuple[int, int],
+  size: tuple[int, int],
   cat_max_ratio: float,
   flip: bool,
-) -> Example:
-  """A random crop, mirrored half of the time, padded to `crop_size`; the same for all fields."""
+) -> Row:
+  """A random crop of `size`, mirrored half of the time; the same for all fields."""
   label = example.get("label")
-  draw = lambda: crop.draw_box(example["image"].shape[:2], crop_size, rng)
+  draw = lambda: crop.draw_box(example["image"].shape[:2], size, rng)
   box = draw() if label is None else crop.choose_box(label, draw, cat_max_ratio)
-  is_mirrored = flip and rng.random() < 0.5
-  window = lambda array: crop.flip(box.of(array)) if is_mirrored else box.of(array)
-  return {name: _PAD[name](window(array), crop_size) for name, array in example.items()}
+  return example, crop.View(box, is_mirrored=flip and rng.random() < 0.5)
 
 
 def _without_labels(example: Example, margins: Sequence[int]) -> Example:
@@ -68,50 +67,49 @@ def _without_labels(example: Example, margins: Sequence[int]) -> Example:
   return seen
 
 
-def _whole_images(target: Sequence[Example], augment: Augment) -> Augment:
-  """`augment` for images that are not cropped; all have the size of the first."""
-  size = target[0]["image"].shape[:2] if len(target) else ()
-
-  def check_and_augment(example: Example, rng: np.random.Generator) -> Example:
-    found = example["image"].shape[:2]
-    if found != size:
-      raise ValueError(
-        f"config.data.crop_target = False needs target images of one size, but the first has {size} "
-        f"and another {found}; crop them, or prepare the data set at one size."
-      )
-    return augment(example, rng, crop_size=size)
-
-  return check_and_augment
+def _whole_size(target: Sequence[Example]) -> tuple[int, int]:
+  """The size of target images that are not cropped: that of the first."""
+  return target[0]["image"].shape[:2] if len(target) else ()
 
 
-def _in_epochs(examples: Sequence[Example], seed: int, stream: int, augment: Augment) -> DrawRow:
+def _check_size(example: Example, size: tuple[int, int]) -> None:
+  """Raises ValueError if an image that is not to be cropped has another size."""
+  found = example["image"].shape[:2]
+  if found != size:
+    raise ValueError(
+      f"config.data.crop_target = False needs target images of one size, but the first has {size} "
+      f"and another {found}; crop them, or prepare the data set at one size."
+    )
+
+
+def _in_epochs(examples: Sequence[Example], seed: int, stream: int, view: DrawView) -> DrawRow:
   """Every example once an epoch, each epoch in another order."""
   if not len(examples):
     raise ValueError("A domain has no training images; see config.data.")
   order_seed = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
   order = grain.MapDataset.range(len(examples)).seed(order_seed).shuffle().repeat()
-  return lambda number, rng: augment(examples[order[number]], rng)
+  return lambda number, rng: view(examples[order[number]], rng)
 
 
-def _class_balanced(examples: Examples, seed: int, augment: Augment) -> DrawRow:
+def _class_balanced(examples: Examples, seed: int, view: DrawView) -> DrawRow:
   """An image of the class that was drawn less often so far."""
   order = BalancedOrder(examples.class_counts, seed)
-  return lambda number, rng: augment(examples[order[number]], rng)
+  return lambda number, rng: view(examples[order[number]], rng)
 
 
-def _by_rare_class(examples: Examples, sampling: RareClassSampling, augment: Augment) -> DrawRow:
+def _by_rare_class(examples: Examples, sampling: RareClassSampling, view: DrawView) -> DrawRow:
   """A crop of an image of a drawn class, repeated until it holds enough pixels of the class."""
   table = rare_class_lib.make_table(
     examples.class_counts, temperature=sampling.temperature, min_pixels=sampling.min_pixels
   )
 
-  def draw_row(number: int, rng: np.random.Generator) -> Example:
+  def draw_row(number: int, rng: np.random.Generator) -> Row:
     del number  # drawn with replacement
     class_index, image_index = table.draw(rng)
     example = examples[image_index]
     for _ in range(rare_class_lib.MAX_TRIES):
-      row = augment(example, rng)
-      label = crop.flip(row["label"]) if crop.is_mirrored(row["label"]) else row["label"]
+      row = view(example, rng)
+      label = row[1].box.of(example["label"])
       if np.count_nonzero(label == class_index) > sampling.crop_min_pixels:
         break
     return row
@@ -119,20 +117,17 @@ def _by_rare_class(examples: Examples, sampling: RareClassSampling, augment: Aug
   return draw_row
 
 
-def _stack(rows: Iterable[Example], count: int) -> Example:
-  """`count` rows as one array for each field.
+def _stack(rows: Iterable[Row], count: int, size: tuple[int, int]) -> Example:
+  """`count` rows as one array [count,*size,...] for each field.
 
   Each row is copied before the next is made: memory for whole images is used again at once.
   """
   batch: Example = {}
-  for index, row in enumerate(rows):
-    for name, array in row.items():
+  for index, (example, view) in enumerate(rows):
+    for name, array in example.items():
       if not index:
-        batch[name] = np.empty((count, *array.shape), array.dtype)
-      if crop.is_mirrored(array):
-        cv2.flip(crop.flip(array), 1, dst=batch[name][index])
-      else:
-        batch[name][index] = array
+        batch[name] = np.empty((count, *size, *array.shape[2:]), array.dtype)
+      view.copy(array, batch[name][index], _PADDING[name])
   return batch
 
 
@@ -196,29 +191,36 @@ def training_batches(
       f"use a multiple of {process_count}."
     )
   crop.check_margins(target_margins)
-  augment = functools.partial(
-    _augment, crop_size=tuple(crop_size), cat_max_ratio=cat_max_ratio, flip=flip
+  sizes = {
+    SOURCE: tuple(crop_size),
+    TARGET: tuple(crop_size) if crop_target else _whole_size(target),
+  }
+  view_source = functools.partial(
+    _draw_view, size=sizes[SOURCE], cat_max_ratio=cat_max_ratio, flip=flip
   )
-  any_crop = functools.partial(augment, cat_max_ratio=1.0)  # whatever a pseudo-label says
-  in_target = any_crop if crop_target else _whole_images(target, any_crop)
+  any_crop = functools.partial(  # whatever a pseudo-label says
+    _draw_view, size=sizes[TARGET], cat_max_ratio=1.0, flip=flip
+  )
 
-  def augment_target(example: Example, rng: np.random.Generator) -> Example:
+  def view_target(example: Example, rng: np.random.Generator) -> Row:
     example = _without_labels(example, target_margins)
     if target_scale:
       example = rescale.scale_example(example, rng.uniform(*target_scale))
-    return in_target(example, rng)
+    if not crop_target:
+      _check_size(example, sizes[TARGET])
+    return any_crop(example, rng)
 
   if rare_class and class_balanced:
     raise ValueError("config.data.rare_class and config.data.class_balanced exclude each other.")
   if rare_class:
-    draw_source = _by_rare_class(source, rare_class, augment)
+    draw_source = _by_rare_class(source, rare_class, view_source)
   elif class_balanced:
-    draw_source = _class_balanced(source, seed, augment)
+    draw_source = _class_balanced(source, seed, view_source)
   else:
-    draw_source = _in_epochs(source, seed, SOURCE, augment)
+    draw_source = _in_epochs(source, seed, SOURCE, view_source)
   draw_row = {
     SOURCE: draw_source,
-    TARGET: _in_epochs(target, seed, TARGET, augment_target),
+    TARGET: _in_epochs(target, seed, TARGET, view_target),
   }
   share = batch_size // process_count
   rows = range(process_index * share, (process_index + 1) * share)
@@ -228,7 +230,7 @@ def training_batches(
       draw_row[stream](step * batch_size + row, np.random.default_rng((seed, stream, step, row)))
       for row in rows
     )
-    return _stack(made, share)
+    return _stack(made, share, sizes[stream])
 
   return grain.MapDataset.range(NUM_STEPS).map(
     lambda step: {"source": draw(SOURCE, step), "target": draw(TARGET, step)}
@@ -255,12 +257,13 @@ def evaluation_batches(examples: Sequence[Example], batch_size: int) -> Iterator
   size changes. A label may be larger than its image: scores are then those at the label's size.
   """
   shapes = lambda example: {name: np.shape(array) for name, array in example.items()}
+  stack = lambda rows: {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   rows: list[Example] = []
   for index in range(len(examples)):
     example = examples[index]
     if rows and (len(rows) == batch_size or shapes(rows[0]) != shapes(example)):
-      yield _stack(rows, len(rows))
+      yield stack(rows)
       rows = []
     rows.append(example)
   if rows:
-    yield _stack(rows, len(rows))
+    yield stack(rows)

@@ -47,18 +47,21 @@ def test_boxes_reach_every_offset_and_stay_inside():
 def test_an_image_smaller_than_the_crop_is_padded_at_the_bottom_and_right():
   box = crop.draw_box((3, 9), (4, 5), np.random.default_rng(0))
   assert (box.height, box.width) == (3, 5)
-  image = crop.pad_image(np.ones((3, 5, 3), np.uint8), (4, 6))
-  label = crop.pad_label(np.ones((3, 5), np.uint8), (4, 6))
-  assert image.shape == (4, 6, 3) and label.shape == (4, 6)
-  assert (image[:3, :5] == 1).all() and (label[:3, :5] == 1).all()
+  image = np.zeros((4, 6, 3), np.uint8)
+  crop.View(box).copy(np.ones((3, 9, 3), np.uint8), image, crop.PAD_COLOR)
+  assert (image[:3, :5] == 1).all()
   assert (image[3] == crop.PAD_COLOR).all() and (image[:, 5] == crop.PAD_COLOR).all()
-  assert (label[3] == 255).all() and (label[:, 5] == 255).all()
 
 
-def test_flipping_twice_changes_nothing():
-  array = np.arange(24).reshape(2, 4, 3)
-  np.testing.assert_array_equal(crop.flip(crop.flip(array)), array)
-  np.testing.assert_array_equal(crop.flip(array)[:, 0], array[:, 3])
+@pytest.mark.parametrize("shape", ((5, 7), (5, 7, 3)))
+@pytest.mark.parametrize("size", ((3, 4), (4, 6)))
+def test_a_mirrored_view_is_the_window_from_right_to_left(shape, size):
+  array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+  view = crop.View(crop.Box(1, 2, 3, 4), is_mirrored=True)
+  out = np.zeros((*size, *shape[2:]), np.uint8)
+  view.copy(array, out, 255)
+  np.testing.assert_array_equal(out[:3, :4], array[1:4, 2:6][:, ::-1])
+  assert (out[3:] == 255).all() and (out[:, 4:] == 255).all()
 
 
 def test_the_shares_of_classes_are_those_of_a_full_count():
