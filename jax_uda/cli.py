@@ -25,7 +25,7 @@ _MODE = flags.DEFINE_enum(
   ],
   "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
   "pseudo_label: label the target's training images with the newest checkpoint, into WORKDIR/pseudo_labels. "
-  "predict: write a PNG of class ids for each image in or below the folder --images into "
+  "predict: write a PNG of class ids for each image in or below the folders --images into "
   "WORKDIR/predictions, as servers of test sets want them. "
   "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
   "with their labels into the workdir. export_weights: write the student and teacher of the newest "
@@ -47,7 +47,11 @@ _NETWORK = flags.DEFINE_enum(
 _OUT = flags.DEFINE_string("out", None, "Folder to write to; made if missing.")
 
 # Of predict alone.
-_IMAGES = flags.DEFINE_string("images", None, "Folder of images to predict, e.g. of a test set.")
+_IMAGES = flags.DEFINE_string(
+  "images",
+  None,
+  "Folder of images to predict, e.g. of a test set; several with commas, and * for any part of a name.",
+)
 _IMAGE_SUFFIX = flags.DEFINE_string(
   "image_suffix", "", "End of the stems of these images, e.g. _rgb_anon; others are left out."
 )
@@ -126,7 +130,7 @@ def _predict_settings() -> dict[str, Any]:
   if _SERVER.value and flags.FLAGS["ids"].present:
     raise ValueError(f"--server={_SERVER.value} says which ids are written; leave --ids out")
   return dict(
-    images=pathlib.Path(_IMAGES.value).expanduser(),
+    images=_IMAGES.value,
     suffix=_IMAGE_SUFFIX.value,
     network=_NETWORK.value,
     ids=_IDS.value,
@@ -136,7 +140,12 @@ def _predict_settings() -> dict[str, Any]:
 
 def _prepare() -> None:
   skip = _ON_ERROR.value == "skip"
-  if command.CONFIG.present and not _DATASET.value:
+  if command.CONFIG.present:
+    for name in ("dataset", "manual_dir", "size", "data_dir"):
+      if flags.FLAGS[name].present:
+        raise ValueError(
+          f"--{name} does not go with --config, which says what is prepared: config.data"
+        )
     from jax_uda.data import prepare
 
     prepare.prepare_recipe(command.CONFIG.value, skip=skip)

@@ -86,7 +86,7 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
       raise
     raise SystemExit(f"error: {error}") from None
   except KeyboardInterrupt:
-    raise SystemExit("interrupted; the same command continues from the last checkpoint") from None
+    raise SystemExit("interrupted; the same command continues") from None
 
 
 def sentence(error: BaseException) -> str:

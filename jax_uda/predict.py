@@ -1,6 +1,7 @@
 """Prediction files of images without labels, for the servers of test sets."""
 
 import functools
+import glob
 import math
 import os
 import pathlib
@@ -39,15 +40,32 @@ class ImageFiles(Sequence[Example]):
     return {"image": rescale.resize_image(image, fitted), "label": np.full(size, IGNORE, np.uint8)}
 
 
-def check_images(images: pathlib.Path, suffix: str) -> list[pathlib.Path]:
-  """The image files in or below a folder, in order.
+def _folders(images: str) -> list[pathlib.Path]:
+  """The folders that `images` names; raises ValueError where it names none."""
+  found = []
+  for pattern in images.split(","):
+    path = os.path.expanduser(pattern.strip())
+    named = [path] if os.path.isdir(path) else filter(os.path.isdir, sorted(glob.glob(path)))
+    places = list(map(pathlib.Path, named))
+    if not places:
+      raise ValueError(f"--images={pattern} is no folder on this machine.")
+    found += places
+  return found
+
+
+def check_images(images: str, suffix: str) -> list[pathlib.Path]:
+  """The image files in or below folders, in order.
+
+  Args:
+    images: A folder, or several with commas between them; `*` stands for any part of a name.
+    suffix: End of the stems; others are left out.
 
   Raises:
     ValueError: There is no folder or no image, or two images have one name.
   """
-  if not images.is_dir():
-    raise ValueError(f"--images={images} is no folder.")
-  found = list(folders.files(images, suffix=suffix).values())
+  found = [
+    file for folder in _folders(images) for file in folders.files(folder, suffix=suffix).values()
+  ]
   if not found:
     raise ValueError(f"--images={images}: no image whose name ends in {suffix!r} and, e.g., .png.")
   by_stem: dict[str, pathlib.Path] = {}
@@ -104,7 +122,7 @@ def write(
   state: TrainState,
   workdir: pathlib.Path,
   *,
-  images: pathlib.Path,
+  images: str,
   suffix: str = "",
   network: str = "student",
   ids: str = "train",
@@ -121,8 +139,8 @@ def write(
     exp: The run.
     state: Its state.
     workdir: Its folder.
-    images: Folder, searched with all below it.
-    suffix: End of the stems of the images; others are left out.
+    images: Folders, searched with all below them, as in `check_images`.
+    suffix: See there.
     network: `student` or `teacher`.
     ids: `train` (0..C-1) or `cityscapes` (label ids).
     server: One of `submission.SERVERS`, which says the ids; empty: none.
@@ -137,6 +155,8 @@ def write(
   form = submission.find(server, space) if server else None
   table = written_ids(space, form.ids if form else ids)
   files = check_images(images, suffix)
+  if form and len(files) != form.number:
+    print(f"note: the test set of {server} has {form.number} images, not {len(files)}", flush=True)
   title = f"predictions of the {network}"
   write_files = functools.partial(_write_files, exp, getattr(state, network), files, table, title)
   folder = workdir / "predictions"

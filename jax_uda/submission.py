@@ -22,18 +22,20 @@ class Server(NamedTuple):
 
   Attributes:
     ids: As of `predict.written_ids`.
+    number: Of images in the test set.
     folders: Of the zip; each gets all predictions.
   """
 
   ids: str
+  number: int
   folders: tuple[str, ...] = ("",)
 
 
 SERVERS = {
   # Scores of uncertainty need more than predictions; for the IoU the same files do three times.
-  "dark_zurich": Server("train", ("labelTrainIds/", "labelTrainIds_invalid/", "confidence/")),
-  "acdc": Server("train"),
-  "cityscapes": Server("cityscapes"),
+  "dark_zurich": Server("train", 151, ("labelTrainIds/", "labelTrainIds_invalid/", "confidence/")),
+  "acdc": Server("train", 2000),
+  "cityscapes": Server("cityscapes", 1525),
 }
 
 

@@ -80,8 +80,8 @@ def test_an_unknown_method_is_refused_with_the_known_ones(recipe):
 
 
 def test_scores_are_of_unseen_frames_where_the_folder_has_them(recipe, tmp_path):
-  splits = lambda name: [
-    recipe(name).get_config(f"path={tmp_path}").data.target[split] for split in ("train", "val")
+  splits = lambda name, path=tmp_path: [
+    recipe(name).get_config(f"path={path}").data.target[split] for split in ("train", "val")
   ]
   dusk, photographs = ("train/0001TP",), ("train",)
   assert splits("camvid_day_to_dusk") == [dusk, dusk]
@@ -89,3 +89,9 @@ def test_scores_are_of_unseen_frames_where_the_folder_has_them(recipe, tmp_path)
   (tmp_path / "test").mkdir()
   assert splits("camvid_day_to_dusk") == [dusk, ("test/0001TP",)]
   assert splits("street_to_camvid") == [photographs, ("test",)]
+  assert splits("street_to_camvid", f"{tmp_path},test=no") == [photographs, ("val",)]
+  gone = tmp_path / "gone"
+  assert splits("street_to_camvid", gone) == [photographs, ("test",)]
+  assert splits("camvid_day_to_dusk", f"{gone},test=no") == [dusk, dusk]
+  with pytest.raises(ValueError, match=r"test = 'maybe' is unknown.*no, yes"):
+    splits("street_to_camvid", f"{gone},test=maybe")

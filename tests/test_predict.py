@@ -30,7 +30,7 @@ def images(tmp_path):
 
 def test_each_image_has_a_file_of_class_ids_at_its_own_size(exp, images, tmp_path, capsys):
   state = exp.initial_state()
-  folder = predict.write(exp, state, tmp_path, images=images, suffix="_rgb_anon")
+  folder = predict.write(exp, state, tmp_path, images=str(images), suffix="_rgb_anon")
   assert folder == tmp_path / "predictions" / "student"
   found = {file.name: PIL.Image.open(file) for file in folder.iterdir()}
   assert {name: image.size for name, image in found.items()} == {
@@ -59,16 +59,26 @@ def test_label_ids_of_cityscapes_are_written_on_demand():
 
 def test_folders_that_cannot_be_predicted_are_explained(images, tmp_path):
   with pytest.raises(ValueError, match="is no folder"):
-    predict.check_images(tmp_path / "nowhere", "")
+    predict.check_images(str(tmp_path / "nowhere"), "")
   with pytest.raises(ValueError, match="no image whose name ends in '_gt'"):
-    predict.check_images(images, "_gt")
+    predict.check_images(str(images), "_gt")
   (images / "a" / "1_rgb_anon.jpg").write_bytes(b"")
   with pytest.raises(ValueError, match=r"a/1_rgb_anon\.jpg and .*a/1_rgb_anon\.png have one name"):
-    predict.check_images(images, "_rgb_anon")
+    predict.check_images(str(images), "_rgb_anon")
   (images / "a" / "1_rgb_anon.jpg").unlink()
   (images / "b" / "1_rgb_anon.png").write_bytes(b"")
   with pytest.raises(ValueError, match=r"a/1_rgb_anon\.png and .*b/1_rgb_anon\.png would have"):
-    predict.check_images(images, "_rgb_anon")
+    predict.check_images(str(images), "_rgb_anon")
+
+
+def test_images_may_lie_in_several_folders(images):
+  names = lambda text: [file.stem for file in predict.check_images(text, "_rgb_anon")]
+  assert names(f"{images}/*") == ["1_rgb_anon", "3_rgb_anon", "2_rgb_anon"]
+  assert names(f"{images}/b, {images}/a")[0] == "2_rgb_anon"
+  (images / "[a]").symlink_to(images / "a")
+  assert names(f"{images}/[a]") == ["1_rgb_anon", "3_rgb_anon"], "a folder's name is no pattern"
+  with pytest.raises(ValueError, match="/c is no folder"):
+    names(f"{images}/b,{images}/c")
 
 
 def _write_grey(value, images):
@@ -83,7 +93,7 @@ def _write_grey(value, images):
 
 @pytest.mark.parametrize("name", submission.SERVERS)
 def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, tmp_path, name):
-  files = predict.check_images(images, "_rgb_anon")
+  files = predict.check_images(str(images), "_rgb_anon")
   server = submission.find(name, label_spaces.CITYSCAPES19)
   wanted = tmp_path / "predictions" / name
   folders = [submission.write(wanted, server, files, _write_grey(v, files)) for v in (1, 2, 3)]
@@ -102,7 +112,7 @@ def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, t
 
 
 def test_predictions_that_are_missing_or_of_another_size_are_not_handed_in(images, tmp_path):
-  files = predict.check_images(images, "_rgb_anon")
+  files = predict.check_images(str(images), "_rgb_anon")
   server = submission.SERVERS["acdc"]
   with pytest.raises(ValueError, match=r"b/2_rgb_anon\.png has no prediction 2_rgb_anon\.png"):
     submission.write(tmp_path / "out" / "acdc", server, files, _write_grey(1, files[:-1]))
@@ -121,7 +131,9 @@ def test_a_server_is_given_its_ids(exp, images, tmp_path, monkeypatch):
     predict.write(exp, exp.initial_state(), tmp_path, images=images, server="acdc")
   monkeypatch.setattr(submission, "find", lambda name, space: submission.SERVERS["acdc"])
   state = exp.initial_state()
-  folder = predict.write(exp, state, tmp_path, images=images, suffix="_rgb_anon", server="acdc")
+  folder = predict.write(
+    exp, state, tmp_path, images=str(images), suffix="_rgb_anon", server="acdc"
+  )
   assert folder == tmp_path / "predictions" / "acdc-student-0"
   assert len(list(folder.glob("*.png"))) == 3 and (folder / submission.ZIP).is_file()
   assert len(list(folder.iterdir())) == 4

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from jax_uda.data import datasets, paths, rescale
-from jax_uda.data.builders import base
+from jax_uda.data.builders import base, image_files
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.report import panels
@@ -55,12 +55,16 @@ def reader(builder: base.Builder, split: str) -> tuple[int, Read]:
   """
   pairs = builder.find_pairs()
   if pairs is not None:
-    return len(pairs[split]), lambda i: (
-      pairs[split][i].image.name,
-      *builder.read(pairs[split][i]),
-    )
+    return len(pairs[split]), lambda i: _read_files(builder, pairs[split][i])
   examples = Examples(base.prepare(builder), split, fields=("image", "label"))
   return len(examples), lambda i: (f"number {i}", examples[i]["image"], examples[i]["label"])
+
+
+def _read_files(builder: base.Builder, pair: Any) -> tuple[str, np.ndarray, np.ndarray]:
+  image, label = builder.read(pair)
+  if day := getattr(pair, "day", None):
+    image_files.read_image(day)  # whether it can be read
+  return pair.image.name, image, label
 
 
 def _reduced(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,14 +225,32 @@ def check(
     field = "data.target" if domain == "target" else f"eval.targets.{domain}"
     datasets.check_same_classes(space, builder.label_space, field)
   print(f"\nshare of the labelled pixels, %\n{shares(findings, space.names)}", flush=True)
-  _report_problems(findings, workdir / "check_problems.txt")
+  missing = _missing_folders(list(builders.values()))
+  _report_problems(missing, findings, workdir / "check_problems.txt")
   return findings
 
 
-def _report_problems(findings: Mapping[str, Findings], path: pathlib.Path) -> None:
+def _missing_folders(builders: Sequence[base.Builder]) -> list[str]:
+  """One sentence for each data set of files that lacks a folder."""
+  found = []
+  for builder in builders:
+    try:
+      if builder.find_pairs() is not None:
+        builder.check_folders()
+    except ValueError as error:
+      found.append(str(error))
+  return found
+
+
+def _report_problems(
+  missing: Sequence[str], findings: Mapping[str, Findings], path: pathlib.Path
+) -> None:
   problems = [text for found in findings.values() for text in found.problems]
   path.unlink(missing_ok=True)
+  if missing or problems:
+    path.write_text("\n".join([*missing, *problems]) + "\n")
+  if missing:
+    raise ValueError(" ".join(missing))
   if problems:
-    path.write_text("\n".join(problems) + "\n")
     number = sum(found.number for found in findings.values())
     raise ValueError(f"{len(problems)} of {number} pairs cannot be used; all are named in {path}.")

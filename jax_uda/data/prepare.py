@@ -10,15 +10,14 @@ import tensorflow_datasets as tfds
 from jax_uda import config as config_lib
 from jax_uda import options
 from jax_uda.data import datasets, paths
-from jax_uda.data.builders import base, public, shards
+from jax_uda.data.builders import base, layouts, shards
 from jax_uda.data.paths import Path
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
-_PUBLIC = dict(
-  role="source", train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False
-)
+_PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
+_role = lambda layout: "source" if layout.train else "eval"
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-  **dict.fromkeys(public.BUILDERS, _PUBLIC),
+  **{name: dict(role=_role(layout), **_PUBLIC) for name, layout in layouts.LAYOUTS.items()},
   "camvid": dict(role="source", train="train", val="val"),
 }
 # What a data set is for -> its field in a recipe, which decides what is read of it.
@@ -113,6 +112,8 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
   print(f"In a recipe: config.{field} = dict({settings})")
+  if data_dir != paths.as_path(config_lib.default().data.dir, "config.data.dir"):
+    print(f"             config.data.dir = {str(data_dir)!r}")
   return folder
 
 

@@ -118,6 +118,18 @@ def test_images_without_labels_are_a_target(tmp_path, fields):
   assert len(found) == 3 and all((example["label"] == 255).all() for example in found)
 
 
+def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, fields):
+  (fields / "train" / "labels" / "a" / "1.png").write_bytes(b"?")
+  made = folders.builder(tmp_path / "prepared", "data.target", path=fields, **SETTINGS)
+  assert all((example["label"] == 255).all() for example in read_train(made))
+
+
+def test_linked_folders_are_read(tmp_path, fields):
+  (fields / "linked").mkdir()
+  (fields / "linked" / "more").symlink_to(fields / "train" / "images" / "a")
+  assert list(folders.files(fields / "linked")) == ["more/1", "more/10"]
+
+
 def test_labels_with_a_palette_and_of_one_bit_are_ids(tmp_path, fields):
   label = fields / "train" / "labels" / "a" / "1.png"
   for mode, ids in (("P", (4, 200)), ("1", (0, 1))):

@@ -48,13 +48,13 @@ class Pair(NamedTuple):
 def files(
   folder: Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
 ) -> dict[str, Path]:
-  """Path below `folder` without suffix and ending -> file, in order of the paths.
+  """Path below `folder` without suffix and ending -> file, in order of the paths; links are followed.
 
   Raises:
     ValueError: Two files have the same path but for their endings.
   """
   found: dict[str, Path] = {}
-  for file in paths.files_below(folder):
+  for file in paths.files_below(folder, follow_links=True):
     if file.suffix.lower() in endings and file.stem.endswith(suffix):
       key = file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
       if found.setdefault(key, file) != file:
@@ -220,8 +220,8 @@ def builder(
     data_dir: Where prepared data sets are kept.
     field: Of the config that asks for it; of `eval.targets…`, `val` alone is prepared.
     path: Folder that the next two start from.
-    train: (image folder, label folder), or (image folder,) of a target without labels. Needed unless
-      the data set is for evaluation alone.
+    train: (image folder, label folder), or (image folder,) of a target; a label folder of
+      `data.target` is not opened. Needed unless the data set is for evaluation alone.
     val: Likewise, for evaluation, where labels make the score.
     classes: Names in the order of the classes, or `cityscapes19` or `camvid11`.
     label_ids: The id of each class in the label files, or several ids; empty: 0, 1, 2, ….
@@ -245,6 +245,8 @@ def builder(
         f"config.{field}.{name} = {folders!r} must be (image folder, label folder) or, without labels, "
         "(image folder,)."
       )
+  if field == "data.target":
+    parts["train"] = parts["train"][:1]
   space = make_label_space(classes, palette, field)
   coding, meaning = _make_coding(
     space.num_classes, field, label_ids, ignore_ids, label_colors, ignore_colors

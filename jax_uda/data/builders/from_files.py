@@ -81,6 +81,9 @@ class FromFiles(base.Builder, skip_registration=True):
     """Image [H,W,3] and label [h,w] of train ids at full size, uint8; ValueError for bad files."""
     raise NotImplementedError
 
+  def check_folders(self) -> None:
+    """Raises ValueError if a folder is missing that is needed; done before anything takes time."""
+
   def more_fields(self, pair: Pair, size: tuple[int, int]) -> dict[str, bytes]:
     """Further features of an example whose image has been resized to `size`."""
     del pair, size
@@ -106,6 +109,7 @@ class FromFiles(base.Builder, skip_registration=True):
 
   def write(self, *, skip: bool) -> None:
     """Writes it, or continues to; see `shards.write`."""
+    self.check_folders()
     shards.write(self, self.builder_config.pairs, self._convert, skip=skip)
 
   def _convert(self, split: str, pair: Pair) -> shards.Converted:

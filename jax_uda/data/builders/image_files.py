@@ -68,6 +68,12 @@ def jpeg_bytes(file: Path) -> bytes | None:
     return start + opened.read() if start == _JPEG else None
 
 
+def _spread(data: bytes) -> int:
+  """What Pillow multiplies the values of a grey PNG of 2 or 4 bits by, so that they fill 0..255."""
+  is_grey_png = data[:4] == b"\x89PNG" and data[25:26] == b"\x00"
+  return {2: 85, 4: 17}.get(data[24], 1) if is_grey_png else 1
+
+
 def read_values(file: Path) -> tuple[np.ndarray, str]:
   """[H,W] or [H,W,D] of what a file stores, indices of a palette as they are, and Pillow's mode.
 
@@ -85,7 +91,8 @@ def read_values(file: Path) -> tuple[np.ndarray, str]:
     return array, "I;16" if array.ndim == 2 else "RGB;16"
   try:
     with PIL.Image.open(io.BytesIO(data)) as image:
-      return np.array(image), image.mode
+      values, spread = np.array(image), _spread(data)
+      return values if spread == 1 else values // spread, image.mode
   except PIL.UnidentifiedImageError:  # its message names an object in memory
     reason = "it is damaged or no image"
   except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:

@@ -38,13 +38,14 @@ class Layout:
 
   Attributes:
     title: What messages call it.
-    splits: What a config may ask for -> where that is; the first form whose image folders exist.
+    splits: What a config may ask for -> where that is; the first form whose folders exist, else the
+      first whose image folders do.
     image_endings: As `Labels.ending`.
     labels: Kinds of label files, the preferred first.
     size: (height, width) into which the usual recipes fit images; empty: as they are.
     train: Split for training; empty: none, the set serves evaluation only.
     val: Split for evaluation; empty: every `VAL_EVERY`th image of `train`.
-    scaled_labels: Labels of another size are good if they have the ratio of their image.
+    scaled_labels: Labels of another size are good if they have about the ratio of their image.
     mask_endings: Of masks of invalid pixels beside the labels, the preferred first; empty: there are none.
     corresp: Folder of tables of the day image of each night image; empty: there are none.
     days: Where the day images are.
@@ -160,8 +161,8 @@ LAYOUTS = {
   ),
   "mapillary": Layout(
     title="Mapillary Vistas 1.2: training/images/*.jpg, training/labels/*.png",
-    splits={
-      split: ((Part(f"{split}/images", f"{split}/labels"),),)
+    splits={  # release 2.0 brings the labels of 1.2 in a folder of their own
+      split: tuple((Part(f"{split}/images", f"{split}/{of}labels"),) for of in ("", "v1.2/"))
       for split in ("training", "validation")
     },
     image_endings=(".jpg",),

@@ -101,10 +101,9 @@ class Public(from_files.FromFiles, skip_registration=True):
     image, label = pairs.read(pair, scaled_labels=self.builder_config.layout.scaled_labels)
     return image, self._translation[label]
 
-  def write(self, *, skip: bool) -> None:
-    """Writes it, or continues to; missing label folders are named before anything takes time."""
+  def check_folders(self) -> None:
+    """Of the labels, too."""
     self.builder_config.check_labels()
-    super().write(skip=skip)
 
   def more_fields(self, pair: Pair, size: tuple[int, int]) -> dict[str, bytes]:
     """The day image, if asked for."""

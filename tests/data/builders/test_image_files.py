@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -36,6 +38,21 @@ def test_all_usual_modes_become_colours(tmp_path, mode):
   file = next(tmp_path.iterdir())
   found = image_files.read_image(file)
   np.testing.assert_array_equal(found, np.array(PIL.Image.open(file).convert("RGB")))
+
+
+@pytest.mark.parametrize("bits", (1, 2, 4))
+def test_grey_values_of_few_bits_are_not_spread(tmp_path, bits):
+  values = np.arange(16, dtype=np.uint8).reshape(2, 8) % 2**bits
+  rows = np.packbits((values[..., None] >> np.arange(bits)[::-1]) & 1, axis=None).reshape(2, -1)
+  chunk = lambda kind, data: (
+    struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+  )
+  pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+  header = struct.pack(">IIBBBBB", 8, 2, bits, 0, 0, 0, 0)
+  parts = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
+  file = tmp_path / "label.png"
+  file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+  np.testing.assert_array_equal(image_files.read_values(file)[0], values)
 
 
 @pytest.mark.parametrize("ending", (".jpg", ".png", ".bmp", ".tif"))

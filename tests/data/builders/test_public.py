@@ -85,6 +85,14 @@ def test_other_forms_of_a_data_set_are_read_alike(tmp_path, name, write):
     assert example["label"][3].tolist() == EXPECTED
 
 
+def test_labels_of_mapillary_1_2_may_lie_as_in_release_2_0(tmp_path):
+  miniatures.mapillary(tmp_path / "raw")
+  for split in ("training", "validation"):
+    (tmp_path / "raw" / split / "v1.2").mkdir()
+    (tmp_path / "raw" / split / "labels").rename(tmp_path / "raw" / split / "v1.2" / "labels")
+  assert prepared(tmp_path, "mapillary")("val")[0]["label"][3].tolist() == EXPECTED
+
+
 def _bdd(root, images, labels):
   """Images, and labels whose pixels are all their position in `labels`."""
   for name in images:
@@ -365,6 +373,7 @@ def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
   miniatures.gta5(root)
   half = miniatures.columns(miniatures.CITYSCAPES)[::2, ::2].copy()
   miniatures.write_palette(root / "labels/00002.png", half)
+  miniatures.write_palette(root / "labels/00003.png", np.full((102, 200), 7, np.uint8))
   label = prepared(tmp_path, "gta5")("train")[1]["label"]
   np.testing.assert_array_equal(label, miniatures.columns(np.repeat(EXPECTED[::2], 2)))
   miniatures.cityscapes(root)
@@ -378,6 +387,36 @@ def test_check_data_reads_the_files(tmp_path):
   number, read = check.reader(make(tmp_path, "gta5"), "train")
   found = check.scan(number, read, 19)
   assert found.sizes == {(10, 20): 3} and found.pixels.tolist() == [30] * 19
+
+
+def check_run(tmp_path, source, target):
+  return check.check(dict(dir=str(tmp_path), source=source, target=target), tmp_path / "out")
+
+
+def test_a_missing_folder_of_labels_is_an_error_after_a_look_at_everything(tmp_path, capsys):
+  root = tmp_path / "cityscapes"
+  miniatures.cityscapes(root)
+  (root / "gtFine/train").rename(root / "elsewhere")
+  source = dict(name="cityscapes", path=str(root), size=())
+  with pytest.raises(ValueError, match=r"no folder with the labels of train \(2 images"):
+    check_run(tmp_path, source, source)
+  assert "target val: 1 pairs" in capsys.readouterr().out
+  assert "labels of train" in (tmp_path / "out" / "check_problems.txt").read_text()
+
+
+def test_a_damaged_day_image_is_found(tmp_path):
+  miniatures.cityscapes(tmp_path / "cityscapes")
+  source = dict(name="cityscapes", path=str(tmp_path / "cityscapes"), size=())
+  root = tmp_path / "dark_zurich"
+  miniatures.dark_zurich(root)
+  days = sorted((root / "rgb_anon/train/day").rglob("*.png"))
+  for day in days:
+    day.write_bytes(b"?")
+  target = dict(name="dark_zurich", path=str(root), size=(), day_images=True)
+  with pytest.raises(ValueError, match=r"pairs cannot be used"):
+    check_run(tmp_path, source, target)
+  problems = (tmp_path / "out" / "check_problems.txt").read_text()
+  assert str(days[0]) in problems
 
 
 @pytest.mark.parametrize(
