@@ -126,9 +126,9 @@ def test_predictions_that_are_missing_or_of_another_size_are_not_handed_in(image
   assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_server_is_given_its_ids(exp, images, tmp_path, monkeypatch):
+def test_a_server_is_given_its_ids(exp, images, tmp_path, monkeypatch, capsys):
   with pytest.raises(ValueError, match="--server=acdc needs the 19 Cityscapes classes, not"):
-    predict.write(exp, exp.initial_state(), tmp_path, images=images, server="acdc")
+    predict.write(exp, exp.initial_state(), tmp_path, images=str(images), server="acdc")
   monkeypatch.setattr(submission, "find", lambda name, space: submission.SERVERS["acdc"])
   state = exp.initial_state()
   folder = predict.write(
@@ -137,3 +137,4 @@ def test_a_server_is_given_its_ids(exp, images, tmp_path, monkeypatch):
   assert folder == tmp_path / "predictions" / "acdc-student-0"
   assert len(list(folder.glob("*.png"))) == 3 and (folder / submission.ZIP).is_file()
   assert len(list(folder.iterdir())) == 4
+  assert "note: the test set of acdc has 2000 images, not 3" in capsys.readouterr().out
