@@ -11,6 +11,8 @@ The settings of self-training were chosen on drawn domains of seed 100 (where Cl
 classes from, threshold, jitter strength, end of the learning-rate decay, weights per batch or per
 pixel: eight runs); those of the other methods were not searched. The README reports domains of seed 1.
 
+The settings of a method are in its stage: --config.stage.self_training.method.pseudo_threshold=0.8.
+
 Arguments: method=<name> (a stage of that method instead of the two), target=dusk|night, seed=<training
 seed>, domains=<seed of the drawn scenes>, smoke (a minute, to see that everything works).
 """

@@ -73,9 +73,12 @@ def start(arg: str, task: str, *, crop: int = 512, **more) -> tuple:
   return config, arg
 
 
-def deeplab(config) -> None:
-  """DeepLabV2 on ResNet-101 in place of DAFormer's network; no parameter is exempt from decay."""
-  config.model = DEEPLAB
+def deeplab(config, decoder: str = "dlv2") -> None:
+  """DeepLabV2 on ResNet-101 in place of DAFormer's network; no parameter is exempt from decay.
+
+  DAFormer's own comparisons are with two branches, `dlv2red`; most others' with four.
+  """
+  config.model = DEEPLAB | dict(decoder=decoder)
   config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
 
 

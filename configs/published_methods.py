@@ -12,14 +12,14 @@ def source_only(arg: str, task: str):
   config.method = dict(name="source_only")
   config.data.rare_class = {}  # DAFormer's addition
   if arg.network == "deeplab":
-    published.deeplab(config)
+    published.deeplab(config, "dlv2red")
   return published.finish(config, arg)
 
 
 def dacs(arg: str, task: str):
   """DACS on DeepLabV2."""
   config, arg = published.start(arg, task)
-  published.deeplab(config)
+  published.deeplab(config, "dlv2red")
   config.method.name = "dacs"
   config.ema.decay = 0.99
   config.data.rare_class = {}

@@ -9,7 +9,7 @@ the same config, as a common warm-up, are run once. Ends in benchmark.md, benchm
 benchmark.png.
 """
 
-import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -48,14 +48,24 @@ def _list(name: str, values: Sequence[str] | None, example: str) -> list[str]:
   return values
 
 
+def _overrides(line: Sequence[str]) -> list[str]:
+  """The flags that set single fields; raises ValueError for one in another form, which would be lost."""
+  found = [text for text in line if re.match(r"--?(no)?config\.", text)]
+  for text in found:
+    if not re.match(r"--config\.[^=]+=", text):
+      raise ValueError(f"{text}: fields are set in the form --config.<field>=<value>")
+  return found
+
+
 def _main() -> None:
   command.recipe_file()
+  workdir = command.workdir()
   methods = _list("methods", _METHODS.value, "source_only,dacs,sepico")
   seeds = _list("seeds", _SEEDS.value, "0,1,2")
   if not all(seed.isdecimal() for seed in seeds):
     raise ValueError(f"--seeds={','.join(seeds)}: seeds are whole numbers, e.g. --seeds=0,1,2")
   given = config_flags.get_config_filename(flags.FLAGS["config"])
-  overrides = [text for text in sys.argv[1:] if text.startswith("--config.")]
+  overrides = _overrides(sys.argv[1:])
   configs = {
     (method, int(seed)): load(given, overrides, method=method, seed=seed)
     for seed in seeds
@@ -64,7 +74,7 @@ def _main() -> None:
   command.set_up_jax()
   from jax_uda import sweep
 
-  sweep.run(configs, pathlib.Path(command.WORKDIR.value), title=f"{given}: methods x seeds")
+  sweep.run(configs, workdir, title=f"{given}: methods x seeds")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ def _gist(error: BaseException) -> str:
   return line if len(line) <= 200 else line.rsplit(": ", 1)[-1][:200]
 
 
+def saved_steps(folder: pathlib.Path) -> list[int]:
+  """The steps of the complete checkpoints in a folder, ascending; none if there is no such folder."""
+  return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
 class Checkpoints:
   """The checkpoints of one run, in `folder`. Use as a context manager: leaving waits for writes."""
 
@@ -54,7 +59,7 @@ class Checkpoints:
 
   def steps(self) -> list[int]:
     """The steps of the complete checkpoints, ascending."""
-    return sorted(ocp.utils.checkpoint_steps(self.folder))
+    return saved_steps(self.folder)
 
   def latest_step(self) -> int | None:
     """The newest complete checkpoint, or None."""

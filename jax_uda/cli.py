@@ -1,7 +1,6 @@
 """The command line of one recipe: its flags, and which function a mode runs."""
 
 import functools
-import pathlib
 from typing import Any
 
 from absl import flags
@@ -99,12 +98,13 @@ def _main() -> None:
   for name in ("dataset", "manual_dir", "size", "data_dir", "on_error"):
     if flags.FLAGS[name].present:
       raise ValueError(f"--{name} belongs to --mode=prepare; a run has config.data")
-  for name in ("from", "encoder", "decoder", "out"):
+  for name in ("from", "encoder", "decoder", "num_classes", "out"):
     if flags.FLAGS[name].present:
       raise ValueError(
         f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
       )
   command.recipe_file()
+  workdir = command.workdir()
   predict = _predict_settings()
   command.set_up_jax()
   from jax_uda import recipe
@@ -117,11 +117,16 @@ def _main() -> None:
     "pseudo_label": recipe.pseudo_label,
     "export_weights": recipe.export_weights,
   }[_MODE.value]
-  run(command.CONFIG.value, pathlib.Path(command.WORKDIR.value))
+  run(command.CONFIG.value, workdir)
 
 
 def _predict_settings() -> dict[str, Any]:
   if _MODE.value != "predict":
+    if flags.FLAGS["network"].present:
+      raise ValueError(
+        "--network belongs to --mode=predict and --mode=import_weights; of config.init_weights, "
+        "config.init_network says which"
+      )
     for name in ("images", "image_suffix", "ids", "server"):
       if flags.FLAGS[name].present:
         raise ValueError(f"--{name} belongs to --mode=predict")

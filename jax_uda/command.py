@@ -101,6 +101,13 @@ def sentence(error: BaseException) -> str:
   return " ".join(line.strip() for line in text.splitlines())
 
 
+def workdir() -> pathlib.Path:
+  """The folder that `--workdir` names, with `~` expanded; raises ValueError if it is in a bucket."""
+  if "://" in WORKDIR.value:
+    raise ValueError(f"--workdir={WORKDIR.value} must be a folder on this machine or a shared disk")
+  return pathlib.Path(WORKDIR.value).expanduser()
+
+
 def _parse_flags(argv: Sequence[str]) -> list[str]:
   try:
     return flags.FLAGS(argv)

@@ -203,8 +203,8 @@ def call(function: Callable, field: str, *args: Any, **settings: Any) -> Any:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-  """The leaves of nested dicts by their path with dots."""
-  if not isinstance(value, dict):
+  """The leaves of nested dicts by their path with dots; an empty dict is a leaf, too."""
+  if not isinstance(value, dict) or not value:
     return {prefix: value}
   return {
     name: leaf
@@ -227,10 +227,11 @@ def to_plain(config: ConfigDict) -> dict[str, Any]:
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   """`field: old there, new here` of every field that decides the parameters and differs."""
   old, new = flatten(old), flatten(new)
+  has_fields = lambda group: any(name.startswith(f"{group}.") for name in (*old, *new))
   fields = sorted(
     field
     for field in old.keys() | new.keys()
-    if old.get(field) != new.get(field)
+    if (old.get(field) != new.get(field) and not has_fields(field))
     and not any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
   )
   show = lambda values, field: repr(values[field]) if field in values else "nothing"

@@ -49,7 +49,7 @@ def _of_batch(exp: experiment.Experiment, embed: Callable, batch: Any) -> Sample
   image = batch["image"]
   missing = -len(image) % exp.mesh.size
   padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)])
-  embedding, prediction = embed(mesh_lib.put_batch(exp.mesh, padded))
+  embedding, prediction = embed(mesh_lib.put_whole(exp.mesh, padded))
   embedding, prediction = (np.asarray(x)[: len(image)] for x in (embedding, prediction))
   height, width = prediction.shape[1:]
   rows, columns = (

@@ -116,7 +116,7 @@ def make_predict(
   def pad_and_predict(variables: Any, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     missing = -len(image) % mesh.size
     padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)]) if missing else image
-    return np.asarray(predict(variables, mesh_lib.put_batch(mesh, padded), size))[: len(image)]
+    return np.asarray(predict(variables, mesh_lib.put_whole(mesh, padded), size))[: len(image)]
 
   return pad_and_predict
 

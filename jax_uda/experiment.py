@@ -176,6 +176,13 @@ def _groups(config: config_lib.ConfigDict) -> tuple[optimizer.Group, ...]:
 
 def _check_fields(config: config_lib.ConfigDict) -> None:
   """Raises ValueError for fields that do not fit each other, before anything takes time."""
+  for field, value in (
+    ("num_steps", config.num_steps),
+    ("checkpoint.keep", config.checkpoint.keep),
+    ("eval.batch_size", config.eval.batch_size),
+  ):
+    if value is not None and value < 1:
+      raise ValueError(f"config.{field} = {value} must be at least 1.")
   if config.stop_step > config.num_steps:
     raise ValueError(
       f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
@@ -193,8 +200,6 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
     )
   settings = {name: config.eval[name] for name in ("window", "stride", "scales", "average")}
   evaluate.check_settings(**settings)
-  if config.eval.batch_size < 1:
-    raise ValueError(f"config.eval.batch_size = {config.eval.batch_size} must be at least 1.")
 
 
 def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:

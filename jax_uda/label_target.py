@@ -57,7 +57,7 @@ def _make_predict(exp: experiment.Experiment, variables: Any) -> Predict:
   def predict(image: np.ndarray, size: tuple[int, int]):
     missing = -len(image) % exp.mesh.size
     padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)])
-    found = run(variables, mesh_lib.put_batch(exp.mesh, padded), tuple(size))
+    found = run(variables, mesh_lib.put_whole(exp.mesh, padded), tuple(size))
     return tuple(np.asarray(x)[: len(image)] for x in found)
 
   return predict

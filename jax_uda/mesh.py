@@ -9,6 +9,7 @@ of this and is not needed.)
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
@@ -44,9 +45,20 @@ def check_batch_size(batch_size: int, mesh: Mesh, field: str = "batch_size") -> 
 
 
 def put_batch(mesh: Mesh, batch: Any) -> Any:
-  """This process's rows of a batch, as arrays of the global batch."""
+  """This process's rows of a batch, as arrays of the global batch; their order there is not said."""
   sharding = split_batch(mesh)
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def put_whole(mesh: Mesh, batch: Any) -> Any:
+  """A batch of which every process has all rows, split over the devices with its rows in order.
+
+  `put_batch` would make one with the rows of each process, in the order of the devices, which is not that of
+  the processes on a TPU pod.
+  """
+  sharding = split_batch(mesh)
+  put = lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda index: x[index])
+  return jax.tree.map(put, batch)
 
 
 def must_wait(mesh: Mesh) -> bool:

@@ -28,7 +28,7 @@ def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpo
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
   """Whether a run in `workdir` got as far as to save something."""
-  return (workdir / "checkpoints").is_dir()
+  return bool(checkpoint.saved_steps(workdir / "checkpoints"))
 
 
 def starts_from_file(config: config_lib.ConfigDict) -> bool:

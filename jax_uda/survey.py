@@ -48,7 +48,7 @@ def run(exp: experiment.Experiment, state: TrainState) -> TrainState:
     for batch in pipeline.evaluation_batches(examples, size):
       # A padded image has no labels: it counts for nothing.
       padded = (_pad(batch["image"], exp.mesh.size, 0), _pad(batch["label"], exp.mesh.size, IGNORE))
-      sums = add(state.student, sums, *mesh_lib.put_batch(exp.mesh, padded))
+      sums = add(state.student, sums, *mesh_lib.put_whole(exp.mesh, padded))
       if mesh_lib.must_wait(exp.mesh):
         jax.block_until_ready(sums)
       bar.update(len(batch["image"]))

@@ -22,7 +22,7 @@ from jax_uda import config as config_lib
 from jax_uda import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.models import weights
-from jax_uda.report.writer import MetricWriter
+from jax_uda.report.writer import MetricWriter, has_scores
 from jax_uda.state import TrainState
 from jax_uda.step_log import StepLog
 
@@ -45,15 +45,31 @@ def _compile(
   return step
 
 
+Midway = Sequence[tuple[int, Callable[[TrainState], None]]]  # what is done every so many steps
+
+
+def _is_due(every: int, done: int, end: int) -> bool:
+  return done == end or bool(every and done % every == 0)
+
+
+def _catch_up(state: TrainState, end: int, midway: Midway, workdir: pathlib.Path) -> None:
+  """Does what a kill kept the run from doing between its newest checkpoint and the next step."""
+  done = int(state.step)
+  if done < end and not has_scores(workdir, done):
+    for every, function in midway:
+      if _is_due(every, done, end):
+        function(state)
+
+
 def _loop(
   exp: experiment.Experiment,
   state: TrainState,
   batches: Iterator[Any],
   log: StepLog,
   checkpoints: checkpoint.Checkpoints,
-  midway: Sequence[tuple[int, Callable[[TrainState], None]]],
+  midway: Midway,
 ) -> TrainState:
-  """Trains to the last step, with logs and checkpoints, and what `midway` asks for every so many steps."""
+  """Trains to the last step, with logs, checkpoints and what is due midway."""
   config, end = exp.config, config_lib.last_step(exp.config)
   wait = mesh_lib.must_wait(exp.mesh)
   phase_start = None
@@ -70,16 +86,15 @@ def _loop(
       jax.block_until_ready(metrics)
     log.add(metrics)
     done = step + 1
-    due = lambda every, done=done: done == end or (every and done % every == 0)
-    if due(config.log_every_steps):
-      log.flush()
-    if due(config.checkpoint.every_steps):
-      log.flush()  # a state with a non-finite loss behind it is not saved
-      checkpoints.save(state)
-    for every, function in midway if done < end else ():
-      if due(every):
-        with log.paused():
-          function(state)
+    save = _is_due(config.checkpoint.every_steps, done, end)
+    due = [function for every, function in midway if done < end and _is_due(every, done, end)]
+    if save or due or _is_due(config.log_every_steps, done, end):
+      log.flush()  # a state with a non-finite loss behind it is neither saved nor evaluated
+    with log.paused():
+      if save:
+        checkpoints.save(state)
+      for function in due:
+        function(state)
   return state
 
 
@@ -136,6 +151,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
       (config.eval.every_steps, lambda state: visuals.evaluated(state, workdir)),
       (config.views_every_steps, lambda state: visuals.midway(exp, state, workdir, writer)),
     )
+    if checkpoints.latest_step() is not None:
+      _catch_up(state, end, midway, workdir)
     batches = pipeline.iterate(ready, first, num_threads=config.data.num_threads)
     try:
       state = _loop(exp, state, batches, log, checkpoints, midway)

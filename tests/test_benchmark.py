@@ -174,6 +174,8 @@ def test_a_reason_is_told_once_with_all_runs_that_failed_for_it(tmp_path, monkey
     (["--seeds=0,x"], "seeds are whole numbers"),
     (["--methods="], "--methods is missing, e.g."),
     (["--methods=dacs,dacs"], "an entry is there twice"),
+    (["-config.num_steps=7"], "-config.num_steps=7: fields are set in the form --config.<field>"),
+    (["--workdir=gs://bucket/runs"], "must be a folder on this machine or a shared disk"),
     (["--methods=dacss", f"--config={ROOT}/configs/demo.py"], "'dacss' is unknown"),
   ),
 )

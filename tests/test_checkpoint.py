@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import checkpoint
+from jax_uda import checkpoint, start
 from jax_uda import mesh as mesh_lib
 
 
@@ -116,6 +116,12 @@ def test_a_full_disk_is_noticed_before_writing(folder, monkeypatch):
   with checkpoint.Checkpoints(folder) as checkpoints, full:
     checkpoints.save(toy_state(12))
   assert sorted(path.name for path in folder.iterdir()) == ["4", "8"]
+
+
+def test_a_run_that_has_saved_nothing_has_no_checkpoints(tmp_path):
+  assert not start.has_checkpoints(tmp_path)
+  with start.open_checkpoints(tmp_path):
+    assert not start.has_checkpoints(tmp_path)
 
 
 def test_no_checkpoint_is_an_error_that_names_the_folder(tmp_path):

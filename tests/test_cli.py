@@ -51,6 +51,10 @@ MISTAKES = {
     "--dataset = 'gta' is unknown. Did you mean 'gta5'?",
   ),
   "flag of prepare": ([DEMO, "--workdir=x", "--size=3,4"], "--size belongs to --mode=prepare"),
+  "network of a file": (
+    [DEMO, "--workdir=x", "--mode=eval", "--network=teacher"],
+    "of config.init_weights, config.init_network says which",
+  ),
   "data set of a config": (
     [DEMO, "--mode=prepare", "--data_dir=y"],
     "--data_dir does not go with --config, which says what is prepared",

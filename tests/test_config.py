@@ -101,6 +101,13 @@ def test_differences_name_the_fields_that_decide_the_parameters():
   ]
 
 
+def test_a_part_of_a_method_without_settings_makes_a_difference():
+  differ = lambda *also: config_lib.differences(*({"method": {"also": parts}} for parts in also))
+  assert differ({}, {"masked": {}}) == ["config.method.also.masked: nothing there, {} here"]
+  assert len(differ({"pixel_contrasted": {}}, {"masked": {}})) == 2
+  assert not differ({"masked": {}}, {"masked": {}})
+
+
 def test_a_misspelt_key_of_a_group_is_an_error_with_a_suggestion():
   def function(task, *, pseudo_threshold=0.9):
     return task, pseudo_threshold

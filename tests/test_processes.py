@@ -18,6 +18,12 @@ CALM = ("--config.optimizer.name=sgd", "--config.schedule.learning_rate=1e-3") +
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+def free_port() -> int:
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    return probe.getsockname()[1]
+
+
 def start(recipe: str, workdir: pathlib.Path, devices: int, *flags: str) -> subprocess.Popen:
   """`main.py` on a number of simulated devices."""
   environment = os.environ | {
@@ -44,9 +50,7 @@ def losses_of(workdir: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def check(recipe: str, tmp_path: pathlib.Path, *flags: str) -> None:
-  with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    port = probe.getsockname()[1]
+  port = free_port()
   address = lambda index: f"--distributed=127.0.0.1:{port},2,{index}"
   one, two = tmp_path / "run" / "one", tmp_path / "run" / "two"
   processes = [start(recipe, one, 4, *flags)]
@@ -63,6 +67,41 @@ def check(recipe: str, tmp_path: pathlib.Path, *flags: str) -> None:
   assert [len(rows) for rows in expected.values()] == [len(rows) for rows in found.values()]
   for a, b in zip(expected.values(), found.values(), strict=True):
     np.testing.assert_allclose(b, a, rtol=1e-4)
+
+
+# The devices of the two processes alternate, as they do on some TPU pods.
+ROWS = """
+import sys
+import jax, numpy as np
+from jax.sharding import Mesh
+from jax_uda import mesh as mesh_lib
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+devices = np.array(jax.devices()).reshape(2, 2).T.ravel()
+mesh = Mesh(devices, ("data",))
+twice = jax.jit(lambda x: 2 * x, out_shardings=mesh_lib.replicated(mesh))
+print(np.asarray(twice(mesh_lib.put_whole(mesh, np.arange(8)))).tolist())
+"""
+
+
+def test_rows_that_all_processes_have_stay_in_order():
+  address = f"127.0.0.1:{free_port()}"
+  environment = os.environ | {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    "JAX_PLATFORMS": "cpu",
+  }
+  command = [sys.executable, "-c", ROWS, address]
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  processes = [
+    subprocess.Popen([*command, str(index)], cwd=ROOT, env=environment, **pipes)
+    for index in range(2)
+  ]
+  try:
+    outputs = [process.communicate(timeout=300) for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  for out, errors in outputs:
+    assert out.splitlines()[-1:] == [str([0, 2, 4, 6, 8, 10, 12, 14])], errors
 
 
 def test_self_training(tmp_path):

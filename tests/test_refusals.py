@@ -48,6 +48,12 @@ STRIDE = r"{}.*config\.model\.encoder = 'compact'.*multiples of 8"
 
 # What is wrong -> fields of the config, what the message says.
 REFUSED = {
+  # --- nothing would come of it ---
+  "no steps": ({"num_steps": 0}, r"config\.num_steps = 0 must be at least 1"),
+  "no checkpoint is kept": (
+    {"checkpoint.keep": 0},
+    r"config\.checkpoint\.keep = 0 must be at least 1",
+  ),
   # --- the network lacks what the method asks for ---
   "entropy crops at one resolution": (
     {"method": method("dacs", "entropy_cropped", start_step=5)},

@@ -117,6 +117,23 @@ def test_a_finished_run_is_evaluated_again_without_training(finished, make_confi
   assert "step compiled" not in capsys.readouterr().out
 
 
+def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, monkeypatch):
+  config = make_config(method="source_only")
+  config.eval.every_steps = config.checkpoint.every_steps = 3
+
+  def cut_off(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(train.results, "report_midway", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+      train.train(config, tmp_path / "run")
+  train.train(config, tmp_path / "run")
+  rows = metric_rows(tmp_path / "run")
+  assert [row["step"] for row in rows if "target_miou/student" in row] == [3, 6]
+  assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
+
+
 def test_another_config_in_the_same_folder_is_refused_with_the_fields(finished, make_config):
   config = make_config()
   config.schedule.learning_rate = 0.5

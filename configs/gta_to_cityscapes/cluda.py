@@ -5,6 +5,9 @@
 
 Published: 74.4 mIoU (abstract). Ours: not run.
 
+What differs: the entropy of the detail crops is that of the student's pass on the target, not of one more pass
+of the main head with a dropout and a BatchNorm update of its own.
+
 Arguments: see `configs/published.py`, and pixel_order=interleaved (the published code) or aligned (what it meant).
 """
 

@@ -17,7 +17,8 @@ Hyper-parameters are those of the published code. What differs: each stage start
 of the one before (the code takes the best on the Cityscapes validation set); GTA5 keeps its ratio within
 720x1280 and is padded (the code distorts it) by bilinear, not bicubic interpolation; colours are jittered
 after resizing, with kornia's formulas; the class-balanced draws are shared by the four groups; scores are
-those of whole images at 512x1024, the last stage's at half of its 1024x2048.
+those of whole images at 512x1024, the last stage's at half of its 1024x2048, and logits are resized to the image
+first and then to the label.
 
 The student is the result. There is no moving average: the "teacher" is a copy of the student.
 

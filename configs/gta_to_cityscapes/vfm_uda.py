@@ -16,7 +16,9 @@ from configs import published
 
 def get_config(arg: str = ""):
   config, arg = published.start(arg, "gta_to_cityscapes", crop=1024, encoder="dinov2_vitb14")
-  config.model = dict(encoder=arg.encoder, decoder="vit_head")
+  # Attention among 6400 tokens takes 25 GiB a block and pass of 8 images: not kept, but computed again.
+  options = dict(remat=True)
+  config.model = dict(encoder=arg.encoder, decoder="vit_head", encoder_options=options)
   config.method = dict(name="vfm_uda")
   config.compute_dtype = "bfloat16"
   config.batch_size = 8

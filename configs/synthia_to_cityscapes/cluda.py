@@ -5,6 +5,9 @@
 
 Published: 67.2 mIoU16, 66.8 in the revised version (abstracts). Ours: not run.
 
+What differs: the entropy of the detail crops is that of the student's pass on the target, not of one more pass
+of the main head with a dropout and a BatchNorm update of its own.
+
 Arguments: see `configs/published.py`, and pixel_order=interleaved (the published code) or aligned (what it meant).
 """
 

@@ -32,6 +32,13 @@ def _rows_until(path: pathlib.Path, last_step: int) -> str:
   return "".join(kept)
 
 
+def has_scores(folder: pathlib.Path, step: int) -> bool:
+  """Whether the metrics in `folder` hold an evaluation at that step."""
+  path = folder / "metrics.jsonl"
+  rows = map(json.loads, _rows_until(path, step).splitlines()) if path.exists() else ()
+  return any(row["step"] == step and any("miou/" in name for name in row) for row in rows)
+
+
 class MetricWriter:
   """Writes `metrics.jsonl` and TensorBoard events. Use as a context manager.
 
