@@ -33,7 +33,7 @@ class View(NamedTuple):
   is_mirrored: bool = False
 
   def copy(self, array: np.ndarray, out: np.ndarray, padding: np.ndarray | int) -> None:
-    """Fills `out` [h,w,...]: the view of `array` [H,W,...], extended at the bottom and right."""
+    """Fills `out` [h,w,...]: the view of `array` [H,W,...], extended by `padding` below and on the right."""
     window = self.box.of(array)
     if window.shape != out.shape:
       out[...] = padding

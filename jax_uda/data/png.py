@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-# OpenCV's own settings suit photographs. Label maps are unfiltered runs of equal bytes: with these
-# settings they are shorter, and decoded some five times as fast.
+# OpenCV's own settings suit photographs. A label map is made of runs of equal bytes: without a filter it
+# is shorter, and decoded some five times as fast.
 _LABEL = [
   *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
   *(cv2.IMWRITE_PNG_COMPRESSION, 6),

@@ -102,7 +102,7 @@ class Public(from_files.FromFiles, skip_registration=True):
     return image, self._translation[label]
 
   def check_folders(self) -> None:
-    """Of the labels, too."""
+    """Raises ValueError if a label folder is missing; see `Config.check_labels`."""
     self.builder_config.check_labels()
 
   def more_fields(self, pair: Pair, size: tuple[int, int]) -> dict[str, bytes]:
