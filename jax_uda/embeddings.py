@@ -46,11 +46,7 @@ def sample(exp: experiment.Experiment, state: TrainState) -> Sample:
 
 
 def _of_batch(exp: experiment.Experiment, embed: Callable, batch: Any) -> Sample:
-  image = batch["image"]
-  missing = -len(image) % exp.mesh.size
-  padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)])
-  embedding, prediction = embed(mesh_lib.put_whole(exp.mesh, padded))
-  embedding, prediction = (np.asarray(x)[: len(image)] for x in (embedding, prediction))
+  embedding, prediction = mesh_lib.apply_to_rows(exp.mesh, embed, batch["image"])
   height, width = prediction.shape[1:]
   rows, columns = (
     ((np.arange(cells) + 0.5) * side / cells).astype(int)  # the label at the middle of each cell
@@ -60,7 +56,7 @@ def _of_batch(exp: experiment.Experiment, embed: Callable, batch: Any) -> Sample
   places = np.random.default_rng(0).permutation(height * width)[:PIXELS]
 
   def join(x: np.ndarray) -> np.ndarray:
-    flat = x.reshape(len(image), height * width, *x.shape[3:])
+    flat = x.reshape(len(x), height * width, *x.shape[3:])
     return flat[:, places].reshape(-1, *x.shape[3:])
 
   return dict(embedding=join(embedding), prediction=join(prediction), label=join(label))

@@ -113,12 +113,10 @@ def make_predict(
         total += scores_of(scaled[:, :, ::-1])[:, :, ::-1]
     return jnp.argmax(total, -1).astype(jnp.uint8)
 
-  def pad_and_predict(variables: Any, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    missing = -len(image) % mesh.size
-    padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)]) if missing else image
-    return np.asarray(predict(variables, mesh_lib.put_whole(mesh, padded), size))[: len(image)]
+  def predict_rows(variables: Any, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return mesh_lib.apply_to_rows(mesh, lambda image: predict(variables, image, size), image)
 
-  return pad_and_predict
+  return predict_rows
 
 
 def confusion_of(

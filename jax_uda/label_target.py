@@ -55,10 +55,8 @@ def _make_predict(exp: experiment.Experiment, variables: Any) -> Predict:
     return jnp.max(probability, -1), jnp.argmax(probability, -1).astype(jnp.uint8)
 
   def predict(image: np.ndarray, size: tuple[int, int]):
-    missing = -len(image) % exp.mesh.size
-    padded = np.concatenate([image, np.repeat(image[-1:], missing, 0)])
-    found = run(variables, mesh_lib.put_whole(exp.mesh, padded), tuple(size))
-    return tuple(np.asarray(x)[: len(image)] for x in found)
+    label = lambda image: run(variables, image, tuple(size))
+    return mesh_lib.apply_to_rows(exp.mesh, label, image)
 
   return predict
 

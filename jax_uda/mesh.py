@@ -6,6 +6,7 @@ construction and XLA places the collectives. (`jax.pmap` is the older spelling
 of this and is not needed.)
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,6 +60,17 @@ def put_whole(mesh: Mesh, batch: Any) -> Any:
   sharding = split_batch(mesh)
   put = lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda index: x[index])
   return jax.tree.map(put, batch)
+
+
+def apply_to_rows(mesh: Mesh, apply: Callable[[jax.Array], Any], rows: np.ndarray) -> Any:
+  """`apply` of any number of rows [B,...], split over the devices; of its results the same rows, as NumPy arrays.
+
+  Repeats the last row until the devices share them evenly. Every process has all rows and gets all results.
+  """
+  missing = -len(rows) % mesh.size
+  padded = np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
+  found = apply(put_whole(mesh, padded))
+  return jax.tree.map(lambda x: np.asarray(x)[: len(rows)], found)
 
 
 def must_wait(mesh: Mesh) -> bool:
