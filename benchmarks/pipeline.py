@@ -117,8 +117,7 @@ class Stored(base.Builder, skip_registration=True):
 
 
 def decode_image(data: bytes) -> np.ndarray:
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-  return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def decode_label(data: bytes) -> np.ndarray:
