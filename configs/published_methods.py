@@ -69,6 +69,7 @@ def rccr(arg: str, task: str):
     name="rccr",
     align_corners=True,
     train_projector=arg.train_projector,
+    uniform_bias=True,
     num_rows=4000,
     ramp_steps=config.get_ref("num_steps"),
   )

@@ -48,6 +48,7 @@ def region_consistent(
   cell: int = 8,
   embedding_dim: int = 128,
   hidden: int = 0,
+  uniform_bias: bool = False,
   train_projector: bool = True,
   jitter_strength: float = 0.25,
   **contrast: Any,
@@ -63,6 +64,7 @@ def region_consistent(
     cell: Side of a cell in pixels: the stride of the map times `pool`.
     embedding_dim: A.
     hidden: Channels of the head's first layer; 0 = as many as come in.
+    uniform_bias: Start the head's biases as the published code does, see `RegionProjectionHead`.
     train_projector: False leaves the head at its random start, as the published code does.
     jitter_strength: Of the colour jitter of the CutMix images.
     **contrast: See `objectives.region_consistency`.
@@ -105,7 +107,12 @@ def region_consistent(
     **contrast,
   )
   head = functools.partial(
-    RegionProjectionHead, dim=embedding_dim, hidden=hidden, source=source, pool=pool
+    RegionProjectionHead,
+    dim=embedding_dim,
+    hidden=hidden,
+    uniform_bias=uniform_bias,
+    source=source,
+    pool=pool,
   )
   return extension.extend(
     method,

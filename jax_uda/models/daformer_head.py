@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jax_uda import resize
 from jax_uda.models.depthwise import DepthwiseConv
+from jax_uda.models.initializers import torch_uniform
 from jax_uda.models.norm import BatchNorm
 
 # Kaiming normal with fan-out k * k * out, in depthwise convolutions too, as in the reference.
@@ -130,9 +131,8 @@ class LevelFusionHead(nn.Module):
     raise NotImplementedError
 
   def _embed(self, level: int, x: jax.Array) -> jax.Array:
-    """A linear map of every pixel, initialised as PyTorch does: U(+-1 / sqrt(fan_in))."""
-    bound = x.shape[-1] ** -0.5
-    uniform = lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+    """A linear map of every pixel, initialised as PyTorch does."""
+    uniform = torch_uniform(x.shape[-1])
     return nn.Dense(
       self.embed_dim,
       kernel_init=uniform,

@@ -12,9 +12,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_uda.models.initializers import torch_uniform
+
 
 class DilatedConv(nn.Module):
-  """One branch: a 3x3 convolution with bias, padded by its dilation."""
+  """One branch: a 3x3 convolution with bias, padded by its dilation.
+
+  Weights start normal; biases as PyTorch's default, as in SPCL and RCCR.
+  """
 
   features: int
   dilation: int
@@ -29,6 +34,7 @@ class DilatedConv(nn.Module):
       kernel_dilation=self.dilation,
       padding=((self.dilation,) * 2,) * 2,
       kernel_init=nn.initializers.normal(0.01),
+      bias_init=torch_uniform(9 * x.shape[-1]),
       dtype=self.dtype,
       name="conv",
     )(x)

@@ -6,11 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-
-def _uniform(fan_in: int) -> nn.initializers.Initializer:
-  """PyTorch's default for the weights and biases of a convolution: U(-1, 1) / sqrt(fan_in)."""
-  bound = fan_in**-0.5
-  return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+from jax_uda.models.initializers import torch_uniform
 
 
 class OutputDiscriminator(nn.Module):
@@ -36,7 +32,7 @@ class OutputDiscriminator(nn.Module):
     return self._conv(x, 1, "classifier", jnp.float32)
 
   def _conv(self, x: jax.Array, features: int, name: str, dtype: Any) -> jax.Array:
-    init = _uniform(16 * x.shape[-1])
+    init = torch_uniform(16 * x.shape[-1])
     return nn.Conv(
       features,
       (4, 4),

@@ -48,6 +48,16 @@ def test_two_branches_are_the_classifier_that_returns_early(case):
   assert_close(run(x, tensors, classes, dilations)[0], case.y_all_branches, 1e-5, 1e-6)
 
 
+def test_weights_start_normal_and_biases_uniform():
+  params = dlv2_head.DLV2Head(num_classes=200, dilations=(6,)).init(
+    jax.random.key(0), [jnp.zeros((1, 2, 2, 16))], **MODE
+  )["params"]["aspp_modules_0"]["conv"]
+  bound = 1 / 12  # 1 / sqrt(9 * 16)
+  assert -bound < params["bias"].min() < -0.9 * bound
+  assert 0.9 * bound < params["bias"].max() < bound
+  assert abs(params["kernel"].std() - 0.01) < 0.0005
+
+
 def test_every_branch_contributes():
   x = jax.random.normal(jax.random.key(0), (1, 30, 30, 2))
   head = dlv2_head.DLV2Head(num_classes=2)

@@ -96,6 +96,19 @@ def test_rccrs_head_matches_reference(case):
     assert_close(gradients[name]["bias"], case[f"grad_b{i}"], 1e-3, 1e-6)
 
 
+def test_rccrs_biases_can_start_as_published():
+  head = projection_heads.RegionProjectionHead(dim=64, hidden=256, uniform_bias=True)
+  params = head.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 16)),), None, **EVAL)["params"]
+  for name, bound in (("project_0", 1 / 4), ("project_2", 1 / 16)):  # 1 / sqrt(channels in)
+    bias = params[name]["bias"]
+    assert -bound < bias.min() < -0.9 * bound and 0.9 * bound < bias.max() < bound
+    assert abs(params[name]["kernel"].std() - 0.01) < 0.001
+  default = projection_heads.RegionProjectionHead(dim=4)
+  assert not default.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 3)),), None, **EVAL)["params"][
+    "project_0"
+  ]["bias"].any()
+
+
 def test_rccrs_head_can_average_cells_of_the_fused_map_first():
   fused = jax.random.normal(jax.random.key(0), (2, 4, 7, 6))
   head = projection_heads.RegionProjectionHead(dim=5, source="fused", pool=2)
