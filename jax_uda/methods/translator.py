@@ -27,7 +27,8 @@ from jax_uda import losses, optimizer
 from jax_uda.augment import balanced_crop, style_range
 from jax_uda.context import named_key
 from jax_uda.methods.base import Batch, Method, Player, Task, standardise
-from jax_uda.models import cam_head, translation
+from jax_uda.models import translation
+from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
 
 State = dict[str, Any]
 
@@ -95,11 +96,10 @@ class Translator:
     self.generator = translation.Generator(**options)
     self.discriminator = translation.PatchDiscriminator(**(discriminator or {}))
     self.patch_mlp = translation.PatchMLP(**(patch_mlp or {}))
-    bound = embedding_dim**-0.5 if embedding_dim else 0.0
     self.reg_proj = nn.Dense(
       embedding_dim,
-      kernel_init=cam_head.INIT,
-      bias_init=lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound),
+      kernel_init=TORCH_WEIGHTS,
+      bias_init=torch_uniform(max(embedding_dim, 1)),
     )
     self.head_rate, self.weight_decay = head_learning_rate, weight_decay
     begin, end = decay or (0, 0)

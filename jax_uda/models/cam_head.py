@@ -7,15 +7,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# PyTorch's default, U(+-1 / sqrt(fan_in)): the reference's own request is never carried out.
-INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+from jax_uda.models.initializers import TORCH_WEIGHTS
 
 
 class CAMHead(nn.Module):
   """A 1x1 convolution without bias on the coarsest encoder map.
 
   `losses.image_class_cross_entropy` trains it; the weight of a pixel for class k is the ReLU of
-  its k-th map. Golden: `confeti/cam_head`.
+  its k-th map. Weights start as PyTorch's: the reference's own request is never carried out.
+  Golden: `confeti/cam_head`.
 
   Attributes:
     num_classes: Maps, K.
@@ -40,7 +40,7 @@ class CAMHead(nn.Module):
       self.num_classes,
       (1, 1),
       use_bias=False,
-      kernel_init=INIT,
+      kernel_init=TORCH_WEIGHTS,
       dtype=self.dtype,
       name="conv_cam",
     )

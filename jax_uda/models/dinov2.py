@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jax_uda import resize
 from jax_uda.models import block_stack, imagenet
+from jax_uda.models.initializers import TORCH_WEIGHTS
 
 PATCH = 14
 EPSILON = 1e-6
@@ -19,8 +20,6 @@ EPSILON = 1e-6
 SCALE_OFFSET = 0.1
 # PyTorch's `trunc_normal_` cuts at +-2, which is 100 standard deviations here: a plain normal.
 INIT = nn.initializers.normal(0.02)
-# PyTorch's default for convolutions: U(+-1 / sqrt(fan_in)).
-PATCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def _norm(dtype: Any, name: str) -> nn.LayerNorm:
@@ -225,7 +224,7 @@ class PatchEmbed(nn.Module):
       (PATCH, PATCH),
       strides=PATCH,
       padding="VALID",
-      kernel_init=PATCH_INIT,
+      kernel_init=TORCH_WEIGHTS,
       dtype=self.dtype,
       name="proj",
     )(image)

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 from jax_uda import resize
 from jax_uda.losses import arrays
-from jax_uda.models.cam_head import INIT
 from jax_uda.models.daformer_head import ConvModule
-from jax_uda.models.initializers import torch_uniform
+from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
 
 
 class ProjectionHead(nn.Module):
@@ -132,6 +131,11 @@ class LinearProjectionHead(nn.Module):
     """Encoder maps, fine to coarse -> embeddings [B, h, w, A]."""
     del fused, train, use_running_average
     conv = nn.Conv(
-      self.dim, (1, 1), use_bias=False, kernel_init=INIT, dtype=self.dtype, name="conv_proj"
+      self.dim,
+      (1, 1),
+      use_bias=False,
+      kernel_init=TORCH_WEIGHTS,
+      dtype=self.dtype,
+      name="conv_proj",
     )
     return conv(features[-1]).astype(jnp.float32)

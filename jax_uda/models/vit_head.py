@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_uda.models.initializers import TORCH_WEIGHTS
+
 EPSILON = 1e-6
-# PyTorch's default, U(+-1 / sqrt(fan_in)); a transposed convolution counts its outputs as fan_in.
-CONV_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class UpConv(nn.Module):
@@ -30,7 +30,8 @@ class UpConv(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """[B, H, W, D] to [B, 2 H, 2 W, features]."""
     batch, height, width, dim = x.shape
-    kernel = self.param("kernel", CONV_INIT, (2, 2, self.features, dim)).astype(self.dtype)
+    # As PyTorch, which counts a transposed convolution's outputs as fan_in.
+    kernel = self.param("kernel", TORCH_WEIGHTS, (2, 2, self.features, dim)).astype(self.dtype)
     y = jnp.einsum("bhwi,yxoi->bhywxo", x.astype(self.dtype), kernel)
     return y.reshape(batch, 2 * height, 2 * width, self.features)
 
@@ -62,7 +63,7 @@ class ViTHead(nn.Module):
       (3, 3),
       padding=((1, 1), (1, 1)),
       use_bias=False,
-      kernel_init=CONV_INIT,
+      kernel_init=TORCH_WEIGHTS,
       dtype=self.dtype,
       name="upscale_5",
     )(x)

@@ -1,0 +1,17 @@
+"""How parameters start, where flax has no name for it."""
+
+import flax.linen as nn
+import jax
+
+# PyTorch's default for the weights of a convolution or linear layer: U(-1, 1) / sqrt(fan_in).
+TORCH_WEIGHTS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
+  """U(-1, 1) / sqrt(fan_in): PyTorch's default for biases too, whose shape does not tell `fan_in`.
+
+  Args:
+    fan_in: Numbers that make up one output: channels in times the area of the kernel.
+  """
+  bound = fan_in**-0.5
+  return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
