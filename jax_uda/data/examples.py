@@ -16,7 +16,7 @@ Example = dict[str, np.ndarray]
 
 def _decode(data: bytes, is_label: bool) -> np.ndarray | None:
   """[H,W,3] uint8 RGB, or [H,W] uint8 of a label; None if `data` is no image."""
-  # In this order at once: `cvtColor` would wake OpenCV's own threads, which then spin and take cores from others.
+  # Not by `cvtColor`: it wakes OpenCV's own threads, which then spin and take cores from others.
   color = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
   return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if is_label else color)
 

@@ -64,7 +64,8 @@ def region_consistent(
     cell: Side of a cell in pixels: the stride of the map times `pool`.
     embedding_dim: A.
     hidden: Channels of the head's first layer; 0 = as many as come in.
-    uniform_bias: Start the head's biases as the published code does, see `RegionProjectionHead`.
+    uniform_bias: Start the head's biases as the published code and its recipes do, and not at 0; see
+      `RegionProjectionHead`.
     train_projector: False leaves the head at its random start, as the published code does.
     jitter_strength: Of the colour jitter of the CutMix images.
     **contrast: See `objectives.region_consistency`.

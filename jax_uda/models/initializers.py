@@ -8,7 +8,7 @@ TORCH_WEIGHTS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-  """U(-1, 1) / sqrt(fan_in): PyTorch's default for biases too, whose shape does not tell `fan_in`.
+  """The same distribution for biases, whose shape does not tell `fan_in`.
 
   Args:
     fan_in: Numbers that make up one output: channels in times the area of the kernel.

@@ -103,10 +103,12 @@ def test_rccrs_biases_can_start_as_published():
     bias = params[name]["bias"]
     assert -bound < bias.min() < -0.9 * bound and 0.9 * bound < bias.max() < bound
     assert abs(params[name]["kernel"].std() - 0.01) < 0.001
-  default = projection_heads.RegionProjectionHead(dim=4)
-  assert not default.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 3)),), None, **EVAL)["params"][
-    "project_0"
-  ]["bias"].any()
+
+
+def test_rccrs_biases_start_at_zero_by_default():
+  head = projection_heads.RegionProjectionHead(dim=4)
+  params = head.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 3)),), None, **EVAL)["params"]
+  assert not params["project_0"]["bias"].any() and not params["project_2"]["bias"].any()
 
 
 def test_rccrs_head_can_average_cells_of_the_fused_map_first():
