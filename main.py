@@ -9,9 +9,9 @@ is set with --config.<field>=<value>.
 
 from absl import flags
 
-from jax_uda import cli, host_memory
+from jax_uda.cli import host_memory, main
 
 if __name__ == "__main__":
   host_memory.use_huge_pages()
-  flags.adopt_module_key_flags(cli)
-  cli.run()
+  flags.adopt_module_key_flags(main)
+  main.run()

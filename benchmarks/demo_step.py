@@ -40,7 +40,7 @@ args = parse_args()
 if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the allowed cores
   os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: args.threads]))
 
-from jax_uda import host_memory  # noqa: E402
+from jax_uda.cli import host_memory
 
 host_memory.use_huge_pages()  # as `main.py` does
 

@@ -1,4 +1,4 @@
-"""Speed of a training step with and without `jax_uda.host_memory.use_huge_pages`.
+"""Speed of a training step with and without `jax_uda.cli.host_memory.use_huge_pages`.
 
   python benchmarks/host_memory.py [--turns 3] [--steps 20]
 
@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from jax_uda import host_memory
+from jax_uda.cli import host_memory
 
 SIZE, IMAGES, WARM_UP = (96, 128), 4, 3
 NETWORK = dict(

@@ -26,7 +26,8 @@ import jax.numpy as jnp
 import method_terms
 import numpy as np
 
-from jax_uda import ema, host_memory, methods, models, optimizer, state, train_step
+from jax_uda import ema, methods, models, optimizer, state, train_step
+from jax_uda.cli import host_memory
 from jax_uda.methods.base import Method, Task
 
 BATCH, CLASSES, WARM_UP = 2, 19, 1

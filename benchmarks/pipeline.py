@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jax_uda import host_memory
+from jax_uda.cli import host_memory
 from jax_uda.data import datasets, label_spaces, pipeline, png, streets
 from jax_uda.data.builders import base, shards
 from jax_uda.data.examples import Examples

@@ -9,7 +9,8 @@ import sys
 import pytest
 import tiny_recipe
 
-from jax_uda import benchmark, sweep
+from jax_uda import sweep
+from jax_uda.cli import benchmark
 from jax_uda.report import comparison, curves
 from jax_uda.report.runs import Run
 
@@ -180,7 +181,7 @@ def test_a_reason_is_told_once_with_all_runs_that_failed_for_it(tmp_path, monkey
   ),
 )
 def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
-  line = [sys.executable, "-m", "jax_uda.benchmark", "--methods=dacs", *flags]
+  line = [sys.executable, "-m", "jax_uda.cli.benchmark", "--methods=dacs", *flags]
   line = [*line[:3], f"--config={FILE}", f"--workdir={tmp_path}", *line[3:]]
   run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
   assert run.returncode and run.stderr.startswith("error: ") and message in run.stderr

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from jax_uda import host_memory
+from jax_uda.cli import host_memory
 
 # A script that begins as `main.py` does.
 PROGRAM = """

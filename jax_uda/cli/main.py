@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from jax_uda import command
+from jax_uda.cli import flags as command
 
 flags.adopt_module_key_flags(command)
 

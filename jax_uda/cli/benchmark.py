@@ -1,6 +1,6 @@
 """Methods x seeds on one task: one table, one plot.
 
-  python -m jax_uda.benchmark --config=configs/demo.py --methods=source_only,dacs,sepico \\
+  python -m jax_uda.cli.benchmark --config=configs/demo.py --methods=source_only,dacs,sepico \\
     --seeds=0,1,2 --workdir=runs/benchmark
 
 The recipe must take the arguments `method` and `seed`. The same command again continues: finished runs
@@ -17,7 +17,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from jax_uda import command, host_memory
+from jax_uda.cli import flags as command
+from jax_uda.cli import host_memory
 
 flags.adopt_module_key_flags(command)
 

@@ -1,0 +1,1 @@
+"""The command line: flags, the commands themselves, and how the process starts."""
