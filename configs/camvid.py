@@ -5,8 +5,7 @@ Not a recipe itself. The network starts from ImageNet weights in a package, the 
 
 from configs import demo
 from jax_uda import config as config_lib
-from jax_uda import options
-from jax_uda.data import paths
+from jax_uda.common import paths, registry
 
 SIZE = (120, 160)
 ARGUMENTS = dict(path="data/CamVid", method="", seed=0, test="", smoke=False)
@@ -77,6 +76,6 @@ def has_test(arg) -> bool:
     ValueError: The argument is neither yes nor no.
   """
   if arg.test:
-    return options.lookup({"yes": True, "no": False}, arg.test, "test")
+    return registry.lookup({"yes": True, "no": False}, arg.test, "test")
   root = paths.as_path(arg.path, "path")
   return not root.is_dir() or (root / "test").is_dir()

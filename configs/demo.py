@@ -18,7 +18,7 @@ seed>, domains=<seed of the drawn scenes>, smoke (a minute, to see that everythi
 """
 
 from jax_uda import config as config_lib
-from jax_uda import options
+from jax_uda.common import registry
 
 THINGS = (5, 8, 9, 10)  # vegetation, car, person, bicycle
 
@@ -103,7 +103,7 @@ def add_stages(config, method, methods, *, steps, warm_up=0):
   config.method = methods["source_only"]
   first = warm_up or steps // 4
   if method:
-    options.lookup(methods, method, "<argument>.method")
+    registry.lookup(methods, method, "<argument>.method")
     config.num_steps = steps
     config.eval.every_steps = steps // 6
     config.stage.warm_up = dict(num_steps=warm_up) if warm_up else dict(stop_step=first)

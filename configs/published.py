@@ -7,7 +7,7 @@ in docs/data.md.
 import ml_collections
 
 from jax_uda import config as config_lib
-from jax_uda import options
+from jax_uda.common import registry
 
 # By task: source and target, each with its (height, width) for crops of 512 and of 1024 pixels; the
 # rows above and below that pseudo-labels leave out, and the margins that do so at 1024.
@@ -47,8 +47,8 @@ def start(arg: str, task: str, *, crop: int = 512, **more) -> tuple:
   """
   arg = config_lib.parse_arg(arg, **ARGUMENTS, **more)
   if "network" in arg:
-    options.lookup(NETWORKS, arg.network, "<argument>.network")
-  source, target, rows, margins = options.lookup(TASKS, task, "task")
+    registry.lookup(NETWORKS, arg.network, "<argument>.network")
+  source, target, rows, margins = registry.lookup(TASKS, task, "task")
   large = crop > 512
   config = config_lib.default()
   config.seed, config.init_weights = arg.seed, arg.weights

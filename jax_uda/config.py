@@ -5,14 +5,11 @@ The groups `model`, `method`, `optimizer`, `schedule` and the entries of `data`
 become keyword arguments of one function each, so a misspelt key is an error.
 """
 
-import difflib
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 
-from jax_uda import options
+from jax_uda.common import registry
 
 ConfigDict = ml_collections.ConfigDict
 
@@ -143,7 +140,7 @@ def parse_arg(arg: str, **defaults: Any) -> ConfigDict:
   parsed = dict(defaults)
   for item in filter(None, (part.strip() for part in (arg or "").split(","))):
     name, equals, text = item.partition("=")
-    kind = type(options.lookup(defaults, name, "<argument>"))
+    kind = type(registry.lookup(defaults, name, "<argument>"))
     try:
       if kind is bool:
         parsed[name] = {"": True, "1": True, "true": True, "0": False, "false": False}[text.lower()]
@@ -166,7 +163,7 @@ def stage_config(config: ConfigDict, name: str) -> ConfigDict:
   Raises:
     ValueError: There is no such stage, or no such field.
   """
-  overrides = options.lookup(config.stage, name, "stages")
+  overrides = registry.lookup(config.stage, name, "stages")
   result = config.copy_and_resolve_references()
   result.unlock()
   result.stages, result.stage, result.compare = (), ConfigDict(), ()
@@ -180,26 +177,6 @@ def stage_config(config: ConfigDict, name: str) -> ConfigDict:
         raise ValueError(f"{path}.{key} replaces no field of the config.")
       group[key] = new
   return result.lock()
-
-
-def call(function: Callable, field: str, *args: Any, **settings: Any) -> Any:
-  """Calls `function` with a config group as its keyword arguments.
-
-  Raises:
-    ValueError: A key of the group `config.<field>` is no argument of the function, or one is missing.
-  """
-  signature = inspect.signature(function)
-  known = signature.parameters
-  takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-  for key in () if takes_any else settings.keys() - known.keys():
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"config.{field} has no field {key!r}.{hint} Known: {', '.join(known)}.")
-  try:
-    signature.bind(*args, **settings)
-  except TypeError as error:
-    raise ValueError(f"config.{field}: {error}.") from None
-  return function(*args, **settings)
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

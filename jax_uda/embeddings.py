@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_uda import experiment, pictures, resize
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.methods.base import standardise
 from jax_uda.state import TrainState

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jax_uda import mesh as mesh_lib
 from jax_uda import metrics, resize, sliding
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.methods.base import Task, standardise
 from jax_uda.models.segmentor import Segmentor
 

@@ -12,9 +12,10 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda import config as config_lib
-from jax_uda import ema, evaluate, methods, models, optimizer, options, state, train_step
-from jax_uda import mesh as mesh_lib
-from jax_uda.data import datasets, paths, pipeline, pseudo_labels
+from jax_uda import ema, evaluate, methods, models, optimizer, state, train_step
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import paths, registry
+from jax_uda.data import datasets, pipeline, pseudo_labels
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
@@ -52,7 +53,7 @@ class Experiment:
       self.model,
       self.method,
       self.optimizer,
-      teacher_rule=config_lib.call(ema.Rule, "ema", **self.config.ema),
+      teacher_rule=registry.call(ema.Rule, "ema", **self.config.ema),
       player=self.player,
       phase_start=phase_start,
     )
@@ -139,7 +140,7 @@ class Experiment:
       seed=self.config.seed,
       cat_max_ratio=data.cat_max_ratio,
       rare_class=(
-        config_lib.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
+        registry.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
       ),
       class_balanced=data.class_balanced,
       flip=data.flip,
@@ -169,8 +170,7 @@ class Experiment:
 
 def _groups(config: config_lib.ConfigDict) -> tuple[optimizer.Group, ...]:
   return tuple(
-    config_lib.call(optimizer.Group, "optimizer.groups", **group)
-    for group in config.optimizer.groups
+    registry.call(optimizer.Group, "optimizer.groups", **group) for group in config.optimizer.groups
   )
 
 
@@ -205,15 +205,13 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
 def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
   settings = config.schedule.to_dict()
   name = settings.pop("name", "warmup_poly")
-  function = options.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  return config_lib.call(function, "schedule", num_steps=config.num_steps, **settings)
+  function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
+  return registry.call(function, "schedule", num_steps=config.num_steps, **settings)
 
 
 def _build_model(config: config_lib.ConfigDict, num_classes: int) -> models.Segmentor:
-  dtype = options.lookup(DTYPES, config.compute_dtype, "compute_dtype")
-  return config_lib.call(
-    models.build, "model", num_classes=num_classes, dtype=dtype, **config.model
-  )
+  dtype = registry.lookup(DTYPES, config.compute_dtype, "compute_dtype")
+  return registry.call(models.build, "model", num_classes=num_classes, dtype=dtype, **config.model)
 
 
 def build(config: config_lib.ConfigDict) -> Experiment:
@@ -252,7 +250,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     model=model.clone(heads=flax.core.FrozenDict(heads)) if heads else model,
     method=method,
     schedule=schedule,
-    optimizer=config_lib.call(optimizer.build, "optimizer", schedule, **settings),
+    optimizer=registry.call(optimizer.build, "optimizer", schedule, **settings),
     player=method.player(schedule) if method.player else None,
     more_targets=more_targets,
   )

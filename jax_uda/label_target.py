@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from jax_uda import config as config_lib
 from jax_uda import experiment, record, resize, start
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import files
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import class_thresholds, pipeline, png, pseudo_labels
 from jax_uda.data.examples import Example
 from jax_uda.methods.base import standardise
@@ -125,7 +126,7 @@ def _label_all(exp: experiment.Experiment, predict: Predict, about: dict, folder
     old = about | _find_thresholds(exp, predict)
     if main:
       labels.mkdir(parents=True)
-      record.write_atomically(summary, json.dumps(old, indent=2))
+      files.write_atomically(summary, json.dumps(old, indent=2))
   thresholds = np.array(list(old["thresholds"].values()))
   path = functools.partial(pseudo_labels.label_path, folder)
   missing = [i for i in range(about["images"]) if not path(i).is_file()]

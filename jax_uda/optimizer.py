@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda import options
+from jax_uda.common import registry
 
 NEVER = 2**31 - 1  # a start step that no run reaches
 
@@ -102,7 +102,7 @@ SCHEDULES = {"warmup_linear": warmup_linear, "warmup_poly": warmup_poly}
 
 def _directions(name: str, momentum: float, b1: float, b2: float, eps: float, decay):
   """The update directions before the learning rate, weight decay included."""
-  options.lookup({"adamw": None, "sgd": None}, name, "optimizer.name")
+  registry.lookup({"adamw": None, "sgd": None}, name, "optimizer.name")
   if name == "adamw":
     return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), decay)
   return optax.chain(decay, optax.trace(decay=momentum))

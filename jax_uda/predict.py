@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jax_uda import experiment, submission
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces, pipeline, png, rescale
 from jax_uda.data.builders import folders, image_files
 from jax_uda.data.examples import Example

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jax_uda import config as config_lib
-from jax_uda import label_target, options, start
+from jax_uda import label_target, start
 from jax_uda import predict as predict_lib
 from jax_uda import train as train_lib
+from jax_uda.common import registry
 from jax_uda.data import check
 from jax_uda.report import table
 
@@ -18,7 +19,7 @@ ABOUT_RUN = ("step", "checkpoint")  # in the results of a run; the other keys ar
 
 def _of_task(config: config_lib.ConfigDict, function: Callable) -> Callable:
   """`function`, or what stands for training in a run that is for something else."""
-  task = options.lookup(TASKS, config.task, "task")
+  task = registry.lookup(TASKS, config.task, "task")
   if function is train_lib.train or task is train_lib.train:
     return task if function is train_lib.train else function
   raise ValueError(

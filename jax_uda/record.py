@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import sys
@@ -13,17 +12,10 @@ import jax
 from clu import parameter_overview
 
 from jax_uda import config as config_lib
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.models import weights
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
-
-
-def write_atomically(path: pathlib.Path, text: str) -> None:
-  """Writes a text file that is either complete or not there."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
 
 
 def versions() -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda import evaluate, experiment, metrics, record, visuals
-from jax_uda import mesh as mesh_lib
+from jax_uda import evaluate, experiment, metrics, visuals
+from jax_uda.common import files
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.report import table
@@ -85,7 +86,7 @@ def write(
       for network, counts in count(exp, state, domain).items()
     }
   if mesh_lib.is_main_process():
-    record.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
+    files.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
   if mesh_lib.is_main_process():
     _show(exp, found, writer)
   visuals.end(exp, state, workdir, writer)

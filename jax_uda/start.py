@@ -9,9 +9,10 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda import checkpoint, experiment, options, record
+from jax_uda import checkpoint, experiment, record
 from jax_uda import config as config_lib
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import registry
 from jax_uda.models import weights
 from jax_uda.state import TrainState, encoder_variables
 
@@ -56,7 +57,7 @@ def begin(
 
 def check_predecessors(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Raises ValueError if a run that is to begin with another has none to begin with."""
-  options.lookup(CARRIED, config.init_carry, "init_carry")
+  registry.lookup(CARRIED, config.init_carry, "init_carry")
   for field in ("init_from", "init_player") if not has_checkpoints(workdir) else ():
     folder = workdir.parent / config[field]
     if config[field] and not has_checkpoints(folder):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import PIL.Image
 
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces
 from jax_uda.data.label_spaces import LabelSpace
 

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jax_uda import experiment
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.context import View
 from jax_uda.data import pipeline
 from jax_uda.data.label_spaces import IGNORE

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_uda import config as config_lib
-from jax_uda import mesh, recipe, record
+from jax_uda import recipe, record
+from jax_uda.common import files, mesh
 from jax_uda.report import comparison, curves, progress, runs, table
 
 # Fields that name the run of an earlier stage.
@@ -159,8 +160,8 @@ def write(
   )
   if mesh.is_main_process():
     text = json.dumps({"command": sys.argv, "methods": summary, **settings}, indent=2)
-    record.write_atomically(root / "benchmark.json", text)
-    record.write_atomically(root / "benchmark.md", comparison.markdown(summary, **settings))
+    files.write_atomically(root / "benchmark.json", text)
+    files.write_atomically(root / "benchmark.md", comparison.markdown(summary, **settings))
     try:
       curves.draw(root / "benchmark.png", found, title=title)
     except ImportError as error:

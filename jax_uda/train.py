@@ -19,7 +19,7 @@ from jax_uda import (
   visuals,
 )
 from jax_uda import config as config_lib
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import pipeline
 from jax_uda.models import weights
 from jax_uda.report.writer import MetricWriter, has_scores

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import cv2
 
-from jax_uda import embeddings, experiment, options, pictures, prototype_log
-from jax_uda import mesh as mesh_lib
+from jax_uda import embeddings, experiment, pictures, prototype_log
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import registry
 from jax_uda.report import panels, projection, similarity
 from jax_uda.report.writer import MetricWriter
 from jax_uda.state import TrainState
@@ -17,7 +18,7 @@ START = "projection_start.npz"  # the embeddings before training
 
 def wants_projection(exp: experiment.Experiment) -> bool:
   """Whether the config asks for a projection; ValueError for an unknown one."""
-  return options.lookup(PROJECTIONS, exp.config.projection, "projection")
+  return registry.lookup(PROJECTIONS, exp.config.projection, "projection")
 
 
 def start(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jax_uda import checkpoint, start
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 
 
 @flax.struct.dataclass

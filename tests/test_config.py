@@ -6,6 +6,7 @@ import pytest
 
 from jax_uda import config as config_lib
 from jax_uda import methods, models
+from jax_uda.common import registry
 from jax_uda.methods.base import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -112,8 +113,8 @@ def test_a_misspelt_key_of_a_group_is_an_error_with_a_suggestion():
   def function(task, *, pseudo_threshold=0.9):
     return task, pseudo_threshold
 
-  assert config_lib.call(function, "method", 1, pseudo_threshold=0.5) == (1, 0.5)
+  assert registry.call(function, "method", 1, pseudo_threshold=0.5) == (1, 0.5)
   with pytest.raises(
     ValueError, match=r"config\.method has no field 'pseudo_treshold'.*_threshold'"
   ):
-    config_lib.call(function, "method", 1, pseudo_treshold=0.5)
+    registry.call(function, "method", 1, pseudo_treshold=0.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax_uda import ema, methods, models, optimizer, state, train_step
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.methods.base import Task
 
 CLASSES, SIZE = 5, (32, 32)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import evaluate, mesh, metrics, resize, results
+from jax_uda import evaluate, metrics, resize, results
+from jax_uda.common import mesh
 from jax_uda.data import label_spaces
 from jax_uda.methods.base import Task
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from jax_uda import config as config_lib
 from jax_uda import experiment, methods
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.methods.base import Task
 
 ROOT = pathlib.Path(__file__).parents[1]

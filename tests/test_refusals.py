@@ -7,7 +7,7 @@ import pytest
 import tiny_recipe
 
 from jax_uda import experiment, memory, recipe, rehearsal, start, train
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 
 COMPACT = dict(
   encoder="compact",

@@ -157,7 +157,8 @@ def _prepare() -> None:
     return
   command.require("dataset", _DATASET.value, "gta5")
   command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")
-  from jax_uda.data import paths, prepare
+  from jax_uda.common import paths
+  from jax_uda.data import prepare
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
   prepare.prepare(_DATASET.value, _MANUAL_DIR.value, size=_SIZE.value, data_dir=data_dir, skip=skip)

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.data import datasets, paths, rescale
+from jax_uda.common import paths
+from jax_uda.data import datasets, rescale
 from jax_uda.data.builders import base, image_files
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import IGNORE, LabelSpace

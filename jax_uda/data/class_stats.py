@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jax_uda.common.paths import Path
 from jax_uda.data import label_spaces
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.paths import Path
 
 # What data sets put behind the name that an image and its label share.
 _ENDING = re.compile(

@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda import config as config_lib
-from jax_uda import options
-from jax_uda.data import class_stats, paths
+from jax_uda.common import paths, registry
+from jax_uda.common.paths import Path
+from jax_uda.data import class_stats
 from jax_uda.data.builders import base, camvid, folders, public, streets
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.paths import Path
 
 BUILDERS: dict[str, Callable[..., base.Builder]] = {
   "camvid": camvid.builder,
@@ -72,9 +71,9 @@ def find_builder(spec: Mapping[str, Any], data_dir: Path, field: str) -> base.Bu
     ValueError: The name or an argument is unknown or missing, or files are not as they must be.
   """
   arguments = dict(spec)
-  make = options.lookup(BUILDERS, arguments.pop("name", ""), f"{field}.name")
+  make = registry.lookup(BUILDERS, arguments.pop("name", ""), f"{field}.name")
   try:
-    return config_lib.call(functools.partial(make, data_dir, field), field, **arguments)
+    return registry.call(functools.partial(make, data_dir, field), field, **arguments)
   except TypeError as error:
     raise ValueError(f"config.{field} does not fit its data set: {error}.") from None
 

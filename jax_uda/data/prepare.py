@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from jax_uda import config as config_lib
-from jax_uda import options
-from jax_uda.data import datasets, paths
+from jax_uda.common import paths, registry
+from jax_uda.common.paths import Path
+from jax_uda.data import datasets
 from jax_uda.data.builders import base, layouts, shards
-from jax_uda.data.paths import Path
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
@@ -49,9 +49,9 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[str,
     ValueError: The name or a key is unknown.
   """
   name, _, arguments = dataset.partition(":")
-  defaults = options.lookup(_ARGUMENTS, name, "dataset")
+  defaults = registry.lookup(_ARGUMENTS, name, "dataset")
   given = config_lib.parse_arg(arguments, **defaults).to_dict()
-  field = options.lookup(_ROLES, given.pop("role"), "dataset.role")
+  field = registry.lookup(_ROLES, given.pop("role"), "dataset.role")
   if name == "camvid":  # its splits are made of several selections
     given = {split: tuple(text.split("+")) for split, text in given.items()}
   else:

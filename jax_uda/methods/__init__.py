@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jax_uda import config, options
+from jax_uda import config
+from jax_uda.common import registry
 from jax_uda.methods.base import Method, Task
 from jax_uda.methods.cluda import cluda, entropy_cropped, pixel_contrasted
 from jax_uda.methods.confeti import confeti
@@ -61,18 +62,20 @@ def build(
   Raises:
     ValueError: The method or one of its settings is unknown, or there is no such function.
   """
-  function = options.lookup(METHODS, name, "method.name")
+  function = registry.lookup(METHODS, name, "method.name")
   if not hasattr(also or {}, "items"):
     raise ValueError(
       f"config.method.also = {also!r} must give each extension its settings: {{'masked': {{}}}}."
     )
   try:
-    method = config.call(function, "method", task, **settings)
+    method = registry.call(function, "method", task, **settings)
     for extra, arguments in sorted((also or {}).items()):
       field, arguments = f"method.also.{extra}", dict(arguments)
       own = arguments.pop("function", "")
-      extension = _imported(own, field) if own else options.lookup(EXTENSIONS, extra, "method.also")
-      method = config.call(extension, field, task, method, **arguments)
+      extension = (
+        _imported(own, field) if own else registry.lookup(EXTENSIONS, extra, "method.also")
+      )
+      method = registry.call(extension, field, task, method, **arguments)
     return method
   except TypeError as error:  # of a method that hands settings on to another
     raise ValueError(f"config.method: {error}.") from None

@@ -8,7 +8,7 @@ import flax
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jax_uda import config, options
+from jax_uda.common import registry
 from jax_uda.models import dinov2, mit, resnet
 from jax_uda.models import hrda as hrda_lib
 from jax_uda.models.compact import CompactEncoder
@@ -67,13 +67,13 @@ def build(
   Raises:
     ValueError: a name or an option is unknown.
   """
-  make_encoder = options.lookup(ENCODERS, encoder, "model.encoder")
-  make_decoder = options.lookup(DECODERS, decoder, "model.decoder")
+  make_encoder = registry.lookup(ENCODERS, encoder, "model.encoder")
+  make_decoder = registry.lookup(DECODERS, decoder, "model.decoder")
   segmentor = Segmentor(
-    encoder=config.call(
+    encoder=registry.call(
       make_encoder, "model.encoder_options", dtype=dtype, **(encoder_options or {})
     ),
-    decoder=config.call(
+    decoder=registry.call(
       make_decoder,
       "model.decoder_options",
       num_classes=num_classes,
@@ -82,4 +82,6 @@ def build(
     ),
     heads=flax.core.FrozenDict(heads or {}),
   )
-  return segmentor if hrda is None else config.call(hrda_lib.wrap, "model.hrda", segmentor, **hrda)
+  return (
+    segmentor if hrda is None else registry.call(hrda_lib.wrap, "model.hrda", segmentor, **hrda)
+  )

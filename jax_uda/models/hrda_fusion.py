@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda import options, resize
+from jax_uda import resize
+from jax_uda.common import registry
 from jax_uda.models import hrda_boxes
 
 Order = Literal["scale_first", "resize_first"]
@@ -49,7 +50,7 @@ def fuse(
       attention is 0; its mask is interpolated like the attention, so the crop's border is soft.
     order: What happens first to the context, see above.
   """
-  resize_first = options.lookup(
+  resize_first = registry.lookup(
     {"scale_first": False, "resize_first": True}, order, "model.hrda.fusion"
   )
   small = context.shape[1:3]

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda import options
+from jax_uda.common import registry
 from jax_uda.models import imagenet
 from jax_uda.models.norm import BatchNorm
 
@@ -204,7 +204,7 @@ class ResNet(nn.Module):
 
   @property
   def _flavour(self) -> Flavour:
-    return options.lookup(FLAVOURS, self.flavour, "model.encoder_options.flavour")
+    return registry.lookup(FLAVOURS, self.flavour, "model.encoder_options.flavour")
 
 
 DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}

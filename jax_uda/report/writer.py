@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jax_uda import record
+from jax_uda.common import files
 
 
 def _event_writer(folder: pathlib.Path, resume_step: int):
@@ -50,7 +50,7 @@ class MetricWriter:
     """Opens the files in `folder`, which exists; `resume_step` is the step the run continues from."""
     path = folder / "metrics.jsonl"
     if path.exists():
-      record.write_atomically(path, _rows_until(path, resume_step))
+      files.write_atomically(path, _rows_until(path, resume_step))
     self._lines = path.open("a")
     self._events = _event_writer(folder / "tensorboard", resume_step)
 

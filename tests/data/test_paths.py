@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jax_uda import config as config_lib
-from jax_uda.data import check, datasets, paths, prepare
+from jax_uda.common import paths
+from jax_uda.data import check, datasets, prepare
 from jax_uda.data.builders import base, image_files, sources
 from jax_uda.data.examples import Examples
 

@@ -4,7 +4,8 @@ import shutil
 import buckets
 import pytest
 
-from jax_uda.data import datasets, paths, store
+from jax_uda.common import paths
+from jax_uda.data import datasets, store
 from jax_uda.data.builders import base, camvid
 from jax_uda.data.examples import Examples
 

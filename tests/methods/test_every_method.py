@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jax_uda import checkpoint, ema, methods, models, optimizer, state, train_step
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.methods.base import Task
 
 CLASSES, SIZE = 5, (32, 32)

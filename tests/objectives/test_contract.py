@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import mesh as mesh_lib
 from jax_uda import objectives
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.context import Context, Passes, View
 from jax_uda.losses import arrays
 from jax_uda.objectives import Objective

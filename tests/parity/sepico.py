@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import evaluate, losses, memory, mesh, optimizer, resize
+from jax_uda import evaluate, losses, memory, optimizer, resize
 from jax_uda.augment import balanced_crop, day_night, pseudo_label
+from jax_uda.common import mesh
 from jax_uda.losses import bank_contrast, prototype_contrast
 from jax_uda.memory import class_statistics, ring_bank
 from jax_uda.methods.base import Task

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.data import paths, store
+from jax_uda.common import paths
+from jax_uda.common.paths import Path
+from jax_uda.data import store
 from jax_uda.data.builders import sources
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.paths import Path
 
 # File name, PNG bytes of the RGB image, PNG bytes of the train ids.
 Example = tuple[str, bytes, bytes]

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax_uda import options
-from jax_uda.data import label_spaces, paths
+from jax_uda.common import paths, registry
+from jax_uda.common.paths import Path
+from jax_uda.data import label_spaces
 from jax_uda.data.builders import from_files, layouts
 from jax_uda.data.builders import pairs as pairs_lib
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.paths import Path
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 VOID = 11
@@ -148,7 +148,7 @@ def builder(
         f"config.{field}.{name} = {selections!r} must be a tuple such as ('train/0006R0',)."
       )
   size = from_files.check_size(size, f"{field}.size")
-  space = options.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
+  space = registry.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
   root = paths.absolute(path, f"config.{field}.path")
   name = from_files.make_name(size, str(root), parts, field == "data.target", classes)
   find_all = functools.partial(find_splits, root, parts, field)

@@ -8,11 +8,11 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from jax_uda.data import paths
+from jax_uda.common import paths
+from jax_uda.common.paths import Path
 from jax_uda.data.builders import pairs as pairs_lib
 from jax_uda.data.builders.layouts import Layout
 from jax_uda.data.builders.pairs import Pair
-from jax_uda.data.paths import Path
 
 
 def _key(name: str, endings: Sequence[str]) -> str:

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_uda import options
-from jax_uda.data import label_spaces, paths
+from jax_uda.common import paths, registry
+from jax_uda.common.paths import Path
+from jax_uda.data import label_spaces
 from jax_uda.data.builders import from_files, image_files, label_coding
 from jax_uda.data.builders.label_coding import Coding
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
-from jax_uda.data.paths import Path
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # without loss
@@ -138,7 +138,7 @@ def make_label_space(
     ValueError: Names or colours do not fit.
   """
   if isinstance(classes, str):
-    return options.lookup(KNOWN_CLASSES, classes, f"{field}.classes")
+    return registry.lookup(KNOWN_CLASSES, classes, f"{field}.classes")
   names = tuple(classes)
   if not 2 <= len(set(names)) == len(names) < label_coding.UNKNOWN:
     raise ValueError(

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jax_uda.common.paths import Path
 from jax_uda.data import png, rescale
 from jax_uda.data.builders import base, image_files, shards, sources
-from jax_uda.data.paths import Path
 
 
 class Pair(Protocol):

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from jax_uda.data.paths import Path
+from jax_uda.common.paths import Path
 
 # As it lies in the file, like its label: an orientation in the metadata does not count.
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jax_uda.common.paths import Path
 from jax_uda.data.builders import image_files
 from jax_uda.data.label_spaces import IGNORE
-from jax_uda.data.paths import Path
 
 UNKNOWN = 254  # in a table; so there are at most 254 classes
 SHOWN = 8  # values that an error lists

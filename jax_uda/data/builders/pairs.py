@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax_uda.data import paths
+from jax_uda.common import paths
+from jax_uda.common.paths import Path
 from jax_uda.data.builders import image_files
 from jax_uda.data.builders.layouts import Labels, Layout, Part
 from jax_uda.data.label_spaces import IGNORE
-from jax_uda.data.paths import Path
 
 
 class Pair(NamedTuple):

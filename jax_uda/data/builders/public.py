@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jax_uda import options
-from jax_uda.data import label_spaces, paths, png, rescale
+from jax_uda.common import paths, registry
+from jax_uda.common.paths import Path
+from jax_uda.data import label_spaces, png, rescale
 from jax_uda.data.builders import day_images, from_files, image_files, pairs
 from jax_uda.data.builders.layouts import LAYOUTS, VAL_EVERY, Layout
 from jax_uda.data.builders.pairs import Pair
-from jax_uda.data.paths import Path
 
 _NO_DAY = png.encode(np.zeros((1, 1, 3), np.uint8))  # of images for evaluation; nobody reads it
 
@@ -151,10 +151,10 @@ def builder(
     ValueError: A setting is unknown or does not fit the data set, or there is no such folder.
   """
   layout = LAYOUTS[name]
-  options.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
+  registry.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
   for split, key in (("train", train), ("val", val)):
     if key:
-      options.lookup(layout.splits, key, f"{field}.{split}")
+      registry.lookup(layout.splits, key, f"{field}.{split}")
   if day_images and not layout.corresp:
     raise ValueError(f"config.{field}.day_images: there are none in {layout.title.split(':')[0]}.")
   if ignore_invalid and not layout.mask_endings:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jax_uda.data import paths
+from jax_uda.common import paths
 
 NOTES = "notes.json"  # in the folder of the data set: split -> [file name, note] of each shard
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
-from jax_uda import options
+from jax_uda.common import registry
+from jax_uda.common.paths import Path
 from jax_uda.data import streets
 from jax_uda.data.builders import base, drawing
 from jax_uda.data.label_spaces import CAMVID11
-from jax_uda.data.paths import Path
 
 FIRST_VAL_INDEX = (
   1_000_000  # so that num_train changes neither the validation scenes nor meets them
@@ -72,7 +72,7 @@ def builder(
   Raises:
     ValueError: The domain is unknown or a number is out of range.
   """
-  options.lookup(dict.fromkeys(streets.DOMAINS), domain, f"{field}.domain")
+  registry.lookup(dict.fromkeys(streets.DOMAINS), domain, f"{field}.domain")
   if not (0 < num_train <= FIRST_VAL_INDEX and 0 < num_val <= FIRST_VAL_INDEX):
     raise ValueError(
       f"config.{field}: num_train = {num_train} and num_val = {num_val} must be between 1 and "

@@ -4,7 +4,7 @@
 textures and class shares as well as in light, so that colour jitter alone does not bridge them.
 """
 
-from jax_uda import options
+from jax_uda.common import registry
 from jax_uda.data.streets.classes import CLASSES, PALETTE
 from jax_uda.data.streets.domains import DOMAINS, Domain
 from jax_uda.data.streets.scene import Scene, render
@@ -29,4 +29,4 @@ def draw(domain: str, seed: int, index: int, size: tuple[int, int] = (96, 128)) 
   Raises:
     ValueError: The domain is unknown.
   """
-  return render(options.lookup(DOMAINS, domain, "domain"), seed, index, size)
+  return render(registry.lookup(DOMAINS, domain, "domain"), seed, index, size)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_uda import options
+from jax_uda.common import registry
 from jax_uda.models import catalog, weights
 
 ATTENTION = "decode_head.scale_attention.conv_seg.bias"
@@ -72,7 +72,7 @@ def shapes_of(
   if decoder:
     module = catalog.build(encoder=encoder, decoder=decoder, num_classes=num_classes, hrda=hrda)
   else:
-    module = options.lookup(catalog.ENCODERS, encoder, "model.encoder")()
+    module = registry.lookup(catalog.ENCODERS, encoder, "model.encoder")()
   image = lambda: jnp.zeros((1, SIDE, SIDE, 3))
   init = lambda: module.init(jax.random.key(0), image(), train=False, use_running_average=True)
   shapes = dict(jax.eval_shape(init))

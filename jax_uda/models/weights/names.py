@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax_uda import options
+from jax_uda.common import registry
 from jax_uda.models.weights.torch_names import COUNTER
 
 Tensors = dict[str, np.ndarray]
@@ -154,7 +154,7 @@ def of_translation(tensors: Mapping[str, np.ndarray]) -> Tensors:
 def _one_network(tensors: Tensors, network: str) -> Tensors:
   """The tensors of one network of a training run; all, if the file holds no training run."""
   for family in FAMILIES:
-    prefix = options.lookup(family.networks, network, "init_network")
+    prefix = registry.lookup(family.networks, network, "init_network")
     if not any(name.startswith(tuple(family.networks.values())) for name in tensors):
       continue
     if not any(name.startswith(prefix) for name in tensors):
