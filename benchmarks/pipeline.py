@@ -31,8 +31,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jax_uda.cli import host_memory
-from jax_uda.data import datasets, label_spaces, pipeline, png, streets
-from jax_uda.data.builders import base, shards
+from jax_uda.data import label_spaces, pipeline, streets
+from jax_uda.data.datasets import base, catalog, image_files, shards
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 
@@ -72,7 +72,7 @@ def draw_pairs(number: int, size: tuple[int, int], jpeg: bool) -> list[Pair]:
     encoded = (
       cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
       if jpeg
-      else png.encode(image)
+      else image_files.encode(image)
     )
     file = io.BytesIO()
     Image.fromarray(label).save(file, "png")
@@ -106,7 +106,7 @@ class Stored(base.Builder, skip_registration=True):
 
   def _convert(self, split: str, pair: InMemory) -> shards.Converted:
     label = decode_label(pair.label)
-    example = {"name": "", "image": pair.image, "label": png.encode(label)}
+    example = {"name": "", "image": pair.image, "label": image_files.encode(label)}
     features = self.info.features
     record = features.serialize_example(features.encode_example(example))
     counts = np.bincount(label.ravel(), minlength=256)[: self.label_space.num_classes]
@@ -145,7 +145,7 @@ def pipeline_turns(
   folder: pathlib.Path, crop_size: tuple[int, int], threads: int, batches: int
 ) -> Callable[[int], None]:
   """A turn that makes `batches` batches and no more: nothing runs on while the other side is timed."""
-  counts = datasets.class_counts(folder, "train", label_spaces.CAMVID11.num_classes)
+  counts = catalog.class_counts(folder, "train", label_spaces.CAMVID11.num_classes)
   made = pipeline.training_batches(
     Examples(folder, "train", fields=("image", "label"), class_counts=counts),
     Examples(folder, "train", fields=("image",)),
@@ -172,7 +172,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
   pairs = draw_pairs(args.images, **settings)
   with tempfile.TemporaryDirectory() as data_dir:
     folder = base.prepare(Stored(pathlib.Path(data_dir), pairs))
-    stored = [(image, png.encode(decode_label(label))) for image, label in pairs]
+    stored = [(image, image_files.encode(decode_label(label))) for image, label in pairs]
     sides = {
       "pipeline": pipeline_turns(folder, crop_size, args.threads, args.batches),
       "files": bare_decoding(pairs, args.threads, args.batches),

@@ -15,7 +15,8 @@ from jax_uda import config as config_lib
 from jax_uda import ema, evaluate, methods, models, optimizer, state, train_step
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
-from jax_uda.data import datasets, pipeline, pseudo_labels
+from jax_uda.data import pipeline, pseudo_labels
+from jax_uda.data.datasets import catalog
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
@@ -29,7 +30,7 @@ class Experiment:
 
   config: config_lib.ConfigDict
   mesh: Mesh
-  domains: datasets.Domains
+  domains: catalog.Domains
   task: Task
   model: models.Segmentor
   method: Method
@@ -224,10 +225,10 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   mesh = mesh_lib.data_mesh()
   mesh_lib.check_batch_size(config.batch_size, mesh)
   data_dir = paths.as_path(config.data.dir, "config.data.dir")
-  domains = datasets.load_domains(config.data, data_dir)
+  domains = catalog.load_domains(config.data, data_dir)
   label_space = domains.label_space
   evaluate.check_class_weights(config.eval.class_weights, label_space.num_classes)
-  more_targets = datasets.load_evaluation(config.eval.targets, data_dir, label_space)
+  more_targets = catalog.load_evaluation(config.eval.targets, data_dir, label_space)
   model = _build_model(config, label_space.num_classes)
   task = Task(
     num_classes=label_space.num_classes,

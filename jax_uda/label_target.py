@@ -22,7 +22,8 @@ from jax_uda import config as config_lib
 from jax_uda import experiment, record, resize, start
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import class_thresholds, pipeline, png, pseudo_labels
+from jax_uda.data import class_thresholds, pipeline, pseudo_labels
+from jax_uda.data.datasets import image_files
 from jax_uda.data.examples import Example
 from jax_uda.methods.base import standardise
 
@@ -135,7 +136,7 @@ def _label_all(exp: experiment.Experiment, predict: Predict, about: dict, folder
     for i, confidence, label in zip(indices, *found, strict=True):
       if main:
         kept = class_thresholds.threshold_label(confidence, label, thresholds)
-        _write_bytes(path(i), png.encode(kept))
+        _write_bytes(path(i), image_files.encode(kept))
 
 
 def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Path) -> None:

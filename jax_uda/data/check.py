@@ -14,8 +14,8 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from jax_uda.common import paths
-from jax_uda.data import datasets, rescale
-from jax_uda.data.builders import base, image_files
+from jax_uda.data import rescale
+from jax_uda.data.datasets import base, catalog, image_files
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.report import panels
@@ -202,11 +202,11 @@ def check(
   workdir.mkdir(parents=True, exist_ok=True)
   data_dir = paths.as_path(data["dir"], "config.data.dir")
   builders = {
-    domain: datasets.find_builder(data[domain], data_dir, f"data.{domain}")
+    domain: catalog.find_builder(data[domain], data_dir, f"data.{domain}")
     for domain in ("source", "target")
   }
   builders |= {
-    name: datasets.find_builder(targets[name], data_dir, f"eval.targets.{name}") for name in targets
+    name: catalog.find_builder(targets[name], data_dir, f"eval.targets.{name}") for name in targets
   }
   space = builders["source"].label_space
   findings = {}
@@ -224,7 +224,7 @@ def check(
         print(f"  no pictures: {error}", flush=True)
   for domain, builder in builders.items():
     field = "data.target" if domain == "target" else f"eval.targets.{domain}"
-    datasets.check_same_classes(space, builder.label_space, field)
+    catalog.check_same_classes(space, builder.label_space, field)
   print(f"\nshare of the labelled pixels, %\n{shares(findings, space.names)}", flush=True)
   missing = _missing_folders(list(builders.values()))
   _report_problems(missing, findings, workdir / "check_problems.txt")

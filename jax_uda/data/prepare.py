@@ -10,8 +10,7 @@ import tensorflow_datasets as tfds
 from jax_uda import config as config_lib
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
-from jax_uda.data import datasets
-from jax_uda.data.builders import base, layouts, shards
+from jax_uda.data.datasets import base, catalog, layouts, shards
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
@@ -76,7 +75,7 @@ def describe(folder: pathlib.Path, builder: base.Builder) -> str:
   lines = [f"{builder.name} is in {folder} ({size:.2f} GB)"]
   space = builder.label_space
   for split in tfds.builder_from_directory(folder).info.splits:  # also of a folder that was there
-    counts = datasets.class_counts(folder, split, space.num_classes)
+    counts = catalog.class_counts(folder, split, space.num_classes)
     absent = [name for name, n in zip(space.names, counts.sum(0), strict=True) if not n]
     note = f"; never occurs: {', '.join(absent)}" if absent else ""
     lines.append(f"  {split}: {len(counts)} images{note if counts.any() else ', no labels'}")
@@ -107,7 +106,7 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
   with _in_words_of_flags():
     field, spec = make_spec(dataset, path, parse_size(size))
   with _in_words_of_flags(field):
-    builder = datasets.find_builder(spec, data_dir, field)
+    builder = catalog.find_builder(spec, data_dir, field)
     folder = base.prepare(builder, skip=skip, renew=True)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
@@ -126,7 +125,7 @@ def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
   specs = {f"data.{domain}": config.data[domain] for domain in ("source", "target")}
   specs |= {f"eval.targets.{name}": spec for name, spec in config.eval.targets.items()}
   data_dir = paths.as_path(config.data.dir, "config.data.dir")
-  builders = [datasets.find_builder(spec, data_dir, field) for field, spec in specs.items()]
+  builders = [catalog.find_builder(spec, data_dir, field) for field, spec in specs.items()]
   for field, builder in zip(specs, builders, strict=True):
     folder = base.prepare(builder, skip=skip, renew=True)
     print(f"{field}: {describe(folder, builder)}", flush=True)

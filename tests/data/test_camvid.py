@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from jax_uda.data import label_spaces
-from jax_uda.data.builders import base, camvid, shards
+from jax_uda.data.datasets import base, camvid, shards
 from jax_uda.data.examples import Examples
 
 BOTH = ("image", "label")

@@ -3,8 +3,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data import check, datasets, label_spaces
-from jax_uda.data.builders import base
+from jax_uda.data import check, label_spaces
+from jax_uda.data.datasets import base, catalog
 
 SIZE = (6, 8)
 
@@ -91,7 +91,7 @@ def test_a_drawn_data_set_is_read_back(tmp_path, quick_streets, capsys):
 def test_what_is_prepared_is_looked_at_when_its_files_are_gone(tmp_path, mine):
   before = run(tmp_path, spec(mine), more=spec(mine))
   for field in ("data.source", "data.target", "eval.targets.more"):
-    base.prepare(datasets.find_builder(spec(mine), tmp_path / "data", field))
+    base.prepare(catalog.find_builder(spec(mine), tmp_path / "data", field))
   mine.rename(tmp_path / "gone")
   found = run(tmp_path, spec(mine), more=spec(mine))
   assert list(found) == list(before) and len(found) == 5

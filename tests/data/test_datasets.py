@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jax_uda.data import datasets, png
-from jax_uda.data.builders import base, camvid
+from jax_uda.data.datasets import base, camvid, catalog, image_files
 from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import CAMVID11
 
@@ -20,7 +19,7 @@ def spec(source=(), target=(), cache_mbytes=1):
 
 
 def test_domains_hold_what_training_and_evaluation_need(tmp_path, quick_streets):
-  domains = datasets.load_domains(spec(), tmp_path)
+  domains = catalog.load_domains(spec(), tmp_path)
   assert domains.label_space is CAMVID11
   sizes = [
     len(getattr(domains, f"{d}_{s}")) for s in ("train", "val") for d in ("source", "target")
@@ -36,7 +35,7 @@ def test_domains_hold_what_training_and_evaluation_need(tmp_path, quick_streets)
 
 
 def test_class_counts_are_those_of_the_labels_and_are_kept(tmp_path, quick_streets, monkeypatch):
-  domains = datasets.load_domains(spec(), tmp_path)
+  domains = catalog.load_domains(spec(), tmp_path)
   counts = domains.source_train.class_counts
   for example, row in zip(domains.source_train, counts, strict=True):
     assert [np.sum(example["label"] == c) for c in range(11)] == row.tolist()
@@ -46,13 +45,13 @@ def test_class_counts_are_those_of_the_labels_and_are_kept(tmp_path, quick_stree
     raise AssertionError("counted twice")
 
   monkeypatch.setattr(np, "bincount", fail)
-  again = datasets.load_domains(spec(), tmp_path)
+  again = catalog.load_domains(spec(), tmp_path)
   np.testing.assert_array_equal(again.source_train.class_counts, counts)
 
 
 def test_the_same_folder_may_be_both_domains(tmp_path, small_camvid):
   both = dict(name="camvid", path=str(small_camvid), train=("train",), val=("val",))
-  domains = datasets.load_domains({"source": both, "target": both, "cache_mbytes": 0}, tmp_path)
+  domains = catalog.load_domains({"source": both, "target": both, "cache_mbytes": 0}, tmp_path)
   assert len(domains.target_train) == 4 and domains.class_frequency[0] > 0
 
 
@@ -62,7 +61,7 @@ class NoLabels(base.Builder, skip_registration=True):
   label_space = CAMVID11
 
   def _split_generators(self, dl_manager):
-    image = png.encode(np.full((4, 4, 3), 9, np.uint8))
+    image = image_files.encode(np.full((4, 4, 3), 9, np.uint8))
     return {"train": self.numbered("train", [("a", image, b"no label")] * 3, 3)}
 
 
@@ -120,12 +119,12 @@ def test_examples_cannot_be_changed_and_have_an_end(tmp_path, small_camvid):
 )
 def test_mistakes_in_the_config_are_explained(tmp_path, quick_streets, source, message):
   with pytest.raises(ValueError, match=message):
-    datasets.load_domains(spec(source=source), tmp_path)
+    catalog.load_domains(spec(source=source), tmp_path)
 
 
 def test_a_missing_argument_is_named(tmp_path, small_camvid):
   with pytest.raises(ValueError, match=r"config\.data\.source: .*'val'"):
-    datasets.find_builder(
+    catalog.find_builder(
       dict(name="camvid", path=str(small_camvid), train=("train",)), tmp_path, "data.source"
     )
 
@@ -135,4 +134,4 @@ def test_domains_with_different_classes_are_rejected(tmp_path, quick_streets, sm
   data["target"] = dict(name="camvid", path=str(small_camvid), train=("train",), val=("val",))
   data["target"]["classes"] = "cityscapes19"
   with pytest.raises(ValueError, match=r"source has the classes of CamVid.*Cityscapes"):
-    datasets.load_domains(data, tmp_path)
+    catalog.load_domains(data, tmp_path)

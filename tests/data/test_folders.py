@@ -5,8 +5,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data import datasets, label_spaces
-from jax_uda.data.builders import base, folders, shards
+from jax_uda.data import label_spaces
+from jax_uda.data.datasets import base, catalog, folders, shards
 from jax_uda.data.examples import Examples
 
 BOTH = ("image", "label")
@@ -275,12 +275,12 @@ def test_for_evaluation_no_training_image_is_needed(tmp_path, fields):
 def test_two_folders_with_the_same_classes_are_the_domains_of_a_run(tmp_path, fields):
   source = dict(name="folders", path=str(fields), **SETTINGS)
   data = {"source": source, "target": source | dict(train=("train/images",)), "cache_mbytes": 1}
-  domains = datasets.load_domains(data, tmp_path)
+  domains = catalog.load_domains(data, tmp_path)
   assert domains.label_space.names == ("soil", "crop", "weed")
   np.testing.assert_allclose(domains.class_frequency, (3 / 6, 1 / 6, 2 / 6))
   assert list(domains.target_train[0]) == ["image"]
   with pytest.raises(ValueError, match="have no labelled pixel"):
-    datasets.load_domains(data | {"source": data["target"]}, tmp_path)
+    catalog.load_domains(data | {"source": data["target"]}, tmp_path)
   other = source | dict(classes=("soil", "crop", "tree"))
   with pytest.raises(ValueError, match=r"the classes of soil, crop, weed \(3 classes\)"):
-    datasets.load_domains(data | {"target": other}, tmp_path)
+    catalog.load_domains(data | {"target": other}, tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax_uda.data import class_balance, pipeline
-from jax_uda.data.builders import base, camvid
+from jax_uda.data.datasets import base, camvid
 from jax_uda.data.examples import Examples
 from jax_uda.data.rare_class import RareClassSampling
 

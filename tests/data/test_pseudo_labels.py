@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from jax_uda.data import pipeline, png, pseudo_labels, rescale
+from jax_uda.data import pipeline, pseudo_labels, rescale
+from jax_uda.data.datasets import image_files
 
 SIZE = (6, 10)
 IMAGES = [np.full((*SIZE, 3), i, np.uint8) for i in range(3)]
@@ -22,7 +23,7 @@ def labelled(tmp_path):
   (tmp_path / "thresholds.json").write_text(json.dumps({"images": 3, "names": "ours"}))
   label = np.repeat(np.array([[0, 1]], np.uint8), 10, 1).repeat(12, 0)
   for i in range(3):
-    pseudo_labels.label_path(tmp_path, i).write_bytes(png.encode(label))
+    pseudo_labels.label_path(tmp_path, i).write_bytes(image_files.encode(label))
   examples = Images({"image": image, "label": np.full(SIZE, 7, np.uint8)} for image in IMAGES)
   return pseudo_labels.PseudoLabelled(examples, tmp_path, "labels")
 

@@ -5,8 +5,8 @@ import buckets
 import pytest
 
 from jax_uda.common import paths
-from jax_uda.data import datasets, store
-from jax_uda.data.builders import base, camvid
+from jax_uda.data.datasets import base, camvid, catalog
+from jax_uda.data.datasets import bucket as store
 from jax_uda.data.examples import Examples
 
 SPEC = dict(name="camvid", train=("train",), val=("val",), size=(6, 8))
@@ -23,7 +23,7 @@ class Host:
   def builder(self):
     self._monkeypatch.setenv("HOME", str(self._home))
     data_dir = paths.as_path("gs://prepared/sets", "config.data.dir")
-    return datasets.find_builder(dict(SPEC, path=str(self._photos)), data_dir, "data.source")
+    return catalog.find_builder(dict(SPEC, path=str(self._photos)), data_dir, "data.source")
 
   def prepare(self, **kwargs):
     return base.prepare(self.builder(), **kwargs)
@@ -83,7 +83,7 @@ def names(folder):
 def test_a_local_folder_is_no_store(tmp_path):
   assert store.local_folder(tmp_path) == tmp_path
   spec = dict(name="streets", domain="day")
-  assert datasets.find_builder(spec, tmp_path, "data.source").stored is None
+  assert catalog.find_builder(spec, tmp_path, "data.source").stored is None
 
 
 def test_one_host_prepares_and_the_other_copies(hosts, images_read, bucket):

@@ -6,8 +6,8 @@ import pytest
 from quick_scenes import draw
 
 from jax_uda.data import streets
-from jax_uda.data.builders import base, drawing
-from jax_uda.data.builders import streets as builders_streets
+from jax_uda.data.datasets import base, drawing
+from jax_uda.data.datasets import streets as builders_streets
 from jax_uda.data.examples import Examples
 
 SMALL = dict(domain="day", size=(8, 12), num_train=3, num_val=2)
@@ -77,7 +77,7 @@ def test_progress_is_shown_with_its_end(tmp_path, quick_streets, capfd):
 
 
 def test_drawing_processes_load_neither_jax_nor_tfds():
-  code = "import sys, jax_uda.data.builders.drawing; print(*sys.modules)"
+  code = "import sys, jax_uda.data.datasets.drawing; print(*sys.modules)"
   run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert not {"jax", "flax", "tensorflow_datasets", "grain"} & set(run.stdout.split())
 

@@ -3,8 +3,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data import datasets
-from jax_uda.data.builders import base, from_files, image_files
+from jax_uda.data.datasets import base, catalog, from_files, image_files
 from jax_uda.data.examples import Examples
 
 BAD_SIZES = ((720,), (0, 0), (-5, 10), "720,1280", (720.0, 1280.0), (1, 2, 3), 512, (True, 4), None)
@@ -34,7 +33,7 @@ def test_sizes_become_tuples():
 def test_all_sets_of_files_check_their_size(tmp_path, spec):
   with pytest.raises(ValueError, match=r"config\.data\.source\.size = \(0, 0\) must be"):
     spec = dict(**spec, path=str(tmp_path), size=(0, 0))
-    datasets.find_builder(spec, tmp_path / "prepared", "data.source")
+    catalog.find_builder(spec, tmp_path / "prepared", "data.source")
 
 
 @pytest.mark.parametrize("size", ((), (15, 20)))
@@ -46,7 +45,7 @@ def test_jpegs_that_keep_their_size_are_stored_as_they_are(tmp_path, size):
   orientation[0x0112] = 6  # turned: not for us, as labels have no such mark
   PIL.Image.fromarray(pixels).save(file, exif=orientation)
   spec = dict(name="folders", path=str(tmp_path), train=("a",), val=("a",), classes=("x", "y"))
-  builder = datasets.find_builder(spec | dict(size=size), tmp_path / "prepared", "data.target")
+  builder = catalog.find_builder(spec | dict(size=size), tmp_path / "prepared", "data.target")
   examples = Examples(base.prepare(builder), "train", fields=("image",))
   expected = image_files.read_image(file)
   assert expected.shape == (30, 40, 3)

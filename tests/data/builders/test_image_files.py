@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data.builders import image_files, pairs
+from jax_uda.data.datasets import image_files, pairs
 
 SIZE = (6, 8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)

@@ -11,8 +11,8 @@ import PIL.Image
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.data import check, datasets, pipeline
-from jax_uda.data.builders import base, layouts, pairs, public
+from jax_uda.data import check, pipeline
+from jax_uda.data.datasets import base, catalog, layouts, pairs, public
 from jax_uda.data.examples import Examples
 
 BOTH = ("image", "label")
@@ -23,7 +23,7 @@ def make(tmp_path, name, field="", **kwargs):
   spec = dict(name=name, path=str(tmp_path / "raw"), size=(), **kwargs)
   # Dark Zurich's training images have no labels.
   field = field or ("data.target" if name == "dark_zurich" else "data.source")
-  return datasets.find_builder(spec, tmp_path / "prepared", field)
+  return catalog.find_builder(spec, tmp_path / "prepared", field)
 
 
 def prepared(tmp_path, name, fields=BOTH, **kwargs):
@@ -151,7 +151,7 @@ def test_converted_labels_beside_the_originals_do_no_harm_and_serve_without_them
 def test_training_labels_and_all_images_are_resized_and_scores_taken_at_full_size(tmp_path):
   miniatures.cityscapes(tmp_path / "raw")
   folder = base.prepare(
-    datasets.find_builder(
+    catalog.find_builder(
       dict(name="cityscapes", path=str(tmp_path / "raw"), size=(8, 10)), tmp_path, "x"
     )
   )
@@ -167,7 +167,7 @@ def test_without_a_size_images_get_that_of_the_usual_recipe(tmp_path):
   miniatures.bdd100k(tmp_path / "raw")
   assert make(tmp_path, "bdd100k").data_path.parent.name.startswith("full-")
   spec = dict(name="gta5", path=str(tmp_path))
-  assert datasets.find_builder(spec, tmp_path, "x").data_path.parent.name.startswith("720x1280-")
+  assert catalog.find_builder(spec, tmp_path, "x").data_path.parent.name.startswith("720x1280-")
 
 
 def test_a_condition_of_acdc_is_a_split(tmp_path):
@@ -208,7 +208,7 @@ def test_night_images_bring_their_day_images_into_the_training_batches(tmp_path)
   source = dict(name="cityscapes", path=str(root), size=(8, 16))
   target = dict(name="dark_zurich", path=str(root), size=(8, 16), day_images=True)
   data = dict(source=source, target=target, cache_mbytes=1)
-  domains = datasets.load_domains(data, tmp_path)
+  domains = catalog.load_domains(data, tmp_path)
   for example, day in zip(domains.target_train, (8, 7), strict=True):
     file = cv2.imread(str(root / f"rgb_anon/train/day/D1/D1_{day}_rgb_anon.png"))[..., ::-1]
     np.testing.assert_array_equal(example["day_image"], cv2.resize(file, (16, 8)))
@@ -241,7 +241,7 @@ def test_labels_are_given_in_the_classes_asked_for(tmp_path, classes, expected):
   assert builder.label_space.num_classes == max(set(expected) - {255}) + 1
   folder = base.prepare(builder)
   assert Examples(folder, "val", fields=BOTH)[0]["label"].tolist() == [expected] * 10
-  counts = datasets.class_counts(folder, "train", builder.label_space.num_classes)
+  counts = catalog.class_counts(folder, "train", builder.label_space.num_classes)
   assert counts[0].tolist() == [10 * expected.count(c) for c in range(counts.shape[1])]
 
 
@@ -273,7 +273,7 @@ def test_a_target_without_any_label_folder_serves_training(tmp_path):
   miniatures.gta5(tmp_path / "gta5")
   source = dict(name="gta5", path=str(tmp_path / "gta5"), size=())
   data = dict(source=source, target=spec, cache_mbytes=1)
-  domains = datasets.load_domains(data, tmp_path)
+  domains = catalog.load_domains(data, tmp_path)
   assert list(domains.target_train[0]) == ["image"] and len(domains.target_train) == 2
 
 
@@ -354,7 +354,7 @@ def test_rare_classes_may_be_drawn_by_the_reference_s_statistics(tmp_path):
   plain = dict(name="gta5", path=str(root), size=(8, 16))
   source = plain | dict(class_stats=str(tmp_path / "stats.json"))
   data = dict(source=source, target=plain, cache_mbytes=0)
-  domains = datasets.load_domains(data, tmp_path)
+  domains = catalog.load_domains(data, tmp_path)
   assert domains.source_train.class_counts[:, 5].tolist() == [100, 200, 300]
   assert domains.class_frequency[5] == 1
 
@@ -365,7 +365,7 @@ def test_a_set_for_evaluation_alone_cannot_be_trained_on(tmp_path):
   with pytest.raises(
     ValueError, match=r"nighttime_driving has no split 'train': it serves evaluation only"
   ):
-    datasets.load_domains(dict(source=spec, target=spec, cache_mbytes=0), tmp_path)
+    catalog.load_domains(dict(source=spec, target=spec, cache_mbytes=0), tmp_path)
 
 
 def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
@@ -455,7 +455,7 @@ def test_prepared_examples_match_the_reference_s_resizing(tmp_path, case, index)
   cv2.imwrite(str(root / "images/1.png"), case.img_in)  # blue, green, red as OpenCV read it
   width, height = case[f"img{index}_size_wh"].tolist()
   spec = dict(name="gta5", path=str(root), size=(height, width))
-  folder = base.prepare(datasets.find_builder(spec, tmp_path, "x"))
+  folder = base.prepare(catalog.find_builder(spec, tmp_path, "x"))
   example = Examples(folder, "train", fields=BOTH)[0]
   assert_close(example["image"][..., ::-1], case[f"img{index}_out"], rtol=0, atol=1)
   expected = np.array(EXPECTED)[case[f"lab{index}_out"] % 20]
@@ -487,7 +487,7 @@ def test_the_page_on_data_sets_names_them_all_and_its_example_fits(tmp_path):
   config = names["config"]
   for spec in (config.data.source, config.data.target, config.eval.targets.night):
     here = dict(spec) | dict(path=str(tmp_path))
-    assert datasets.find_builder(here, tmp_path, "x").label_space.num_classes == 19
+    assert catalog.find_builder(here, tmp_path, "x").label_space.num_classes == 19
 
 
 @pytest.mark.parametrize("bits", (1, 2, 4, 8))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jax_uda import config as config_lib
-from jax_uda.data import datasets, prepare, rare_class
-from jax_uda.data.builders import base, image_files, shards
+from jax_uda.data import prepare, rare_class
+from jax_uda.data.datasets import base, catalog, image_files, shards
 from jax_uda.data.examples import Examples
 
 NUMBER = 7  # images of the miniature; the eighth pair is the first once more, for evaluation
@@ -45,7 +45,7 @@ def reads(monkeypatch):
 
 def make(root):
   spec = dict(name="gta5", path=str(root), size=(5, 10))
-  return datasets.find_builder(spec, root.parent / "prepared", "data.source")
+  return catalog.find_builder(spec, root.parent / "prepared", "data.source")
 
 
 def run(root, **kwargs):
@@ -178,7 +178,7 @@ def test_a_class_that_never_occurs_is_named_and_never_drawn(root, capsys):
     miniatures.write_palette(file, miniatures.columns((*miniatures.CITYSCAPES[:16], 28, 32, 33, 0)))
   folder = run(root)
   assert "train: 7 images; never occurs: train\n" in capsys.readouterr().out
-  counts = datasets.class_counts(folder, "train", 19)
+  counts = catalog.class_counts(folder, "train", 19)
   table = rare_class.make_table(counts, temperature=0.01, min_pixels=5)
   assert sorted(table.classes.tolist()) == [i for i in range(19) if i != 16]
 
@@ -287,4 +287,4 @@ def test_what_is_prepared_for_a_role_is_found_by_a_run(root, tmp_path):
       f"gta5:role={role}", root, size="5,10", data_dir=tmp_path / "prepared", skip=False
     )
     spec = dict(name="gta5", path=str(root), size=(5, 10))
-    assert datasets.find_builder(spec, tmp_path / "prepared", field).data_path == folder
+    assert catalog.find_builder(spec, tmp_path / "prepared", field).data_path == folder

@@ -9,8 +9,8 @@ import numpy as np
 
 from jax_uda.common import paths
 from jax_uda.common.paths import Path
-from jax_uda.data.builders import image_files
-from jax_uda.data.builders.layouts import Labels, Layout, Part
+from jax_uda.data.datasets import image_files
+from jax_uda.data.datasets.layouts import Labels, Layout, Part
 from jax_uda.data.label_spaces import IGNORE
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jax_uda.common.paths import Path
-from jax_uda.data import png, rescale
-from jax_uda.data.builders import base, image_files, shards, sources
+from jax_uda.data import rescale
+from jax_uda.data.datasets import base, image_files, shards, sources
+from jax_uda.data.datasets import image_files as png
 
 
 class Pair(Protocol):

@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from jax_uda.common import paths
 from jax_uda.common.paths import Path
-from jax_uda.data import store
-from jax_uda.data.builders import sources
+from jax_uda.data.datasets import bucket, sources
 from jax_uda.data.label_spaces import LabelSpace
 
 # File name, PNG bytes of the RGB image, PNG bytes of the train ids.
@@ -39,7 +38,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def __init__(self, data_dir: Path, config: tfds.core.BuilderConfig):
     self._config = config
-    local = store.local_folder(data_dir)
+    local = bucket.local_folder(data_dir)
     super().__init__(data_dir=local, file_format="array_record")
     self.stored = None
     if paths.is_remote(data_dir):
@@ -49,7 +48,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def is_prepared(self) -> bool:
     """Whether it is complete, on this machine or in the bucket."""
     is_here = pathlib.Path(self.data_path).exists()
-    return is_here or (self.stored is not None and store.read_marker(self.stored) is not None)
+    return is_here or (self.stored is not None and bucket.read_marker(self.stored) is not None)
 
   def get_default_builder_config(self) -> tfds.core.BuilderConfig:
     """The config given; TFDS would warn of one that is no default."""
@@ -120,7 +119,7 @@ def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pat
   """
   folder = pathlib.Path(builder.data_path)
   if builder.stored:
-    store.fetch(builder.stored, folder)
+    bucket.fetch(builder.stored, folder)
   changes = builder.find_changes() if folder.exists() else None
   if changes and not renew:
     raise ValueError(
@@ -134,5 +133,5 @@ def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pat
       if not folder.exists():  # else another process has prepared it in the meantime
         raise
   if builder.stored:
-    store.publish(folder, builder.stored)
+    bucket.publish(folder, builder.stored)
   return folder

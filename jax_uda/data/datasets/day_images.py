@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from jax_uda.common import paths
 from jax_uda.common.paths import Path
-from jax_uda.data.builders import pairs as pairs_lib
-from jax_uda.data.builders.layouts import Layout
-from jax_uda.data.builders.pairs import Pair
+from jax_uda.data.datasets import pairs as pairs_lib
+from jax_uda.data.datasets.layouts import Layout
+from jax_uda.data.datasets.pairs import Pair
 
 
 def _key(name: str, endings: Sequence[str]) -> str:

@@ -23,8 +23,8 @@ import numpy as np
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.data import label_spaces
-from jax_uda.data.builders import from_files, image_files, label_coding
-from jax_uda.data.builders.label_coding import Coding
+from jax_uda.data.datasets import from_files, image_files, label_coding
+from jax_uda.data.datasets.label_coding import Coding
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jax_uda.common.paths import Path
-from jax_uda.data.builders import image_files
+from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import IGNORE
 
 UNKNOWN = 254  # in a table; so there are at most 254 classes

@@ -98,3 +98,20 @@ def read_values(file: Path) -> tuple[np.ndarray, str]:
   except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
     reason = str(error).rstrip(".")  # SyntaxError: Pillow's word for a broken PNG
   raise ValueError(f"{file} cannot be read as an image: {reason}.")
+
+
+# OpenCV's own settings suit photographs. A label map is made of runs of equal bytes: without a filter it
+# is shorter, and decoded some five times as fast.
+_LABEL = [
+  *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
+  *(cv2.IMWRITE_PNG_COMPRESSION, 6),
+]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
+  _LABEL += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+
+
+def encode(array: np.ndarray) -> bytes:
+  """RGB [H,W,3] or grey [H,W], uint8, as the bytes of a PNG file."""
+  if array.ndim == 3:
+    return cv2.imencode(".png", cv2.cvtColor(array, cv2.COLOR_RGB2BGR))[1].tobytes()
+  return cv2.imencode(".png", array, _LABEL)[1].tobytes()

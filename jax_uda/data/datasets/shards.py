@@ -24,8 +24,8 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tqdm import tqdm
 
-from jax_uda.data.builders import sources as sources_lib
-from jax_uda.data.builders.sources import Stamps
+from jax_uda.data.datasets import sources as sources_lib
+from jax_uda.data.datasets.sources import Stamps
 
 SHARD_SIZE = 256
 # Images are compressed already: once more would cost a tenth of the time of decoding at every read.

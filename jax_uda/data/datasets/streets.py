@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from jax_uda.common import registry
 from jax_uda.common.paths import Path
 from jax_uda.data import streets
-from jax_uda.data.builders import base, drawing
+from jax_uda.data.datasets import base, drawing
 from jax_uda.data.label_spaces import CAMVID11
 
 FIRST_VAL_INDEX = (

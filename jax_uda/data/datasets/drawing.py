@@ -14,14 +14,15 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 
-from jax_uda.data import png, streets
+from jax_uda.data import streets
+from jax_uda.data.datasets import image_files
 
 FEW_SCENES = 24  # drawn before new processes have started
 
 
 def _draw(index: int, domain: str, seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
   scene = streets.draw(domain, seed, index, size=size)
-  return png.encode(scene.image), png.encode(scene.label)
+  return image_files.encode(scene.image), image_files.encode(scene.label)
 
 
 def _end_with_parent() -> None:

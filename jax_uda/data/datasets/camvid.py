@@ -15,8 +15,8 @@ import numpy as np
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.data import label_spaces
-from jax_uda.data.builders import from_files, layouts
-from jax_uda.data.builders import pairs as pairs_lib
+from jax_uda.data.datasets import from_files, layouts
+from jax_uda.data.datasets import pairs as pairs_lib
 from jax_uda.data.label_spaces import LabelSpace
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")

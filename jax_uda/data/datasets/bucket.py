@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from tqdm import tqdm
 
 from jax_uda.common import paths
-from jax_uda.data.builders import shards
+from jax_uda.data.datasets import shards
 
 MARKER = "complete.json"  # in the bucket, and in the local copy of it
 _CHUNK = 2**23  # bytes
