@@ -31,10 +31,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jax_uda.cli import host_memory
-from jax_uda.data import label_spaces, pipeline, streets
+from jax_uda.data import label_spaces, streets
 from jax_uda.data.datasets import base, catalog, image_files, shards
-from jax_uda.data.examples import Examples
-from jax_uda.data.rare_class import RareClassSampling
+from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.rare_class import RareClassSampling
 
 BATCH = 4
 RECORDS = 1000  # in a data set; the pairs repeat

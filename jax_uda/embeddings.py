@@ -11,7 +11,7 @@ import numpy as np
 
 from jax_uda import experiment, pictures, resize
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import pipeline
+from jax_uda.data.pipeline import batches
 from jax_uda.methods.base import standardise
 from jax_uda.state import TrainState
 
@@ -36,7 +36,7 @@ def sample(exp: experiment.Experiment, state: TrainState) -> Sample:
     chosen = pictures.pick(images, min(IMAGES, len(images)))
     found = [
       _of_batch(exp, functools.partial(embed, state.student), batch)
-      for batch in pipeline.evaluation_batches(chosen, exp.config.eval.batch_size)
+      for batch in batches.evaluation_batches(chosen, exp.config.eval.batch_size)
     ]
     found = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     rows = _evenly(found["prediction" if is_target else "label"], exp.task.num_classes)

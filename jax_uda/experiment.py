@@ -15,10 +15,10 @@ from jax_uda import config as config_lib
 from jax_uda import ema, evaluate, methods, models, optimizer, state, train_step
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
-from jax_uda.data import pipeline, pseudo_labels
 from jax_uda.data.datasets import catalog
-from jax_uda.data.examples import Examples
-from jax_uda.data.rare_class import RareClassSampling
+from jax_uda.data.pipeline import batches, stored_labels
+from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.methods.base import Method, Player, Task
 
 DTYPES = {name: jnp.dtype(name) for name in ("float32", "bfloat16")}
@@ -131,9 +131,9 @@ class Experiment:
     target = self.domains.target_train
     if data.pseudo_labels:
       folder = (stages or pathlib.Path()) / data.pseudo_labels
-      target = pseudo_labels.PseudoLabelled(target, folder, data.pseudo_labels)
+      target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
     rare_class = dict(data.rare_class)
-    return pipeline.training_batches(
+    return batches.training_batches(
       self.domains.source_train,
       target,
       batch_size=self.config.batch_size,

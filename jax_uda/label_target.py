@@ -22,9 +22,10 @@ from jax_uda import config as config_lib
 from jax_uda import experiment, record, resize, start
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import class_thresholds, pipeline, pseudo_labels
+from jax_uda.data import class_thresholds
 from jax_uda.data.datasets import image_files
-from jax_uda.data.examples import Example
+from jax_uda.data.pipeline import batches, stored_labels
+from jax_uda.data.pipeline.examples import Example
 from jax_uda.methods.base import standardise
 
 # (images uint8 [B,H,W,3], size) -> confidence float32 and label uint8, both [B,*size]
@@ -70,7 +71,7 @@ def _batches(
   images = _Some(exp.domains.target_train, indices)
   done = 0
   with tqdm(total=len(indices), desc=what, unit=" images", mininterval=0.5) as bar:
-    for batch in pipeline.evaluation_batches(images, exp.config.eval.batch_size):
+    for batch in batches.evaluation_batches(images, exp.config.eval.batch_size):
       number = len(batch["image"])
       yield indices[done : done + number], batch["image"]
       done += number
@@ -117,7 +118,7 @@ def _write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 def _label_all(exp: experiment.Experiment, predict: Predict, about: dict, folder: pathlib.Path):
   """Writes what is missing in `folder` for the network that `about` describes."""
-  summary, labels = folder / pseudo_labels.SUMMARY, folder / "labels"
+  summary, labels = folder / stored_labels.SUMMARY, folder / "labels"
   old = json.loads(summary.read_text()) if summary.is_file() else {}
   main = mesh_lib.is_main_process()
   if {key: old.get(key) for key in about} != about:
@@ -129,7 +130,7 @@ def _label_all(exp: experiment.Experiment, predict: Predict, about: dict, folder
       labels.mkdir(parents=True)
       files.write_atomically(summary, json.dumps(old, indent=2))
   thresholds = np.array(list(old["thresholds"].values()))
-  path = functools.partial(pseudo_labels.label_path, folder)
+  path = functools.partial(stored_labels.label_path, folder)
   missing = [i for i in range(about["images"]) if not path(i).is_file()]
   for indices, images in _batches(exp, missing, "pseudo-labels"):
     found = predict(images, tuple(about["label_size"]) or images.shape[1:3])

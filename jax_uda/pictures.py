@@ -7,8 +7,8 @@ import numpy as np
 
 from jax_uda import experiment, train_step
 from jax_uda.context import Context, Passes, View, named_key
-from jax_uda.data import rescale
 from jax_uda.data.label_spaces import IGNORE
+from jax_uda.data.pipeline import rescale
 from jax_uda.methods import self_training
 from jax_uda.models.hrda import HRDA
 from jax_uda.state import TrainState

@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from jax_uda import experiment, submission
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import label_spaces, pipeline, rescale
+from jax_uda.data import label_spaces
 from jax_uda.data.datasets import folders, image_files
 from jax_uda.data.datasets import image_files as png
-from jax_uda.data.examples import Example
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
+from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import rescale
+from jax_uda.data.pipeline.examples import Example
 from jax_uda.state import TrainState
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from jax_uda import evaluate, experiment, metrics, visuals
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import pipeline
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.pipeline import batches
 from jax_uda.report import table
 from jax_uda.report.writer import MetricWriter
 from jax_uda.state import TrainState
@@ -26,7 +26,7 @@ def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[st
     network: evaluate.confusion_of(
       predict,
       variables,
-      pipeline.evaluation_batches(images, exp.config.eval.batch_size),
+      batches.evaluation_batches(images, exp.config.eval.batch_size),
       exp.task.num_classes,
     )
     for network, variables in (("student", state.student), ("teacher", state.teacher))

@@ -10,8 +10,8 @@ from tqdm import tqdm
 from jax_uda import experiment
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.context import View
-from jax_uda.data import pipeline
 from jax_uda.data.label_spaces import IGNORE
+from jax_uda.data.pipeline import batches
 from jax_uda.methods.base import standardise
 from jax_uda.state import TrainState
 
@@ -45,7 +45,7 @@ def run(exp: experiment.Experiment, state: TrainState) -> TrainState:
   examples, size = exp.domains.source_train, exp.config.eval.batch_size
   bar = tqdm(total=len(examples), desc="survey of the source", unit=" images", mininterval=0.5)
   with bar:
-    for batch in pipeline.evaluation_batches(examples, size):
+    for batch in batches.evaluation_batches(examples, size):
       # A padded image has no labels: it counts for nothing.
       padded = (_pad(batch["image"], exp.mesh.size, 0), _pad(batch["label"], exp.mesh.size, IGNORE))
       sums = add(state.student, sums, *mesh_lib.put_whole(exp.mesh, padded))

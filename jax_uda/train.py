@@ -20,7 +20,7 @@ from jax_uda import (
 )
 from jax_uda import config as config_lib
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import pipeline
+from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.models import weights
 from jax_uda.report.writer import MetricWriter, has_scores
 from jax_uda.state import TrainState

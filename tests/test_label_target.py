@@ -11,7 +11,8 @@ import tiny_recipe
 
 from jax_uda import config as config_lib
 from jax_uda import experiment, label_target, recipe, start, survey
-from jax_uda.data import class_thresholds, pseudo_labels
+from jax_uda.data import class_thresholds
+from jax_uda.data.pipeline import stored_labels
 
 DIM = 8
 
@@ -69,10 +70,10 @@ def test_a_finished_labelling_is_kept_and_a_broken_one_is_completed(finished):
   config, workdir = finished
   stage, folder = config_lib.stage_config(config, "labels"), workdir / "labels"
   before = labels_in(folder)
-  gone = pseudo_labels.label_path(folder, 3)
-  kept = pseudo_labels.label_path(folder, 4)
+  gone = stored_labels.label_path(folder, 3)
+  kept = stored_labels.label_path(folder, 4)
   gone.unlink()
-  kept.write_bytes(pseudo_labels.label_path(folder, 5).read_bytes())  # not to be written again
+  kept.write_bytes(stored_labels.label_path(folder, 5).read_bytes())  # not to be written again
   label_target.write_stage(stage, folder)
   after = labels_in(folder)
   np.testing.assert_array_equal(after[3], before[3])
@@ -118,7 +119,7 @@ def test_a_stage_without_its_predecessor_is_refused_with_folder_and_stage(finish
   exp = experiment.build(config_lib.stage_config(config, "contrast"))
   with pytest.raises(ValueError, match="pseudo_labels = 'labels': no thresholds.json in .*labels"):
     exp.training_batches(tmp_path)
-  gone = pseudo_labels.label_path(workdir / "labels", 2)
+  gone = stored_labels.label_path(workdir / "labels", 2)
   content = gone.read_bytes()
   gone.unlink()
   with pytest.raises(ValueError, match="1 of 12 label maps are not yet in"):

@@ -14,10 +14,10 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from jax_uda.common import paths
-from jax_uda.data import rescale
 from jax_uda.data.datasets import base, catalog, image_files
-from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
+from jax_uda.data.pipeline import rescale
+from jax_uda.data.pipeline.examples import Examples
 from jax_uda.report import panels
 
 SHEET_ROWS = 6

@@ -7,7 +7,7 @@ import pytest
 
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import base, camvid, shards
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline.examples import Examples
 
 BOTH = ("image", "label")
 DEFAULTS = dict(train=("train/0006R0", "train/0016E5"), val=("val",))

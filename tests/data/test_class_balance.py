@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jax_uda.data import class_balance
+from jax_uda.data.pipeline import class_balance
 
 
 def test_draws_start_uniform_and_prefer_what_was_drawn_less():

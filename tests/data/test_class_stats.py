@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from jax_uda.data import class_stats, label_spaces
+from jax_uda.data import label_spaces
+from jax_uda.data.pipeline import class_stats
 
 NAMES = ("ulm_000001_000019_leftImg8bit.png", "bonn_000000_000019_leftImg8bit.png")
 STATS = [

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda.data import crop
+from jax_uda.data.pipeline import crop
 
 
 @pytest.mark.parametrize("case", golden("base/crop_accept"))

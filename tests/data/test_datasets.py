@@ -4,8 +4,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jax_uda.data.datasets import base, camvid, catalog, image_files
-from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import CAMVID11
+from jax_uda.data.pipeline.examples import Examples
 
 STREETS = dict(name="streets", size=(8, 12), num_train=6, num_val=3)
 

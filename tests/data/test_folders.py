@@ -7,7 +7,7 @@ import pytest
 
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import base, catalog, folders, shards
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline.examples import Examples
 
 BOTH = ("image", "label")
 SIZE = (6, 8)

@@ -5,8 +5,9 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import evaluate, metrics
-from jax_uda.data import crop, pipeline
-from jax_uda.data.rare_class import RareClassSampling
+from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import crop
+from jax_uda.data.pipeline.rare_class import RareClassSampling
 
 TARGET = [{"image": np.zeros((2, 2, 3), np.uint8)}]
 

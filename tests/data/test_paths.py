@@ -12,7 +12,7 @@ from jax_uda import config as config_lib
 from jax_uda.common import paths
 from jax_uda.data import check, prepare
 from jax_uda.data.datasets import base, catalog, image_files, sources
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline.examples import Examples
 
 CAMVID = dict(name="camvid", train=("train/0001TP", "train/0006R0"), val=("val",), size=(6, 8))
 FOLDERS = dict(

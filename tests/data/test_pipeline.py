@@ -5,10 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from jax_uda.data import class_balance, pipeline
 from jax_uda.data.datasets import base, camvid
-from jax_uda.data.examples import Examples
-from jax_uda.data.rare_class import RareClassSampling
+from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import class_balance
+from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.rare_class import RareClassSampling
 
 SIZE = (8, 12)
 SAMPLING = RareClassSampling(temperature=0.05, min_pixels=1, crop_min_pixels=2)

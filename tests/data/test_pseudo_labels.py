@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from jax_uda.data import pipeline, pseudo_labels, rescale
 from jax_uda.data.datasets import image_files
+from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import rescale, stored_labels
 
 SIZE = (6, 10)
 IMAGES = [np.full((*SIZE, 3), i, np.uint8) for i in range(3)]
@@ -23,9 +24,9 @@ def labelled(tmp_path):
   (tmp_path / "thresholds.json").write_text(json.dumps({"images": 3, "names": "ours"}))
   label = np.repeat(np.array([[0, 1]], np.uint8), 10, 1).repeat(12, 0)
   for i in range(3):
-    pseudo_labels.label_path(tmp_path, i).write_bytes(image_files.encode(label))
+    stored_labels.label_path(tmp_path, i).write_bytes(image_files.encode(label))
   examples = Images({"image": image, "label": np.full(SIZE, 7, np.uint8)} for image in IMAGES)
-  return pseudo_labels.PseudoLabelled(examples, tmp_path, "labels")
+  return stored_labels.PseudoLabelled(examples, tmp_path, "labels")
 
 
 def test_labels_are_brought_to_the_size_of_their_image(labelled):
@@ -36,8 +37,8 @@ def test_labels_are_brought_to_the_size_of_their_image(labelled):
 
 def test_nearest_takes_the_pixel_at_the_centre():
   label = np.arange(6, dtype=np.uint8).reshape(1, 6)
-  np.testing.assert_array_equal(pseudo_labels.nearest(label, (1, 3)), [[1, 3, 5]])
-  np.testing.assert_array_equal(pseudo_labels.nearest(label, (1, 2)), [[1, 4]])
+  np.testing.assert_array_equal(stored_labels.nearest(label, (1, 3)), [[1, 3, 5]])
+  np.testing.assert_array_equal(stored_labels.nearest(label, (1, 2)), [[1, 4]])
 
 
 @pytest.mark.parametrize("scale", ((), (0.8, 1.5)))
@@ -53,11 +54,11 @@ def test_a_batch_has_the_files_labels_and_never_the_data_sets(labelled, scale):
 
 def test_another_data_set_is_refused(labelled, tmp_path):
   with pytest.raises(ValueError, match="'labels': .* is for 3 images, the target has 1"):
-    pseudo_labels.PseudoLabelled(Images([{"image": IMAGES[0]}]), tmp_path, "labels")
+    stored_labels.PseudoLabelled(Images([{"image": IMAGES[0]}]), tmp_path, "labels")
   others = Images({"image": image} for image in IMAGES)
   others.names_digest = "others"
   with pytest.raises(ValueError, match="'labels': .* is for other images than the target has now"):
-    pseudo_labels.PseudoLabelled(others, tmp_path, "labels")
+    stored_labels.PseudoLabelled(others, tmp_path, "labels")
 
 
 def test_images_and_labels_are_scaled_together():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.data import rescale
+from jax_uda.data.pipeline import rescale
 from jax_uda.methods import base
 
 

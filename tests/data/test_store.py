@@ -7,7 +7,7 @@ import pytest
 from jax_uda.common import paths
 from jax_uda.data.datasets import base, camvid, catalog
 from jax_uda.data.datasets import bucket as store
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline.examples import Examples
 
 SPEC = dict(name="camvid", train=("train",), val=("val",), size=(6, 8))
 

@@ -8,7 +8,7 @@ from quick_scenes import draw
 from jax_uda.data import streets
 from jax_uda.data.datasets import base, drawing
 from jax_uda.data.datasets import streets as builders_streets
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline.examples import Examples
 
 SMALL = dict(domain="day", size=(8, 12), num_train=3, num_val=2)
 

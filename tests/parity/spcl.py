@@ -9,7 +9,8 @@ import optax
 from golden_cases import Case, assert_close
 
 from jax_uda import losses, memory, optimizer, resize
-from jax_uda.data import class_balance, class_thresholds
+from jax_uda.data import class_thresholds
+from jax_uda.data.pipeline import class_balance
 from jax_uda.losses import arrays, cross_entropy, masks, output_adversarial
 from jax_uda.memory import prototypes
 from jax_uda.models import output_discriminator

@@ -23,10 +23,10 @@ import numpy as np
 
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
-from jax_uda.data import class_stats
 from jax_uda.data.datasets import base, camvid, folders, public, streets
-from jax_uda.data.examples import Examples
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.pipeline import class_stats
+from jax_uda.data.pipeline.examples import Examples
 
 BUILDERS: dict[str, Callable[..., base.Builder]] = {
   "camvid": camvid.builder,

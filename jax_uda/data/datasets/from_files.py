@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jax_uda.common.paths import Path
-from jax_uda.data import rescale
 from jax_uda.data.datasets import base, image_files, shards, sources
 from jax_uda.data.datasets import image_files as png
+from jax_uda.data.pipeline import rescale
 
 
 class Pair(Protocol):

@@ -15,11 +15,12 @@ import tensorflow_datasets as tfds
 
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
-from jax_uda.data import label_spaces, rescale
+from jax_uda.data import label_spaces
 from jax_uda.data.datasets import day_images, from_files, image_files, pairs
 from jax_uda.data.datasets import image_files as png
 from jax_uda.data.datasets.layouts import LAYOUTS, VAL_EVERY, Layout
 from jax_uda.data.datasets.pairs import Pair
+from jax_uda.data.pipeline import rescale
 
 _NO_DAY = png.encode(np.zeros((1, 1, 3), np.uint8))  # of images for evaluation; nobody reads it
 

@@ -4,7 +4,7 @@ import PIL.Image
 import pytest
 
 from jax_uda.data.datasets import base, catalog, from_files, image_files
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline.examples import Examples
 
 BAD_SIZES = ((720,), (0, 0), (-5, 10), "720,1280", (720.0, 1280.0), (1, 2, 3), 512, (True, 4), None)
 

@@ -11,9 +11,10 @@ import PIL.Image
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.data import check, pipeline
+from jax_uda.data import check
 from jax_uda.data.datasets import base, catalog, layouts, pairs, public
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline.examples import Examples
 
 BOTH = ("image", "label")
 EXPECTED = [*range(19), 255]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from jax_uda import config as config_lib
-from jax_uda.data import prepare, rare_class
+from jax_uda.data import prepare
 from jax_uda.data.datasets import base, catalog, image_files, shards
-from jax_uda.data.examples import Examples
+from jax_uda.data.pipeline import rare_class
+from jax_uda.data.pipeline.examples import Examples
 
 NUMBER = 7  # images of the miniature; the eighth pair is the first once more, for evaluation
 

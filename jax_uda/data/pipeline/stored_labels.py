@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
-from jax_uda.data.examples import Example, Examples
+from jax_uda.data.pipeline.examples import Example, Examples
 
 SUMMARY = "thresholds.json"
 

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import grain
 import numpy as np
 
-from jax_uda.data import crop, label_spaces, rescale
-from jax_uda.data import rare_class as rare_class_lib
-from jax_uda.data.class_balance import BalancedOrder
-from jax_uda.data.examples import Example, Examples
-from jax_uda.data.rare_class import RareClassSampling
+from jax_uda.data import label_spaces
+from jax_uda.data.pipeline import crop, rescale
+from jax_uda.data.pipeline import rare_class as rare_class_lib
+from jax_uda.data.pipeline.class_balance import BalancedOrder
+from jax_uda.data.pipeline.examples import Example, Examples
+from jax_uda.data.pipeline.rare_class import RareClassSampling
 
 SOURCE, TARGET = 0, 1  # streams of random numbers
 NUM_STEPS = 2**40  # no run is longer
