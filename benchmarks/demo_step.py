@@ -48,10 +48,11 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from jax_uda import ema, losses, methods, models, optimizer, resize, state, train_step  # noqa: E402
+from jax_uda import ema, losses, methods, models, optimizer, state, train_step
 from jax_uda.augment import strong  # noqa: E402
 from jax_uda.context import Passes, named_key  # noqa: E402
 from jax_uda.methods.base import Task, class_weights, standardise  # noqa: E402
+from jax_uda.ops import resize
 
 
 @dataclasses.dataclass

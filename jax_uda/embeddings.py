@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda import experiment, pictures, resize
+from jax_uda import experiment, pictures
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches
 from jax_uda.methods.base import standardise
+from jax_uda.ops import resize
 from jax_uda.state import TrainState
 
 HEADS = ("projection", "region")  # heads whose output is an embedding; else it is the fused map

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jax_uda import metrics, resize, sliding
+from jax_uda import metrics
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.methods.base import Task, standardise
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.ops import resize, windows
 
 Predict = Callable[[Any, np.ndarray, tuple[int, int]], np.ndarray]
 
@@ -94,7 +95,7 @@ def make_predict(
 
     def scores_of(image: jax.Array) -> jax.Array:
       found = (
-        sliding.sliding_logits(output_of, image, tuple(window), tuple(stride))
+        windows.sliding_logits(output_of, image, tuple(window), tuple(stride))
         if window
         else output_of(image)
       )

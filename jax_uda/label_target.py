@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jax_uda import config as config_lib
-from jax_uda import experiment, record, resize, start
+from jax_uda import experiment, record, start
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import class_thresholds
@@ -27,6 +27,7 @@ from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.methods.base import standardise
+from jax_uda.ops import resize
 
 # (images uint8 [B,H,W,3], size) -> confidence float32 and label uint8, both [B,*size]
 Predict = Callable[[np.ndarray, tuple[int, int]], tuple[np.ndarray, np.ndarray]]

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import config as config_lib
-from jax_uda import experiment, sliding
+from jax_uda import experiment
+from jax_uda.ops import windows
 
 NETWORK = ("model.encoder", "model.decoder", "model.hrda.crop_size")
 
@@ -63,7 +64,7 @@ def evaluation(exp: experiment.Experiment) -> None:
       size = tuple(int(side * scale + 0.5) for side in whole)
       if config.eval.window:
         with _naming(config, "eval.window", "eval.stride"):
-          y1, y2, x1, x2 = sliding.boxes(size, config.eval.window, config.eval.stride)[0]
+          y1, y2, x1, x2 = windows.boxes(size, config.eval.window, config.eval.stride)[0]
         size = (y2 - y1, x2 - x1)
       sizes.setdefault(size, f"{name} images of {whole[0]}x{whole[1]}")
   variables = exp.abstract_state().student

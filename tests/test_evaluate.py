@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import evaluate, metrics, resize, results
+from jax_uda import evaluate, metrics, results
 from jax_uda.common import mesh
 from jax_uda.data import label_spaces
 from jax_uda.methods.base import Task
+from jax_uda.ops import resize
 
 TASK = Task(3, image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), class_frequency=(1 / 3,) * 3)
 

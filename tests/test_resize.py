@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import resize
+from jax_uda.ops import resize
 
 X = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype(np.float32)
 

@@ -6,7 +6,7 @@ Masked patches of a standardised image become 0, the mean colour. Golden: `base/
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
+from jax_uda.ops import resize
 
 
 def draw(key: jax.Array, batch_size: int, size: tuple[int, int], block: int) -> jax.Array:

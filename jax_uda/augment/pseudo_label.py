@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
+from jax_uda.ops import resize
 
 
 class PseudoLabel(NamedTuple):
@@ -89,8 +89,3 @@ def weigh(
   if valid is not None:
     weight = jnp.where(valid != 0, weight, 0.0)
   return PseudoLabel(label.astype(jnp.int32), weight, fraction, confidence)
-
-
-def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = 255) -> jax.Array:
-  """label [...], but `ignore` where weight [...] is 0: the labels of a contrastive loss."""
-  return jnp.where(weight != 0, label, ignore)

@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import anchor_blocks, arrays
+from jax_uda.ops import anchor_blocks, arrays
 
 
 def bank_cross_entropy(

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
 from jax_uda.losses.prototype_contrast import prototype_cross_entropy
+from jax_uda.ops import arrays
 
 
 def centroid_cross_entropy(

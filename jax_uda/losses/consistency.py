@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 
 def entropy(logits: jax.Array, weights: jax.Array | None = None) -> jax.Array:

@@ -5,7 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 
 def weighted_cross_entropy(

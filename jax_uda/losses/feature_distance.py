@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses.label_grid import downscale_label
+from jax_uda.ops.labels import downscale_label
 
 
 def feature_distance(

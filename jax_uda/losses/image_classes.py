@@ -4,32 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.losses import arrays
-
-
-def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
-  """1 for every class that an image holds, else 0.
-
-  Args:
-    labels: [..., H, W] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
-    num_classes: C.
-
-  Returns:
-    [..., C] float32; all 0 for an image without valid pixels.
-
-  Raises:
-    ValueError: `labels` is no [..., H, W] of integers.
-
-  Source: CONFETI; golden `confeti/cam_head`.
-
-  >>> import jax.numpy as jnp
-  >>> image_classes(jnp.array([[[0, 0], [2, 255]]]), num_classes=3).tolist()
-  [[1.0, 0.0, 1.0]]
-  """
-  if labels.ndim < 2 or not jnp.issubdtype(labels.dtype, jnp.integer):
-    raise ValueError(f"labels is {labels.dtype}{labels.shape}; expected integers [..., H, W]")
-  held = labels.astype(jnp.int32)[..., None] == jnp.arange(num_classes)
-  return jnp.any(held, axis=(-3, -2)).astype(jnp.float32)
+from jax_uda.ops import arrays
 
 
 def image_class_cross_entropy(maps: jax.Array, labels: jax.Array) -> jax.Array:

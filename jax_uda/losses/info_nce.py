@@ -5,7 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import anchor_blocks, arrays
+from jax_uda.ops import anchor_blocks, arrays
 
 NUM_IDS = 255  # every id but 255 = ignore is a class
 

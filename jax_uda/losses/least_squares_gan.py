@@ -7,7 +7,7 @@ discriminator's the generated image. (LSGAN, Mao et al., ICCV 2017; the half is 
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 
 def least_squares_generator_loss(fake_map: jax.Array) -> jax.Array:

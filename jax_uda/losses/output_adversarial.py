@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 SOURCE, TARGET = 0.0, 1.0
 

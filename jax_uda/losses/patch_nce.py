@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 DIAGONAL = -10.0
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import anchor_blocks, arrays
+from jax_uda.ops import anchor_blocks, arrays
 
 PixelOrder = Literal["aligned", "interleaved"]
 

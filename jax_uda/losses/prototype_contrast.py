@@ -19,7 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 
 def prototype_cross_entropy(

@@ -7,7 +7,7 @@ anchor is the teacher's embedding of the same place in the untouched target imag
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import anchor_blocks, arrays
+from jax_uda.ops import anchor_blocks, arrays
 
 NUM_IDS = 255  # every id but 255 = ignore is a class
 

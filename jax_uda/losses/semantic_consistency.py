@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays
 
 
 def semantic_consistency(

@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
-from jax_uda.losses import arrays
+from jax_uda.ops import arrays, resize
 
 
 class CamPrototypes(NamedTuple):

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda.losses import arrays
 from jax_uda.memory.class_means import class_means
+from jax_uda.ops import arrays
 
 
 def update(

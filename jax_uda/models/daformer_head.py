@@ -11,10 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
 from jax_uda.models.depthwise import DepthwiseConv
 from jax_uda.models.initializers import torch_uniform
 from jax_uda.models.norm import BatchNorm
+from jax_uda.ops import resize
 
 # Kaiming normal with fan-out k * k * out, in depthwise convolutions too, as in the reference.
 CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
 from jax_uda.models import block_stack, imagenet
 from jax_uda.models.initializers import TORCH_WEIGHTS
+from jax_uda.ops import resize
 
 PATCH = 14
 EPSILON = 1e-6

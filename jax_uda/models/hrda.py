@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda import resize
-from jax_uda.models import hrda_boxes, hrda_fusion
+from jax_uda.models import hrda_fusion
 from jax_uda.models.segformer_head import SegFormerHead
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.ops import boxes as hrda_boxes
+from jax_uda.ops import resize
 from jax_uda.outputs import Outputs
 
 CropBox = jax.Array | Callable[[jax.Array, tuple[int, int], tuple[int, int]], jax.Array]

@@ -13,9 +13,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
 from jax_uda.common import registry
-from jax_uda.models import hrda_boxes
+from jax_uda.ops import boxes, resize
 
 Order = Literal["scale_first", "resize_first"]
 
@@ -57,8 +56,8 @@ def fuse(
   large = (2 * small[0], 2 * small[1])
   attention = jax.nn.sigmoid(attention_logits.astype(jnp.float32))
   if box is not None:
-    attention = attention * hrda_boxes.inside(box // 2, small)[..., None]
-    detail = hrda_boxes.insert(detail, box, large)
+    attention = attention * boxes.inside(box // 2, small)[..., None]
+    detail = boxes.insert(detail, box, large)
   scaled = (1 - attention) * context
   large_attention = resize.bilinear(attention, large)
   if resize_first:

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
 from jax_uda.models.norm import GroupNorm
+from jax_uda.ops import resize
 
 
 class LightDecoder(nn.Module):

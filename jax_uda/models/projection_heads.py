@@ -7,10 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda import resize
-from jax_uda.losses import arrays
 from jax_uda.models.daformer_head import ConvModule
 from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
+from jax_uda.ops import arrays, resize
 
 
 class ProjectionHead(nn.Module):

@@ -5,10 +5,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jax_uda import losses, resize
+from jax_uda import losses
 from jax_uda.context import Context
-from jax_uda.models import hrda_boxes
 from jax_uda.objectives.base import Objective, Result, split_groups
+from jax_uda.ops import boxes, resize
 
 
 def cross_entropy(
@@ -59,7 +59,7 @@ def cross_entropy(
       return Result(loss, state, {})
     stride = data.label.shape[1] // outputs.logits.shape[1]
     size = tuple(side * stride for side in outputs.heads["hr_logits"].shape[1:3])
-    crop = lambda x: hrda_boxes.crop(x, outputs.heads["hr_box"], size)
+    crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], size)
     detail = of(outputs.heads["hr_logits"], crop(data.label), crop(data.weight))
     total = (1 - detail_weight) * loss + detail_weight * detail
     return Result(total, state, {"fused": loss, "detail": detail})

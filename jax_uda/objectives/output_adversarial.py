@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 
-from jax_uda import resize
 from jax_uda.context import Context
 from jax_uda.losses.output_adversarial import (
   adversarial_discriminator_loss,
   adversarial_generator_loss,
 )
 from jax_uda.objectives.base import Objective, Result
+from jax_uda.ops import resize
 
 
 def output_adversarial(

@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 import jax
 
-from jax_uda import losses, resize
+from jax_uda import losses
 from jax_uda.context import Context, View
-from jax_uda.losses import masks
 from jax_uda.objectives.base import Objective, Result
+from jax_uda.ops import labels, resize
 from jax_uda.outputs import Outputs
 
 
@@ -61,7 +61,7 @@ def pixel_contrast(
   def of_one(outputs: Outputs, data: View) -> jax.Array:
     sample = lambda x: resize.bilinear(x, grid, align_corners=True)
     weights = jax.lax.stop_gradient(sample(data.weight[..., None])[..., 0]) if weighted else None
-    label = masks.nearest_label(data.label, grid)
+    label = labels.nearest_label(data.label, grid)
     return losses.pixel_contrast(sample(outputs.fused), label, weights=weights, **options)
 
   def apply(state, ctx: Context) -> Result:

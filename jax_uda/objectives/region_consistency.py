@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jax_uda import losses, memory, resize
+from jax_uda import losses, memory
 from jax_uda.context import Context, View
-from jax_uda.losses import masks
 from jax_uda.memory import region_queue
 from jax_uda.objectives.base import Objective, Result
+from jax_uda.ops import labels, resize
 
 
 def region_consistency(
@@ -79,7 +79,7 @@ def region_consistency(
     probability = jax.nn.softmax(resize.bilinear(teacher.logits, grid, align_corners))
     label, confidence = jnp.argmax(probability, -1), jnp.max(probability, -1)
     inside = in_box(ctx.views[view], grid)
-    mixed_label = jnp.where(inside, label, masks.nearest_label(ctx.views[source].label, grid))
+    mixed_label = jnp.where(inside, label, labels.nearest_label(ctx.views[source].label, grid))
     chosen = _choose(ctx.draws.rows, label.size, num_rows)
     take = lambda a, b: jnp.concatenate(
       [x.reshape(-1, *x.shape[3:])[rows] for x, rows in zip((a, b), chosen, strict=True)]

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda import losses, memory, resize
-from jax_uda.augment.pseudo_label import ignore_unweighted
+from jax_uda import losses, memory
 from jax_uda.context import Context, View
-from jax_uda.losses import arrays, masks
 from jax_uda.memory import prototypes
 from jax_uda.objectives.base import Objective, Result, Survey, split_groups
+from jax_uda.ops import arrays, labels, resize
+from jax_uda.ops.labels import ignore_unweighted
 from jax_uda.outputs import Outputs
 
 
@@ -30,9 +30,9 @@ class ClassPrototypes(NamedTuple):
 def correct_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
   """Features [B,h,w,A], and labels [B,h,w] where the prediction agrees with the view's, else 255."""
   features = outputs.fused
-  label = masks.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+  label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
   logits = resize.bilinear(outputs.logits, features.shape[1:3])
-  return features, masks.correct_label(label, jax.lax.stop_gradient(logits))
+  return features, labels.correct_label(label, jax.lax.stop_gradient(logits))
 
 
 def similarity_contrast(
@@ -99,7 +99,7 @@ def similarity_contrast(
     source_pixels = correct_features(ctx.student(source), ctx.views[source])
     check_dim(source_pixels[0], dim)
     features, view = ctx.student(target).fused, ctx.views[target]
-    label = masks.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+    label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
     split = lambda tree: jax.tree.map(functools.partial(split_groups, groups=groups), tree)
     state, *found = jax.vmap(of_group)(state, split(source_pixels), split((features, label)))
     found = dict(zip(("source", "target"), map(jnp.mean, found), strict=True))

@@ -6,12 +6,10 @@ from contracts import generic
 from contracts.kernel import Kernel, Update
 
 from jax_uda import losses
-from jax_uda.losses import (
-  least_squares_gan,
-  sampling,
-)
+from jax_uda.losses import least_squares_gan
 from jax_uda.losses import prototype_contrast as contrast
 from jax_uda.memory import cam_prototypes
+from jax_uda.ops import sampling
 
 KEYS = jax.random.split(jax.random.key(13), 8)
 X, Y, W, P = generic.X, generic.Y, generic.W, generic.P

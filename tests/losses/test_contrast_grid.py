@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_uda import resize
 from jax_uda.losses import contrast_grid
+from jax_uda.ops import resize
 
 KEYS = jax.random.split(jax.random.key(5), 5)
 LOW = jax.random.normal(KEYS[0], (8, 3, 5, 2))  # the full maps are 6 x 10, the images 24 x 40

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import losses, resize
+from jax_uda import losses
+from jax_uda.ops import resize
 
 
 @pytest.mark.parametrize("case", golden("base/weighted_ce"))

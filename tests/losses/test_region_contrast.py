@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.losses.ramp import exponential_ramp
 from jax_uda.losses.region_contrast import region_contrast
+from jax_uda.ops.ramp import exponential_ramp
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)

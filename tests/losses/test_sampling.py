@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.losses import sampling
+from jax_uda.ops import sampling
 
 VALID = jnp.arange(60).reshape(3, 20) % 3 != 1  # 40 valid pixels
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import resize
 from jax_uda.memory import cam_prototypes
 from jax_uda.memory.cam_prototypes import CamPrototypes
+from jax_uda.ops import resize
 
 KEYS = jax.random.split(jax.random.key(0), 5)
 X = jax.random.normal(KEYS[0], (2, 3, 4, 5))  # [B, h, w, A]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_uda import memory
-from jax_uda.losses import arrays
 from jax_uda.memory import prototypes
+from jax_uda.ops import arrays
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 X = jax.random.normal(KEYS[0], (4, 3, 5, 6))  # [B, h, w, A]

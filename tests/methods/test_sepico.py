@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from golden_cases import Case, golden
 
-from jax_uda import ema, methods, optimizer, resize, state, train_step
+from jax_uda import ema, methods, optimizer, state, train_step
 from jax_uda.augment import classmix, strong
 from jax_uda.context import Passes
 from jax_uda.memory import ring_bank
@@ -20,6 +20,7 @@ from jax_uda.methods.base import Task
 from jax_uda.methods.sepico import Draws
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.ops import resize
 
 VARIANTS = {"proto": "prototype", "dist": "distribution", "bank": "bank"}
 

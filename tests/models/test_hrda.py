@@ -10,8 +10,10 @@ import pytest
 from golden_cases import assert_close, golden
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_uda import losses, models, resize, sliding
-from jax_uda.models import hrda_boxes, weights
+from jax_uda import losses, models
+from jax_uda.models import weights
+from jax_uda.ops import boxes as hrda_boxes
+from jax_uda.ops import resize, windows
 
 EVAL = {"train": False, "use_running_average": True}
 TEACHER = {"train": False, "use_running_average": False}
@@ -47,7 +49,7 @@ def test_inference_matches_reference(case):
   run = jax.jit(functools.partial(model.apply, **EVAL))
   assert_close(run(variables, case.x).logits, case.encode_decode_eval_os4, 1e-4)
   window = tuple(case.test_crop.tolist())
-  logits = sliding.sliding_logits(
+  logits = windows.sliding_logits(
     lambda x: resize.bilinear(run(variables, x).logits, window),
     jnp.asarray(case.x_large),
     window,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda import sliding
-from jax_uda.models import hrda_boxes
+from jax_uda.ops import boxes as hrda_boxes
+from jax_uda.ops import windows
 
 
 @pytest.mark.parametrize("case", golden("base/hrda_boxes"))
@@ -15,7 +15,7 @@ def test_windows_match_reference(case):
   for part in case.parts("case"):
     height, width, *crop, overlap = part["in"].tolist()
     size, crop = (height, width), tuple(crop)
-    found = hrda_boxes.windows(size, crop) if overlap else sliding.boxes(size, crop, crop)
+    found = hrda_boxes.windows(size, crop) if overlap else windows.boxes(size, crop, crop)
     np.testing.assert_array_equal(found, part.boxes_y1y2x1x2)
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import losses, resize
+from jax_uda import losses
 from jax_uda.losses import contrast_grid, pixel_pairs
-from jax_uda.models import hrda, hrda_boxes, weights
+from jax_uda.models import hrda, weights
 from jax_uda.models.daformer_head import DAFormerHead
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.ops import boxes, resize
 
 TRAIN = {"train": True, "use_running_average": False}
 IMAGE = jnp.zeros((2, 96, 96, 3))  # only its size counts
@@ -59,7 +60,7 @@ def terms(case, outputs):
   """Both cross-entropies, weighted, and the grid that is contrasted."""
   label, hr_weight = jnp.asarray(case.labels), float(case.hr_loss_weight)
   weight = jnp.asarray(case.seg_weight) if case.has_seg_weight else jnp.ones(label.shape)
-  crop = lambda x: hrda_boxes.crop(x, outputs.heads["hr_box"], (48, 48))
+  crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], (48, 48))
 
   def cross_entropy(logits, label, weight):
     return losses.weighted_cross_entropy(resize.bilinear(logits, label.shape[1:]), label, weight)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import losses, resize
-from jax_uda.models import hrda_boxes, hrda_fusion
+from jax_uda import losses
+from jax_uda.models import hrda_fusion
+from jax_uda.ops import boxes as hrda_boxes
+from jax_uda.ops import resize
 
 
 def cross_entropy(logits, label, weight):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import models, resize
+from jax_uda import models
 from jax_uda.models import resnet, weights
+from jax_uda.ops import resize
 
 EVAL = {"train": False, "use_running_average": True}
 TRAIN = {"train": True, "use_running_average": False}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import resize
 from jax_uda.models import translation, weights
 from jax_uda.models.translation import layers
+from jax_uda.ops import resize
 
 
 def loaded(case, letter, shapes):

@@ -9,16 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import losses, resize
+from jax_uda import losses
 from jax_uda.augment import style_range as ranges
-from jax_uda.losses import (
-  arrays,
-  least_squares_gan,
-  masks,
-  prototype_contrast,
-  sampling,
-)
+from jax_uda.losses import least_squares_gan, prototype_contrast
 from jax_uda.memory import cam_prototypes
+from jax_uda.ops import arrays, labels, resize, sampling
 
 close = functools.partial(golden_cases.assert_close, rtol=1e-4, atol=1e-5)
 close_gan = functools.partial(golden_cases.assert_close, rtol=1e-5, atol=1e-6)
@@ -56,7 +51,7 @@ def proto_update(case: Case):
 
 def pixel_proto(case: Case):
   num_classes, num_samples = int(case.num_classes), int(case.num_samples)
-  label = masks.nearest_label(jnp.asarray(case.label), case.feat.shape[1:3])
+  label = labels.nearest_label(jnp.asarray(case.label), case.feat.shape[1:3])
   np.testing.assert_array_equal(label, case.label_small)
   valid = (label >= 0) & (label < num_classes)
   inputs = jnp.asarray(case.feat), jnp.asarray(case.proj_kernel)

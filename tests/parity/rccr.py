@@ -8,12 +8,12 @@ import numpy as np
 from golden_cases import Case
 
 from jax_uda import ema as teacher
-from jax_uda import losses, optimizer, resize
+from jax_uda import losses, optimizer
 from jax_uda.augment import blur, classmix, color, cutmix, pseudo_label
-from jax_uda.losses import masks
-from jax_uda.losses.ramp import exponential_ramp
 from jax_uda.losses.region_contrast import region_contrast as region_loss
 from jax_uda.memory import region_queue
+from jax_uda.ops import labels, resize
+from jax_uda.ops.ramp import exponential_ramp
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
@@ -52,7 +52,7 @@ def region_contrast(case: Case):
     equal(label, case.target_label[t])
     close(confidence, case.target_conf[t])
     inside = cutmix.box_mask(box, grid, cell)
-    small = masks.nearest_label(jnp.asarray(case.src_label[t]), grid)
+    small = labels.nearest_label(jnp.asarray(case.src_label[t]), grid)
     mixed_label = cutmix.paste(inside, label, small)
     equal(mixed_label, case.mix2_label[t])
     mixed, target = jnp.asarray(case.mix2_embedding[t]), jnp.asarray(case.target_embedding[t])

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import evaluate, losses, memory, optimizer, resize
+from jax_uda import evaluate, losses, memory, optimizer
 from jax_uda.augment import balanced_crop, day_night, pseudo_label
 from jax_uda.common import mesh
 from jax_uda.losses import bank_contrast, prototype_contrast
 from jax_uda.memory import class_statistics, ring_bank
 from jax_uda.methods.base import Task
+from jax_uda.ops import labels, resize
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close5 = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -144,7 +145,7 @@ def pseudo_labels(case: Case):
   close5(pseudo.confidence, case.prob)
   close5(pseudo.weight, case.pseudo_weight)
   close5(pseudo.confident_fraction, case.confident_fraction)
-  contrast_label = pseudo_label.ignore_unweighted(pseudo.label, pseudo.weight)
+  contrast_label = labels.ignore_unweighted(pseudo.label, pseudo.weight)
   np.testing.assert_array_equal(contrast_label, case.cl_label)
 
 

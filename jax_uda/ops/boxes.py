@@ -7,12 +7,12 @@ size is given beside it wherever a shape depends on it. Golden: `base/hrda_boxes
 import jax
 import jax.numpy as jnp
 
-from jax_uda import sliding
+from jax_uda.ops import windows
 
 
-def windows(size: tuple[int, int], window: tuple[int, int]) -> list[sliding.Box]:
+def windows(size: tuple[int, int], window: tuple[int, int]) -> list[windows.Box]:
   """The half-overlapping boxes that inference slides over an image of `size`, row by row."""
-  return sliding.boxes(size, window, tuple(max(side // 2, 1) for side in window))
+  return windows.boxes(size, window, tuple(max(side // 2, 1) for side in window))
 
 
 def offsets(length: int, crop: int, divisor: int) -> range:

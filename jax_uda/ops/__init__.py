@@ -1,0 +1,1 @@
+"""Operations on arrays that every layer shares; imports nothing of ours."""

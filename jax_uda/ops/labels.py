@@ -1,0 +1,128 @@
+"""Labels at the resolution of a feature map."""
+
+import jax
+import jax.numpy as jnp
+
+from jax_uda.ops import arrays, resize
+
+
+def downscale_label(
+  label: jax.Array, factor: int, num_classes: int, min_ratio: float, ignore: int = 255
+) -> jax.Array:
+  """The majority label of each `factor` x `factor` cell.
+
+  Args:
+    label: [B,H,W] integers; everything outside 0..C-1 counts as one more class, "ignored".
+    factor: One cell = `factor` pixels; rows and columns beyond the last whole cell are dropped.
+    num_classes: C.
+    min_ratio: Smallest share of the cell that the majority must hold.
+    ignore: Value of a cell without such a majority, or whose majority is "ignored".
+
+  Returns:
+    [B, H // factor, W // factor] int32.
+
+  Raises:
+    ValueError: `label` is no [B,H,W] of integers, or `factor` is not within its sides.
+
+  Source: SePiCo and DAFormer; golden `sepico/label_downscale`, `base/feature_distance`.
+
+  >>> import jax.numpy as jnp
+  >>> label = jnp.array([[[0, 0, 1, 1], [0, 2, 1, 255]]])
+  >>> downscale_label(label, 2, num_classes=3, min_ratio=0.75).tolist()
+  [[[0, 1]]]
+  """
+  if label.ndim != 3 or not jnp.issubdtype(label.dtype, jnp.integer):
+    raise ValueError(f"label is {label.dtype}{label.shape}; expected integers [B,H,W]")
+  batch, height, width = label.shape
+  if not 1 <= factor <= min(height, width):
+    raise ValueError(f"factor = {factor}; expected 1 to {min(height, width)} for {label.shape}")
+  rows, columns = height // factor, width // factor
+  label = label[:, : rows * factor, : columns * factor]
+  cells = label.reshape(batch, rows, factor, columns, factor)
+  ids = jnp.where((cells >= 0) & (cells < num_classes), cells, num_classes)
+  share = jnp.stack(
+    [jnp.mean(ids == c, (2, 4), dtype=jnp.float32) for c in range(num_classes + 1)], -1
+  )
+  winner = jnp.argmax(share, -1).astype(jnp.int32)
+  keep = (jnp.max(share, -1) >= min_ratio) & (winner < num_classes)
+  return jnp.where(keep, winner, ignore)
+
+
+def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
+  """1 for every class that an image holds, else 0.
+
+  Args:
+    labels: [..., H, W] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
+    num_classes: C.
+
+  Returns:
+    [..., C] float32; all 0 for an image without valid pixels.
+
+  Raises:
+    ValueError: `labels` is no [..., H, W] of integers.
+
+  Source: CONFETI; golden `confeti/cam_head`.
+
+  >>> import jax.numpy as jnp
+  >>> image_classes(jnp.array([[[0, 0], [2, 255]]]), num_classes=3).tolist()
+  [[1.0, 0.0, 1.0]]
+  """
+  if labels.ndim < 2 or not jnp.issubdtype(labels.dtype, jnp.integer):
+    raise ValueError(f"labels is {labels.dtype}{labels.shape}; expected integers [..., H, W]")
+  held = labels.astype(jnp.int32)[..., None] == jnp.arange(num_classes)
+  return jnp.any(held, axis=(-3, -2)).astype(jnp.float32)
+
+
+def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = 255) -> jax.Array:
+  """label [...], but `ignore` where weight [...] is 0: the labels of a contrastive loss."""
+  return jnp.where(weight != 0, label, ignore)
+
+
+def nearest_label(label: jax.Array, size: tuple[int, int]) -> jax.Array:
+  """Picks label pixel floor(i * in / out) for cell i, as PyTorch's `nearest` does.
+
+  Args:
+    label: [..., H, W] integers.
+    size: (height, width) of the feature map.
+
+  Returns:
+    [..., h, w] of the same dtype.
+
+  Raises:
+    ValueError: `label` is no [..., H, W] of integers, or `size` is not two numbers above 0.
+
+  Source: golden `spcl/label_nearest`.
+
+  >>> import jax.numpy as jnp
+  >>> nearest_label(jnp.arange(5)[None, None], (1, 2)).tolist()
+  [[[0, 2]]]
+  """
+  if label.ndim < 2 or not jnp.issubdtype(label.dtype, jnp.integer):
+    raise ValueError(f"label is {label.dtype}{label.shape}; expected integers [..., H, W]")
+  return resize.nearest(label[..., None], size)[..., 0]
+
+
+def correct_label(label: jax.Array, logits: jax.Array, ignore: int = 255) -> jax.Array:
+  """The label where the network's own prediction agrees with it, else `ignore`.
+
+  Args:
+    label: [...] integers; a pixel outside 0..C-1 stays ignored.
+    logits: [..., C] at the label's resolution, constant. The lowest class wins a tie.
+    ignore: Value of the pixels left out.
+
+  Returns:
+    [...] int32.
+
+  Raises:
+    ValueError: A shape or dtype does not fit.
+
+  Source: SPCL (Xie et al., 2021); golden `spcl/proto_init`, `spcl/proto_update_seq`.
+
+  >>> import jax.numpy as jnp
+  >>> logits = jnp.array([[5.0, 1.0], [5.0, 1.0], [1.0, 5.0]])
+  >>> correct_label(jnp.array([0, 1, 255]), logits).tolist()
+  [0, 255, 255]
+  """
+  arrays.check_float("logits", logits, min_ndim=2)
+  arrays.check_labels("label", label, logits.shape[:-1], of="logits")
+  return jnp.where(jnp.argmax(logits, -1) == label, label.astype(jnp.int32), ignore)
