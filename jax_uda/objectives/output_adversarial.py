@@ -6,10 +6,7 @@ from typing import Any
 import jax
 
 from jax_uda.context import Context
-from jax_uda.losses.output_adversarial import (
-  adversarial_discriminator_loss,
-  adversarial_generator_loss,
-)
+from jax_uda.losses._adversarial import adversarial_discriminator_loss, adversarial_generator_loss
 from jax_uda.objectives.base import Objective, Result
 from jax_uda.ops import resize
 

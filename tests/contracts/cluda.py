@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from contracts.kernel import Kernel, Update
 
-from jax_uda.losses import contrast_grid, pixel_pairs
+from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
 
 KEYS = jax.random.split(jax.random.key(11), 8)
 SHAPE = (8, 1, 3)
@@ -49,10 +49,10 @@ def _maps(name, loss, inputs, trains, constants=("weights",), bad=()) -> Kernel:
 
 
 def _grid_loss(low, high, attention_logits, labels, boxes, weights):
-  grid = contrast_grid.fused_grid(
+  grid = _pixel_contrast_grid.fused_grid(
     low, high, attention_logits, labels, boxes, weights=weights, grid=(3, 3)
   )
-  return pixel_pairs.multires_pixel_contrast(*grid[:-1], weights=grid.weights, block=16)
+  return _pixel_contrast.multires_pixel_contrast(*grid[:-1], weights=grid.weights, block=16)
 
 
 # A pixel axis of images, whose order matters to nobody; two by two low-resolution pixels each.
@@ -66,10 +66,10 @@ GRID = dict(
 )
 
 KERNELS = [
-  _maps("pixel_contrast", pixel_pairs.pixel_contrast, MAPS, ("embeddings",), bad=BAD),
+  _maps("pixel_contrast", _pixel_contrast.pixel_contrast, MAPS, ("embeddings",), bad=BAD),
   _maps(
     "multires_pixel_contrast",
-    pixel_pairs.multires_pixel_contrast,
+    _pixel_contrast.multires_pixel_contrast,
     MULTIRES,
     ("embeddings", "hr_embeddings", "attention"),
     bad=(

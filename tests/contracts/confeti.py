@@ -6,8 +6,8 @@ from contracts import generic
 from contracts.kernel import Kernel, Update
 
 from jax_uda import losses
-from jax_uda.losses import least_squares_gan
-from jax_uda.losses import prototype_contrast as contrast
+from jax_uda.losses import _adversarial
+from jax_uda.losses import _prototype_contrast as contrast
 from jax_uda.memory import cam_prototypes
 from jax_uda.ops import sampling
 
@@ -89,7 +89,7 @@ KERNELS = [
   _patch_nce("batch"),
   Kernel(
     name="least_squares_generator_loss",
-    loss=least_squares_gan.least_squares_generator_loss,
+    loss=_adversarial.least_squares_generator_loss,
     inputs=dict(fake_map=MAPS),
     trains=("fake_map",),
     pixels=("fake_map",),
@@ -97,7 +97,7 @@ KERNELS = [
   ),
   Kernel(
     name="least_squares_discriminator_loss",
-    loss=least_squares_gan.least_squares_discriminator_loss,
+    loss=_adversarial.least_squares_discriminator_loss,
     inputs=dict(fake_map=MAPS, real_map=CAM),
     trains=("fake_map", "real_map"),
     pixels=("fake_map", "real_map"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from contracts import generic
 from contracts.kernel import Kernel, Update
 
-from jax_uda.losses.region_contrast import region_contrast
+from jax_uda.losses._region_contrast import region_contrast
 from jax_uda.memory import region_queue
 
 X, Y, W = generic.X, generic.Y, generic.W

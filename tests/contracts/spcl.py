@@ -8,7 +8,7 @@ from contracts import generic
 from contracts.kernel import Kernel, Update
 
 from jax_uda import losses
-from jax_uda.losses import output_adversarial
+from jax_uda.losses import _adversarial
 from jax_uda.memory import prototypes
 
 X, Y, W, P = generic.X, generic.Y, generic.W, generic.P
@@ -33,7 +33,7 @@ KERNELS = [
   ),
   Kernel(
     name="adversarial_generator_loss",
-    loss=output_adversarial.adversarial_generator_loss,
+    loss=_adversarial.adversarial_generator_loss,
     inputs=dict(target_map=D_TARGET),
     trains=("target_map",),
     pixels=("target_map",),
@@ -41,7 +41,7 @@ KERNELS = [
   ),
   Kernel(
     name="adversarial_discriminator_loss",
-    loss=output_adversarial.adversarial_discriminator_loss,
+    loss=_adversarial.adversarial_discriminator_loss,
     inputs=dict(source_map=D_SOURCE, target_map=D_TARGET),
     trains=("source_map", "target_map"),
     pixels=("source_map", "target_map"),

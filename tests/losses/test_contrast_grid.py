@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_uda.losses import contrast_grid
+from jax_uda.losses import _pixel_contrast_grid
 from jax_uda.ops import resize
 
 KEYS = jax.random.split(jax.random.key(5), 5)
@@ -19,7 +19,7 @@ TOP_LEFT = [[0, 16, 0, 24], [8, 24, 16, 40], [8, 24, 0, 24], [0, 16, 8, 32]]
 BOXES = jnp.array(TOP_LEFT * 2, jnp.int32)
 GRID = (5, 7)
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-sample = functools.partial(contrast_grid.fused_grid, grid=GRID)
+sample = functools.partial(_pixel_contrast_grid.fused_grid, grid=GRID)
 
 
 def step_by_step(low, high, logits):
@@ -31,7 +31,7 @@ def step_by_step(low, high, logits):
     full = full.at[b, y1 // 4 : y2 // 4, x1 // 4 : x2 // 4].set(high[b])
     mask[b, y1 // 8 : y2 // 8, x1 // 8 : x2 // 8] = 1
   attention = resize.bilinear(jax.nn.sigmoid(logits), (6, 10))
-  return contrast_grid.FusedGrid(
+  return _pixel_contrast_grid.FusedGrid(
     on_grid(resize.bilinear(low, (6, 10), align_corners=True)),
     on_grid(full),
     on_grid(attention)[..., 0],
@@ -67,7 +67,7 @@ def test_the_full_size_maps_are_never_built():
   spec = jax.ShapeDtypeStruct
   maps = [spec((2, 32, 32, channels), jnp.float32) for channels in (64, 64, 1)]
   rest = spec((2, 256, 256), jnp.int32), spec((2, 4), jnp.int32)
-  run = jax.jit(functools.partial(contrast_grid.fused_grid, grid=(9, 9)))
+  run = jax.jit(functools.partial(_pixel_contrast_grid.fused_grid, grid=(9, 9)))
   temporaries = run.lower(*maps, *rest).compile().memory_analysis().temp_size_in_bytes
   assert temporaries < 4 * 2 * 64 * 64 * 64  # one map of them
 

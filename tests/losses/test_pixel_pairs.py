@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.losses import pixel_pairs
+from jax_uda.losses import _pixel_contrast
 
 KEYS = jax.random.split(jax.random.key(3), 6)
 SHAPE = (2, 3, 5)
@@ -53,7 +53,7 @@ def anchor_by_anchor(low, high, a, ignore=False, things=(), outside_weight=0.0, 
   ],
 )
 def test_value_and_gradient_are_those_of_the_formula_written_anchor_by_anchor(options, reference):
-  loss = lambda *x: pixel_pairs.multires_pixel_contrast(
+  loss = lambda *x: _pixel_contrast.multires_pixel_contrast(
     *x, Y, INSIDE, weights=Q, block=8, **options
   )
   expected = jax.jit(jax.value_and_grad(lambda *x: anchor_by_anchor(*x, **reference), (0, 1, 2)))(
@@ -67,14 +67,14 @@ def test_value_and_gradient_are_those_of_the_formula_written_anchor_by_anchor(op
   [({"ignore_is_class": False}, {"ignore": True}), ({"exclude_things": (1,)}, {"things": (1,)})],
 )
 def test_one_resolution_is_its_formula_written_anchor_by_anchor(options, reference):
-  loss = lambda x: pixel_pairs.pixel_contrast(x, Y, weights=Q, **options)
+  loss = lambda x: _pixel_contrast.pixel_contrast(x, Y, weights=Q, **options)
   expected = jax.jit(jax.value_and_grad(lambda x: anchor_by_anchor(x, None, A, **reference)))(LOW)
   jax.tree.map(close, jax.jit(jax.value_and_grad(loss))(LOW), expected)
 
 
 def test_blocks_do_not_matter():
   def loss(maps, block):
-    parts = pixel_pairs.multires_pixel_contrast(
+    parts = _pixel_contrast.multires_pixel_contrast(
       *maps, Y, INSIDE, weights=Q, block=block, return_parts=True
     )
     return parts.loss, parts
@@ -87,15 +87,15 @@ def test_blocks_do_not_matter():
 
 def test_two_equal_resolutions_are_half_of_one_whatever_the_attention():
   for inside in (INSIDE, jnp.ones_like(INSIDE)):
-    both = pixel_pairs.multires_pixel_contrast(LOW, LOW, A, Y, inside, weights=Q)
-    close(2 * both, pixel_pairs.pixel_contrast(LOW, Y, weights=Q))
+    both = _pixel_contrast.multires_pixel_contrast(LOW, LOW, A, Y, inside, weights=Q)
+    close(2 * both, _pixel_contrast.pixel_contrast(LOW, Y, weights=Q))
 
 
 def test_descent_moves_the_attention_to_the_smaller_term():
   y = jnp.clip(Y, 1, 4)
   separated = jax.nn.one_hot(y, 7)
   grad = jax.grad(
-    lambda a: pixel_pairs.multires_pixel_contrast(
+    lambda a: _pixel_contrast.multires_pixel_contrast(
       separated, -separated, a, y, jnp.ones_like(INSIDE)
     )
   )(A)
@@ -105,29 +105,29 @@ def test_descent_moves_the_attention_to_the_smaller_term():
 def test_interleaved_reads_embeddings_pixel_by_pixel_and_labels_image_by_image():
   shuffled = [jnp.moveaxis(x.reshape(2, 15, -1), 0, 1).reshape(*SHAPE, -1) for x in (LOW, HIGH)]
   options = dict(weights=Q)
-  published = pixel_pairs.multires_pixel_contrast(
+  published = _pixel_contrast.multires_pixel_contrast(
     LOW, HIGH, A, Y, INSIDE, pixel_order="interleaved", **options
   )
-  close(published, pixel_pairs.multires_pixel_contrast(*shuffled, A, Y, INSIDE, **options))
+  close(published, _pixel_contrast.multires_pixel_contrast(*shuffled, A, Y, INSIDE, **options))
   assert not np.isclose(
-    published, pixel_pairs.multires_pixel_contrast(LOW, HIGH, A, Y, INSIDE, **options)
+    published, _pixel_contrast.multires_pixel_contrast(LOW, HIGH, A, Y, INSIDE, **options)
   )
 
 
 def test_without_negatives_the_loss_is_exactly_zero():
-  run = jax.value_and_grad(lambda x: pixel_pairs.pixel_contrast(x, jnp.full(SHAPE, 3)))
+  run = jax.value_and_grad(lambda x: _pixel_contrast.pixel_contrast(x, jnp.full(SHAPE, 3)))
   value, grad = run(LOW)
   assert value == 0 and not grad.any()
 
 
 def test_weights_of_zero_leave_a_pixel_a_negative():
   weights = jnp.ones(SHAPE).at[0, 1].set(0.0)
-  loss = lambda x: pixel_pairs.pixel_contrast(x, Y, weights=weights)
+  loss = lambda x: _pixel_contrast.pixel_contrast(x, Y, weights=weights)
   assert jax.grad(loss)(LOW)[0, 1].any()
 
 
 def test_it_can_be_scaled_and_differentiated_twice():
-  loss = lambda x: pixel_pairs.pixel_contrast(x, Y, weights=Q, block=8)
+  loss = lambda x: _pixel_contrast.pixel_contrast(x, Y, weights=Q, block=8)
   close(jax.grad(lambda x: -3 * loss(x))(LOW), -3 * jax.grad(loss)(LOW))
   steepness = lambda f: jax.jit(jax.grad(lambda x: jnp.sum(jax.grad(f)(x) ** 2)))(LOW)
   close(steepness(loss), steepness(lambda x: anchor_by_anchor(x, None, A)))
@@ -137,6 +137,6 @@ def test_memory_grows_with_the_block_and_not_with_all_pairs():
   spec = jax.ShapeDtypeStruct
   maps = (spec((2, 32, 32, 16), jnp.float32),) * 2
   rest = spec((2, 32, 32), jnp.float32), spec((2, 32, 32), jnp.int32), spec((2, 32, 32), bool)
-  loss = functools.partial(pixel_pairs.multires_pixel_contrast, block=64)
+  loss = functools.partial(_pixel_contrast.multires_pixel_contrast, block=64)
   compiled = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*maps, *rest).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 4 * 2048**2  # of one [N, N], if it were

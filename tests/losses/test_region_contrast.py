@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.losses.region_contrast import region_contrast
+from jax_uda.losses._region_contrast import region_contrast
 from jax_uda.ops.ramp import exponential_ramp
 
 KEYS = jax.random.split(jax.random.key(0), 2)

@@ -11,7 +11,7 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import losses
-from jax_uda.losses import contrast_grid, pixel_pairs
+from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
 from jax_uda.models import hrda, weights
 from jax_uda.models.daformer_head import DAFormerHead
 from jax_uda.models.segmentor import Segmentor
@@ -67,7 +67,7 @@ def terms(case, outputs):
 
   fused = (1 - hr_weight) * cross_entropy(outputs.logits, label, weight)
   hr = hr_weight * cross_entropy(outputs.heads["hr_logits"], crop(label), crop(weight))
-  grid = contrast_grid.fused_grid(
+  grid = _pixel_contrast_grid.fused_grid(
     outputs.fused,
     outputs.heads["hr_fused"],
     outputs.heads["feature_weight"],
@@ -97,7 +97,7 @@ def test_matches_reference(case):
       fused, hr, grid = terms(case, outputs)
       *arrays, weight = grid
       contrast = [
-        pixel_pairs.multires_pixel_contrast(*arrays, weights=weight, pixel_order=order)
+        _pixel_contrast.multires_pixel_contrast(*arrays, weights=weight, pixel_order=order)
         for order in ORDERS
       ]
       return (fused + hr, *contrast), (fused, hr, outputs, grid, state)

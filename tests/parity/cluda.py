@@ -9,7 +9,7 @@ import numpy as np
 from golden_cases import Case
 
 from jax_uda.augment import entropy_crop as entropy
-from jax_uda.losses import contrast_grid, pixel_pairs
+from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
 
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
 close_map = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -31,7 +31,7 @@ def pseudo_weight(case: Case, name: str = "pseudo_weight"):
 
 def single_cl(case: Case):
   for order in ("aligned", "interleaved"):
-    loss = lambda x, order=order: pixel_pairs.pixel_contrast(
+    loss = lambda x, order=order: _pixel_contrast.pixel_contrast(
       x, jnp.asarray(case.labels), weights=pseudo_weight(case), pixel_order=order, block=40
     )
     check_grads(case, loss, [jnp.asarray(case.feats)], ["feats"], order)
@@ -41,7 +41,7 @@ def multires_cl(case: Case):
   inputs = [jnp.asarray(case[name]) for name in ("lr_feats", "hr_feats", "weight")]
   for order in ("aligned", "interleaved"):
     parts = functools.partial(
-      pixel_pairs.multires_pixel_contrast,
+      _pixel_contrast.multires_pixel_contrast,
       labels=jnp.asarray(case.labels),
       hr_mask=jnp.asarray(case.hr_labels) != 0,
       weights=pseudo_weight(case),
@@ -61,7 +61,7 @@ def cl_grid(case: Case):
   inputs = [jnp.asarray(case[name]) for name in names]
 
   def sample(*maps):
-    return contrast_grid.fused_grid(
+    return _pixel_contrast_grid.fused_grid(
       *maps,
       jnp.asarray(case.labels),
       jnp.asarray(case.crop_boxes),
@@ -83,7 +83,7 @@ def cl_grid(case: Case):
 
     def loss(*maps, order=order):
       *arrays, weights = sample(*maps)
-      return pixel_pairs.multires_pixel_contrast(*arrays, weights=weights, pixel_order=order)
+      return _pixel_contrast.multires_pixel_contrast(*arrays, weights=weights, pixel_order=order)
 
     check_grads(case, loss, inputs, names, order)
 

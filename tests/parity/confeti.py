@@ -11,7 +11,8 @@ from golden_cases import Case
 
 from jax_uda import losses
 from jax_uda.augment import style_range as ranges
-from jax_uda.losses import least_squares_gan, prototype_contrast
+from jax_uda.losses import _adversarial
+from jax_uda.losses import _prototype_contrast as prototype_contrast
 from jax_uda.memory import cam_prototypes
 from jax_uda.ops import arrays, labels, resize, sampling
 
@@ -126,14 +127,14 @@ def patchnce(case: Case):
 
 def lsgan(case: Case):
   fake, real = jnp.asarray(case.pred_fake), jnp.asarray(case.pred_real)
-  discriminator = least_squares_gan.least_squares_discriminator_loss
+  discriminator = _adversarial.least_squares_discriminator_loss
   close_gan(2 * discriminator(fake, jnp.ones_like(real)), case.loss_D_fake)
   close_gan(2 * discriminator(jnp.zeros_like(fake), real), case.loss_D_real)
   value, grads = jax.jit(jax.value_and_grad(discriminator, (0, 1)))(fake, real)
   close_gan(value, case.loss_D)
   close_gan(grads[0], case.grad_D_pred_fake)
   close_gan(grads[1], case.grad_D_pred_real)
-  generator = jax.jit(jax.value_and_grad(least_squares_gan.least_squares_generator_loss))
+  generator = jax.jit(jax.value_and_grad(_adversarial.least_squares_generator_loss))
   value, grad = generator(fake)
   close_gan(value, case.loss_G_GAN)
   close_gan(grad, case.grad_G_pred_fake)

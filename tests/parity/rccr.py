@@ -10,7 +10,7 @@ from golden_cases import Case
 from jax_uda import ema as teacher
 from jax_uda import losses, optimizer
 from jax_uda.augment import blur, classmix, color, cutmix, pseudo_label
-from jax_uda.losses.region_contrast import region_contrast as region_loss
+from jax_uda.losses._region_contrast import region_contrast as region_loss
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
 from jax_uda.ops.ramp import exponential_ramp

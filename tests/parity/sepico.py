@@ -11,7 +11,8 @@ from golden_cases import Case
 from jax_uda import evaluate, losses, memory, optimizer
 from jax_uda.augment import balanced_crop, day_night, pseudo_label
 from jax_uda.common import mesh
-from jax_uda.losses import bank_contrast, prototype_contrast
+from jax_uda.losses import _bank_contrast as bank_contrast
+from jax_uda.losses import _prototype_contrast as prototype_contrast
 from jax_uda.memory import class_statistics, ring_bank
 from jax_uda.methods.base import Task
 from jax_uda.ops import labels, resize

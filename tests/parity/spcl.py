@@ -11,7 +11,8 @@ from golden_cases import Case, assert_close
 from jax_uda import losses, memory, optimizer
 from jax_uda.data import class_thresholds
 from jax_uda.data.pipeline import class_balance
-from jax_uda.losses import cross_entropy, output_adversarial
+from jax_uda.losses import _adversarial
+from jax_uda.losses import _cross_entropy as cross_entropy
 from jax_uda.memory import prototypes
 from jax_uda.models import output_discriminator
 from jax_uda.ops import arrays, resize
@@ -149,13 +150,13 @@ def adv_warmup(case: Case):
 
   def generator(tgt, params):
     d_out = apply(params, upsampled(tgt, case.tgt_size))
-    loss = output_adversarial.adversarial_generator_loss(d_out)
+    loss = _adversarial.adversarial_generator_loss(d_out)
     return float(case.lambda_adv) * loss, (loss, d_out)
 
   def discriminator(params):
     d_src, d_tgt = (apply(params, x) for x in maps)
-    source_term = output_adversarial.adversarial_generator_loss(d_src) / 2
-    return output_adversarial.adversarial_discriminator_loss(d_src, d_tgt), (source_term, d_src)
+    source_term = _adversarial.adversarial_generator_loss(d_src) / 2
+    return _adversarial.adversarial_discriminator_loss(d_src, d_tgt), (source_term, d_src)
 
   @jax.jit
   def step(params, state):
