@@ -23,7 +23,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda.memory.class_means import class_means
+from jax_uda.memory.means import class_means
 from jax_uda.ops import arrays
 
 
