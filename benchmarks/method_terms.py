@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda import train_step
-from jax_uda.context import Context, Passes, named_key
-from jax_uda.methods.base import Method, Player
-from jax_uda.state import TrainState
+from jax_uda.step import train_step
+from jax_uda.step.context import Context, Passes, named_key
+from jax_uda.step.method import Method, Player
+from jax_uda.step.state import TrainState
 
 
 class Terms(NamedTuple):

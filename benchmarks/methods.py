@@ -26,9 +26,10 @@ import jax.numpy as jnp
 import method_terms
 import numpy as np
 
-from jax_uda import ema, methods, models, optimizer, state, train_step
+from jax_uda import methods, models
 from jax_uda.cli import host_memory
-from jax_uda.methods.base import Method, Task
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Method, Task
 
 BATCH, CLASSES, WARM_UP = 2, 19, 1
 MIB = 2**20
@@ -140,7 +141,7 @@ def compile_side(
     model,
     method,
     optimizer_,
-    teacher_rule=ema.Rule(0.999),
+    teacher_rule=teacher.Rule(0.999),
     player=player,
     phase_start=max(method.gates, default=0),
   )

@@ -67,7 +67,7 @@ def default() -> ConfigDict:
 
   config.model = ConfigDict({"encoder": "mit_b5", "decoder": "daformer"})
   config.method = ConfigDict({"name": "daformer"})
-  config.ema = ConfigDict({"decay": 0.999})  # keyword arguments of jax_uda.ema.Rule
+  config.ema = ConfigDict({"decay": 0.999})  # keyword arguments of jax_uda.step.teacher.Rule
   config.optimizer = ConfigDict({"name": "adamw", "weight_decay": 0.01})
   # Of several groups that match a parameter's path the first counts.
   config.optimizer.groups = (

@@ -12,9 +12,9 @@ import numpy as np
 from jax_uda import experiment, pictures
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches
-from jax_uda.methods.base import standardise
 from jax_uda.ops import resize
-from jax_uda.state import TrainState
+from jax_uda.step.method import standardise
+from jax_uda.step.state import TrainState
 
 HEADS = ("projection", "region")  # heads whose output is an embedding; else it is the fused map
 IMAGES, PIXELS = 32, 256  # of each domain; pixels of each image, from which some are chosen

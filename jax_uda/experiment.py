@@ -12,14 +12,15 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda import config as config_lib
-from jax_uda import ema, evaluate, methods, models, optimizer, state, train_step
+from jax_uda import evaluate, methods, models
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.pipeline.rare_class import RareClassSampling
-from jax_uda.methods.base import Method, Player, Task
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Method, Player, Task
 
 DTYPES = {name: jnp.dtype(name) for name in ("float32", "bfloat16")}
 
@@ -54,7 +55,7 @@ class Experiment:
       self.model,
       self.method,
       self.optimizer,
-      teacher_rule=registry.call(ema.Rule, "ema", **self.config.ema),
+      teacher_rule=registry.call(teacher.Rule, "ema", **self.config.ema),
       player=self.player,
       phase_start=phase_start,
     )

@@ -26,8 +26,8 @@ from jax_uda.data import class_thresholds
 from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Example
-from jax_uda.methods.base import standardise
 from jax_uda.ops import resize
+from jax_uda.step.method import standardise
 
 # (images uint8 [B,H,W,3], size) -> confidence float32 and label uint8, both [B,*size]
 Predict = Callable[[np.ndarray, tuple[int, int]], tuple[np.ndarray, np.ndarray]]

@@ -20,7 +20,7 @@ from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.pipeline.examples import Example
-from jax_uda.state import TrainState
+from jax_uda.step.state import TrainState
 
 
 class ImageFiles(Sequence[Example]):

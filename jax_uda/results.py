@@ -13,7 +13,7 @@ from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
 from jax_uda.report import table
 from jax_uda.report.writer import MetricWriter
-from jax_uda.state import TrainState
+from jax_uda.step.state import TrainState
 
 Counts = dict[str, dict[str, np.ndarray]]
 

@@ -14,7 +14,7 @@ from jax_uda import config as config_lib
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
 from jax_uda.models import weights
-from jax_uda.state import TrainState, encoder_variables
+from jax_uda.step.state import TrainState, encoder_variables
 
 # By config.init_carry: what is taken over of the state of config.init_from.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}

@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from jax_uda import experiment
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.context import View
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batches
-from jax_uda.methods.base import standardise
-from jax_uda.state import TrainState
+from jax_uda.step.context import View
+from jax_uda.step.method import standardise
+from jax_uda.step.state import TrainState
 
 
 def _pad(array: np.ndarray, multiple: int, value: int) -> np.ndarray:

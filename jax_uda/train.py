@@ -23,7 +23,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.models import weights
 from jax_uda.report.writer import MetricWriter, has_scores
-from jax_uda.state import TrainState
+from jax_uda.step.state import TrainState
 from jax_uda.step_log import StepLog
 
 say = lambda text: print(text, flush=True)

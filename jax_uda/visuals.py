@@ -10,7 +10,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
 from jax_uda.report import panels, projection, similarity
 from jax_uda.report.writer import MetricWriter
-from jax_uda.state import TrainState
+from jax_uda.step.state import TrainState
 
 PROJECTIONS = {"": False, "pca": True, "tsne": True}
 START = "projection_start.npz"  # the embeddings before training

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from jax_uda import config as config_lib
-from jax_uda import ema, methods, models, optimizer, state, train_step
-from jax_uda.methods.base import Task
+from jax_uda import methods, models
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
 TASK = Task(11, (0.0,) * 3, (1.0,) * 3, (1 / 11,) * 11)
@@ -48,7 +49,7 @@ def trace(config) -> None:
     model,
     method,
     built,
-    teacher_rule=ema.Rule(0.99),
+    teacher_rule=teacher.Rule(0.99),
     player=player,
     phase_start=max(method.gates, default=0),
   )

@@ -7,7 +7,7 @@ import pytest
 
 from jax_uda import checkpoint, start
 from jax_uda.models.resnet import ResNet
-from jax_uda.state import TrainState
+from jax_uda.step.state import TrainState
 
 SIZES = dict(depths=(1, 1, 1, 1), width=2)
 

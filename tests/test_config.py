@@ -7,7 +7,7 @@ import pytest
 from jax_uda import config as config_lib
 from jax_uda import methods, models
 from jax_uda.common import registry
-from jax_uda.methods.base import Task
+from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
 NO_RECIPES = {"published", "published_methods", "camvid"}  # what recipes share

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import ema, methods, models, optimizer, state, train_step
+from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.methods.base import Task
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Task
 
 CLASSES, SIZE = 5, (32, 32)
 TASK = Task(CLASSES, (120.0,) * 3, (60.0,) * 3, (0.4, 0.3, 0.2, 0.1, 0.0))
@@ -57,7 +58,7 @@ def run(num_devices: int, num_steps: int = 4):
   mesh = mesh_lib.data_mesh(num_devices)
   replicated = mesh_lib.replicated(mesh)
   step = jax.jit(
-    train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(0.9)),
+    train_step.make_train_step(model, method, tx, teacher_rule=teacher.Rule(0.9)),
     donate_argnums=0,
     out_shardings=(replicated, replicated),
     compiler_options=golden_steps.OPTIMIZED,
@@ -94,7 +95,7 @@ def test_the_step_survives_bfloat16_compute():
     dtype=jnp.bfloat16,
   )
   current = state.create(low, method, tx, image_size=SIZE, seed=0)
-  step = jax.jit(train_step.make_train_step(low, method, tx, teacher_rule=ema.Rule(0.9)))
+  step = jax.jit(train_step.make_train_step(low, method, tx, teacher_rule=teacher.Rule(0.9)))
   after, metrics = step(current, batch_of(0))
   assert np.isfinite(metrics["loss"])
   assert {leaf.dtype for leaf in jax.tree.leaves(after.student)} == {jnp.dtype("float32")}

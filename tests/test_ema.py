@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import ema
+from jax_uda.step import teacher as ema
 
 
 @pytest.mark.parametrize("case", golden("base/ema"))

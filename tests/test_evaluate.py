@@ -8,8 +8,8 @@ import pytest
 from jax_uda import evaluate, metrics, results
 from jax_uda.common import mesh
 from jax_uda.data import label_spaces
-from jax_uda.methods.base import Task
 from jax_uda.ops import resize
+from jax_uda.step.method import Task
 
 TASK = Task(3, image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), class_frequency=(1 / 3,) * 3)
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jax_uda import config as config_lib
 from jax_uda import experiment, methods
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.methods.base import Task
+from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "new_loss.md").read_text(), re.DOTALL)

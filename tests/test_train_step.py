@@ -11,9 +11,10 @@ import pytest
 from golden_cases import golden
 from golden_steps import recorded_draws
 
-from jax_uda import ema, methods, state, train_step
-from jax_uda.methods.base import Task
+from jax_uda import methods
 from jax_uda.models import weights
+from jax_uda.step import state, teacher, train_step
+from jax_uda.step.method import Task
 
 
 def build(case: golden_cases.Case):
@@ -45,7 +46,7 @@ def run(case_name: str):
     teacher={**first.teacher, "params": jax.tree.map(lambda p: p + 1, first.teacher["params"])}
   )
   step = jax.jit(
-    train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(float(case.alpha))),
+    train_step.make_train_step(model, method, tx, teacher_rule=teacher.Rule(float(case.alpha))),
     compiler_options=golden_steps.OPTIMIZED,
   )
   states, metrics = [first], []

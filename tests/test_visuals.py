@@ -7,9 +7,9 @@ import pytest
 import tiny_recipe
 
 from jax_uda import embeddings, experiment, pictures, prototype_log, visuals
-from jax_uda.context import View
 from jax_uda.memory import ClassStatistics
 from jax_uda.objectives.class_contrast import ClassMemory
+from jax_uda.step.context import View
 
 
 @pytest.fixture(scope="module")

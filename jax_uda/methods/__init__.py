@@ -6,7 +6,6 @@ from typing import Any
 
 from jax_uda import config
 from jax_uda.common import registry
-from jax_uda.methods.base import Method, Task
 from jax_uda.methods.cluda import cluda, entropy_cropped, pixel_contrasted
 from jax_uda.methods.confeti import confeti
 from jax_uda.methods.dacs import dacs
@@ -19,6 +18,7 @@ from jax_uda.methods.spcl import similarity, spcl
 from jax_uda.methods.spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods.translator import translated
 from jax_uda.methods.vfm_uda import vfm_uda
+from jax_uda.step.method import Method, Task
 
 METHODS = {
   "cluda": cluda,

@@ -12,8 +12,9 @@ import jax
 from jax_uda import objectives
 from jax_uda.augment import entropy_crop
 from jax_uda.methods import extension
-from jax_uda.methods.base import Method, Task, require_views
 from jax_uda.methods.daformer import dacs, daformer
+from jax_uda.methods.requirements import require_views
+from jax_uda.step.method import Method, Task
 
 
 def pixel_contrasted(

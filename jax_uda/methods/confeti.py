@@ -17,12 +17,13 @@ from typing import Any
 
 from jax_uda import objectives
 from jax_uda.methods import confeti_views, self_training
-from jax_uda.methods.base import Method, Task, class_weights
 from jax_uda.methods.daformer import thing_classes_of
+from jax_uda.methods.requirements import class_weights
 from jax_uda.methods.translator import Translator
 from jax_uda.models.cam_head import CAMHead
 from jax_uda.models.projection_heads import LinearProjectionHead
-from jax_uda.optimizer import NEVER
+from jax_uda.step.method import Method, Task
+from jax_uda.step.optimizer import NEVER
 
 CAM, HEAD = "cam", "projection"
 

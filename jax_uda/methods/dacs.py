@@ -10,7 +10,8 @@ from typing import Literal
 
 from jax_uda import objectives
 from jax_uda.methods import self_training
-from jax_uda.methods.base import Method, Task, class_weights
+from jax_uda.methods.requirements import class_weights
+from jax_uda.step.method import Method, Task
 
 
 def dacs(

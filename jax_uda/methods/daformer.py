@@ -8,8 +8,8 @@ paper are settings of the data and of the optimizer.
 from collections.abc import Sequence
 from typing import Any
 
-from jax_uda.methods.base import Method, Task
 from jax_uda.methods.dacs import dacs
+from jax_uda.step.method import Method, Task
 
 # Traffic light and sign, person, rider and all vehicles, among the 19 Cityscapes classes.
 CITYSCAPES_THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)

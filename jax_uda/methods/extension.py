@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_uda import objectives
-from jax_uda.context import Context, Passes, View, named_key
-from jax_uda.methods.base import Batch, Method
-from jax_uda.objectives.base import Objective, Result, Survey
+from jax_uda.step.context import Context, Passes, View, named_key
+from jax_uda.step.method import Batch, Method
+from jax_uda.step.objective import Objective, Result, Survey
 
 
 class Draws(NamedTuple):

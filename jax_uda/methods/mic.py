@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.augment import block_mask, strong
-from jax_uda.context import named_key
 from jax_uda.methods import extension, self_training
-from jax_uda.methods.base import Batch, Method, Task, require_labels, require_views, standardise
 from jax_uda.methods.daformer import daformer
+from jax_uda.methods.requirements import require_labels, require_views
+from jax_uda.step.context import named_key
+from jax_uda.step.method import Batch, Method, Task, standardise
 
 
 def masked(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jax_uda.augment import classmix, strong
 from jax_uda.augment.pseudo_label import pseudo_label
-from jax_uda.context import Passes, View, named_key
-from jax_uda.methods.base import Batch, Task, standardise
+from jax_uda.step.context import Passes, View, named_key
+from jax_uda.step.method import Batch, Task, standardise
 
 
 @flax.struct.dataclass

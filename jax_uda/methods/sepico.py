@@ -18,11 +18,11 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.augment import balanced_crop, pseudo_label, strong
-from jax_uda.context import View, named_key
 from jax_uda.methods import self_training, sepico_target
-from jax_uda.methods.base import Batch, Method, Task
-from jax_uda.methods.base import class_weights as frequency_weights
+from jax_uda.methods.requirements import class_weights as frequency_weights
 from jax_uda.models.projection_heads import ProjectionHead
+from jax_uda.step.context import View, named_key
+from jax_uda.step.method import Batch, Method, Task
 
 HEAD = "projection"
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.augment import balanced_crop, day_night
-from jax_uda.context import View
-from jax_uda.methods.base import Batch, Task, standardise
 from jax_uda.ops import resize
+from jax_uda.step.context import View
+from jax_uda.step.method import Batch, Task, standardise
 
 # The teacher sees these views; those with `_day` with `day_night_fusion` only.
 VIEWS = ("target", "target_day", "whole_target", "whole_target_day")

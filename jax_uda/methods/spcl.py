@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from jax_uda import objectives
 from jax_uda.augment.pseudo_label import pseudo_label
-from jax_uda.context import View
 from jax_uda.methods import extension
-from jax_uda.methods.base import Batch, Method, Task, require_views, standardise
 from jax_uda.methods.dacs import dacs
+from jax_uda.methods.requirements import require_views
+from jax_uda.step.context import View
+from jax_uda.step.method import Batch, Method, Task, standardise
 
 VIEW = "similarity_target"
 

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda import objectives, optimizer
+from jax_uda import objectives
 from jax_uda.augment import color
-from jax_uda.context import View, named_key
 from jax_uda.methods import self_training
-from jax_uda.methods.base import Batch, Method, Player, Task, standardise
 from jax_uda.models.output_discriminator import OutputDiscriminator
+from jax_uda.step import optimizer
+from jax_uda.step.context import View, named_key
+from jax_uda.step.method import Batch, Method, Player, Task, standardise
 
 # Relative strength of brightness, contrast, saturation and hue.
 JITTER = (1.0, 1.0, 1.0, 0.4)

@@ -23,12 +23,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda import losses, optimizer
+from jax_uda import losses
 from jax_uda.augment import balanced_crop, style_range
-from jax_uda.context import named_key
-from jax_uda.methods.base import Batch, Method, Player, Task, standardise
 from jax_uda.models import translation
 from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
+from jax_uda.step import optimizer
+from jax_uda.step.context import named_key
+from jax_uda.step.method import Batch, Method, Player, Task, standardise
 
 State = dict[str, Any]
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.augment import color, pseudo_label, strong
-from jax_uda.context import View, named_key
 from jax_uda.methods import self_training
-from jax_uda.methods.base import Batch, Method, Task, standardise
 from jax_uda.ops import resize
+from jax_uda.step.context import View, named_key
+from jax_uda.step.method import Batch, Method, Task, standardise
 
 
 @flax.struct.dataclass

@@ -19,7 +19,7 @@ from jax_uda.models.segformer_head import SegFormerHead
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import resize
-from jax_uda.outputs import Outputs
+from jax_uda.step.outputs import Outputs
 
 CropBox = jax.Array | Callable[[jax.Array, tuple[int, int], tuple[int, int]], jax.Array]
 

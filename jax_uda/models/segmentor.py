@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.outputs import Outputs
+from jax_uda.step.outputs import Outputs
 
 
 class Segmentor(nn.Module):

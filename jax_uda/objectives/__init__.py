@@ -1,9 +1,5 @@
 """The terms of training losses. A method chains some of them."""
 
-from jax_uda.objectives.base import Objective as Objective
-from jax_uda.objectives.base import Result as Result
-from jax_uda.objectives.base import Survey as Survey
-from jax_uda.objectives.base import chain as chain
 from jax_uda.objectives.cam_prototypes import cam_prototypes as cam_prototypes
 from jax_uda.objectives.cam_prototypes import prototype_contrast as prototype_contrast
 from jax_uda.objectives.cam_prototypes import (
@@ -18,3 +14,7 @@ from jax_uda.objectives.pixel_contrast import pixel_contrast as pixel_contrast
 from jax_uda.objectives.region_consistency import region_consistency as region_consistency
 from jax_uda.objectives.similarity_contrast import prototype_survey as prototype_survey
 from jax_uda.objectives.similarity_contrast import similarity_contrast as similarity_contrast
+from jax_uda.step.objective import Objective as Objective
+from jax_uda.step.objective import Result as Result
+from jax_uda.step.objective import Survey as Survey
+from jax_uda.step.objective import chain as chain

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
-from jax_uda.context import Context
-from jax_uda.objectives.base import Objective, Result
 from jax_uda.ops import resize
+from jax_uda.step.context import Context
+from jax_uda.step.objective import Objective, Result
 
 # From prototypes [C, A] and the step's context to a loss and its parts for the log.
 Term = Callable[[jax.Array, Context], tuple[jax.Array, dict[str, jax.Array]]]

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
-from jax_uda.context import Context
 from jax_uda.memory import class_statistics, ring_bank
-from jax_uda.objectives.base import Objective, Result
 from jax_uda.ops.labels import ignore_unweighted
+from jax_uda.step.context import Context
+from jax_uda.step.objective import Objective, Result
 
 
 class ClassMemory(NamedTuple):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses
-from jax_uda.context import Context
-from jax_uda.objectives.base import Objective, Result, split_groups
 from jax_uda.ops import boxes, resize
+from jax_uda.step.context import Context
+from jax_uda.step.objective import Objective, Result, split_groups
 
 
 def cross_entropy(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from jax_uda import losses
-from jax_uda.context import Context
-from jax_uda.objectives.base import Objective, Result
+from jax_uda.step.context import Context
+from jax_uda.step.objective import Objective, Result
 
 
 def feature_distance(

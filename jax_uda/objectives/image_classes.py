@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 
 from jax_uda import losses
-from jax_uda.context import Context
-from jax_uda.objectives.base import Objective, Result
+from jax_uda.step.context import Context
+from jax_uda.step.objective import Objective, Result
 
 
 def image_classes(*, view: str, head: str = "cam", start_step: int = 0) -> Objective:

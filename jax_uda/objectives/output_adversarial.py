@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 
-from jax_uda.context import Context
 from jax_uda.losses._adversarial import adversarial_discriminator_loss, adversarial_generator_loss
-from jax_uda.objectives.base import Objective, Result
 from jax_uda.ops import resize
+from jax_uda.step.context import Context
+from jax_uda.step.objective import Objective, Result
 
 
 def output_adversarial(

@@ -5,10 +5,10 @@ from typing import Any, Literal
 import jax
 
 from jax_uda import losses
-from jax_uda.context import Context, View
-from jax_uda.objectives.base import Objective, Result
 from jax_uda.ops import labels, resize
-from jax_uda.outputs import Outputs
+from jax_uda.step.context import Context, View
+from jax_uda.step.objective import Objective, Result
+from jax_uda.step.outputs import Outputs
 
 
 def pixel_contrast(

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
-from jax_uda.context import Context, View
 from jax_uda.memory import region_queue
-from jax_uda.objectives.base import Objective, Result
 from jax_uda.ops import labels, resize
+from jax_uda.step.context import Context, View
+from jax_uda.step.objective import Objective, Result
 
 
 def region_consistency(

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
-from jax_uda.context import Context, View
 from jax_uda.memory import prototypes
-from jax_uda.objectives.base import Objective, Result, Survey, split_groups
 from jax_uda.ops import arrays, labels, resize
 from jax_uda.ops.labels import ignore_unweighted
-from jax_uda.outputs import Outputs
+from jax_uda.step.context import Context, View
+from jax_uda.step.objective import Objective, Result, Survey, split_groups
+from jax_uda.step.outputs import Outputs
 
 
 class ClassPrototypes(NamedTuple):

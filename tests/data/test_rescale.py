@@ -3,7 +3,7 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda.data.pipeline import rescale
-from jax_uda.methods import base
+from jax_uda.step import method
 
 
 @pytest.mark.parametrize("case", golden("base/image_rescale"))
@@ -27,6 +27,6 @@ def test_images_and_labels_match_the_reference(case):
 
 @pytest.mark.parametrize("case", golden("base/image_rescale"))
 def test_standardised_images_match_the_reference(case):
-  task = base.Task(19, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), ())
+  task = method.Task(19, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), ())
   rgb = case.norm_in_bgr_u8[..., ::-1]
-  assert_close(base.standardise(rgb, task), case.norm_out_rgb, rtol=1e-5)
+  assert_close(method.standardise(rgb, task), case.norm_out_rgb, rtol=1e-5)

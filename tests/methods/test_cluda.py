@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from golden_cases import Case, assert_close, golden
 
-from jax_uda import ema, methods, models, objectives, optimizer, state, train_step
-from jax_uda.context import Context, Passes, View
-from jax_uda.methods.base import Task
+from jax_uda import methods, models, objectives
 from jax_uda.methods.cluda import most_uncertain
-from jax_uda.outputs import Outputs
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.context import Context, Passes, View
+from jax_uda.step.method import Task
+from jax_uda.step.outputs import Outputs
 
 
 @pytest.mark.parametrize("order", ["aligned", "interleaved"])
@@ -67,7 +68,7 @@ def small_step(model, phase_start):
   )
   tx = optimizer.build(lambda step: 1e-3)
   step = train_step.make_train_step(
-    model, method, tx, teacher_rule=ema.Rule(), phase_start=phase_start
+    model, method, tx, teacher_rule=teacher.Rule(), phase_start=phase_start
   )
   key = jax.random.key(1)
   batch = {

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from jax_uda import checkpoint, ema, methods, models, optimizer, state, train_step
+from jax_uda import checkpoint, methods, models
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.methods.base import Task
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Task
 
 CLASSES, SIZE = 5, (32, 32)
 TASK = Task(CLASSES, (120.0,) * 3, (60.0,) * 3, (0.4, 0.3, 0.2, 0.1, 0.0))
@@ -131,7 +132,7 @@ class Runner:
       self.model,
       self.method,
       self.optimizer,
-      teacher_rule=ema.Rule(0.9),
+      teacher_rule=teacher.Rule(0.9),
       player=self.player,
       phase_start=phase_start,
     )

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from golden_cases import Case, golden
 
-from jax_uda import ema, methods, models, state, train_step
-from jax_uda.context import View
+from jax_uda import methods, models
 from jax_uda.methods import extension
-from jax_uda.methods.base import Task
 from jax_uda.models import weights
+from jax_uda.step import state, train_step
+from jax_uda.step import teacher as ema
+from jax_uda.step.context import View
+from jax_uda.step.method import Task
 
 CASES = golden("base/mic_hrda_steps")
 BOXES = ("source", "mixed", "masked")  # in the order of the file

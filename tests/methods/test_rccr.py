@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from golden_cases import Case, golden
 
-from jax_uda import ema, methods, models, optimizer, state, train_step
+from jax_uda import methods, models
 from jax_uda.augment import classmix, cutmix, strong
 from jax_uda.memory import region_queue
 from jax_uda.methods import extension, self_training
-from jax_uda.methods.base import Task
 from jax_uda.methods.rccr import Draws
 from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.norm import BatchNorm
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Task
 
 CASES = golden("rccr/train_steps")
 CELL = 8
@@ -118,7 +119,7 @@ def build(case: Case, **settings):
   variables = {"params": params, "batch_stats": {"encoder": {"bn": statistics}}}
   now = state.from_variables(variables, method, tx, jax.random.key(0))
   now = now.replace(step=jnp.int32(first))
-  rule = ema.Rule(0.99, after_update=True)
+  rule = teacher.Rule(0.99, after_update=True)
   return jax.jit(train_step.make_train_step(model, method, tx, teacher_rule=rule)), now
 
 

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from golden_cases import Case, golden
 
-from jax_uda import ema, methods, optimizer, state, train_step
+from jax_uda import methods
 from jax_uda.augment import classmix, strong
-from jax_uda.context import Passes
 from jax_uda.memory import ring_bank
 from jax_uda.methods import self_training
-from jax_uda.methods.base import Task
 from jax_uda.methods.sepico import Draws
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import resize
+from jax_uda.step import optimizer, state, train_step
+from jax_uda.step import teacher as ema
+from jax_uda.step.context import Passes
+from jax_uda.step.method import Task
 
 VARIANTS = {"proto": "prototype", "dist": "distribution", "bank": "bank"}
 

@@ -10,11 +10,12 @@ import optax
 import pytest
 from golden_cases import Case, assert_close, golden
 
-from jax_uda import ema, methods, optimizer, state, train_step
-from jax_uda.methods.base import Task
+from jax_uda import methods
 from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.objectives.similarity_contrast import ClassPrototypes
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Task
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
 close_state = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -66,7 +67,9 @@ def start(model, method, tx, params, *, prototypes=None, player=None):
 
 
 def make_step(model, method, tx, player=None):
-  step = train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(0.0), player=player)
+  step = train_step.make_train_step(
+    model, method, tx, teacher_rule=teacher.Rule(0.0), player=player
+  )
   return jax.jit(step)
 
 
@@ -225,7 +228,7 @@ def common_base(target: str, start_step: int):
   states, metrics = [now], []
   for t in range(2):
     step = train_step.make_train_step(
-      model, method, tx, teacher_rule=ema.Rule(), phase_start=method.phase_start(t)
+      model, method, tx, teacher_rule=teacher.Rule(), phase_start=method.phase_start(t)
     )
     now, found = jax.jit(step)(states[-1], batch)
     states.append(now)

@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from jax_uda import ema, methods, models, optimizer, state, train_step
+from jax_uda import methods, models
 from jax_uda.methods import translator
-from jax_uda.methods.base import Task
+from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.method import Task
 
 TASK = Task(5, (120.0,) * 3, (60.0,) * 3, (0.2,) * 5)
 SMALL = dict(
@@ -40,7 +41,7 @@ def shapes_of_a_step(method, batch):
   make = functools.partial(
     state.create, model, method, tx, image_size=(32, 32), seed=0, player=player
   )
-  step = train_step.make_train_step(model, method, tx, teacher_rule=ema.Rule(), player=player)
+  step = train_step.make_train_step(model, method, tx, teacher_rule=teacher.Rule(), player=player)
   before = jax.eval_shape(make)
   after, metrics = jax.eval_shape(step, before, batch)
   assert jax.tree.structure(before) == jax.tree.structure(after)

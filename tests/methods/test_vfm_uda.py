@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import ema, methods, models, optimizer, state, train_step
-from jax_uda.context import Passes
-from jax_uda.methods.base import Task
-from jax_uda.outputs import Outputs
+from jax_uda import methods, models
+from jax_uda.step import optimizer, state, train_step
+from jax_uda.step import teacher as ema
+from jax_uda.step.context import Passes
+from jax_uda.step.method import Task
+from jax_uda.step.outputs import Outputs
 
 TASK = Task(3, (120.0,) * 3, (60.0,) * 3, (0.5, 0.3, 0.2))
 METHOD = methods.build(TASK, name="vfm_uda", pseudo_threshold=0.5)

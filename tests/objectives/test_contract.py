@@ -13,10 +13,10 @@ import pytest
 
 from jax_uda import objectives
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.context import Context, Passes, View
 from jax_uda.objectives import Objective
 from jax_uda.ops import arrays
-from jax_uda.outputs import Outputs
+from jax_uda.step.context import Context, Passes, View
+from jax_uda.step.outputs import Outputs
 
 CLASSES, DIM = 4, 6
 SOURCE, TARGET = {"view": "source"}, {"view": "target"}

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import ema as teacher
-from jax_uda import losses, optimizer
+from jax_uda import losses
 from jax_uda.augment import blur, classmix, color, cutmix, pseudo_label
 from jax_uda.losses._region_contrast import region_contrast as region_loss
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
 from jax_uda.ops.ramp import exponential_ramp
+from jax_uda.step import optimizer, teacher
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)

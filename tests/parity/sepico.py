@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import evaluate, losses, memory, optimizer
+from jax_uda import evaluate, losses, memory
 from jax_uda.augment import balanced_crop, day_night, pseudo_label
 from jax_uda.common import mesh
 from jax_uda.losses import _bank_contrast as bank_contrast
 from jax_uda.losses import _prototype_contrast as prototype_contrast
 from jax_uda.memory import class_statistics, ring_bank
-from jax_uda.methods.base import Task
 from jax_uda.ops import labels, resize
+from jax_uda.step import optimizer
+from jax_uda.step.method import Task
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close5 = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from golden_cases import Case, assert_close
 
-from jax_uda import losses, memory, optimizer
+from jax_uda import losses, memory
 from jax_uda.data import class_thresholds
 from jax_uda.data.pipeline import class_balance
 from jax_uda.losses import _adversarial
@@ -17,6 +17,7 @@ from jax_uda.memory import prototypes
 from jax_uda.models import output_discriminator
 from jax_uda.ops import arrays, resize
 from jax_uda.ops import labels as masks
+from jax_uda.step import optimizer
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
 close_state = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)

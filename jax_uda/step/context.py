@@ -15,7 +15,7 @@ from typing import Any
 import flax
 import jax
 
-from jax_uda.outputs import Outputs
+from jax_uda.step.outputs import Outputs
 
 
 @flax.struct.dataclass

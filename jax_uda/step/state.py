@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.context import named_key
-from jax_uda.methods.base import Method, Player
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.step.context import named_key
+from jax_uda.step.method import Method, Player
 
 
 @flax.struct.dataclass

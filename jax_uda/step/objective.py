@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jax_uda.context import Context, View, named_key
-from jax_uda.outputs import Outputs
+from jax_uda.step.context import Context, View, named_key
+from jax_uda.step.outputs import Outputs
 
 
 class Result(NamedTuple):

@@ -1,7 +1,7 @@
 """The one training step: teacher, views, loss and gradient, optimizer.
 
 It does not know which method it runs: a method supplies the random draws, the
-views and the objectives (`jax_uda.methods.base.Method`).
+views and the objectives (`jax_uda.step.method.Method`).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda import ema
-from jax_uda.context import Context, Passes, named_key
-from jax_uda.methods.base import Method, Player
 from jax_uda.models.segmentor import Segmentor
-from jax_uda.state import TrainState
+from jax_uda.step import teacher as ema
+from jax_uda.step.context import Context, Passes, named_key
+from jax_uda.step.method import Method, Player
+from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens")
 Metrics = dict[str, jax.Array]

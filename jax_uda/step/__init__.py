@@ -1,0 +1,1 @@
+"""One training step: views, objectives, a method, its state, and the learner that holds them."""
