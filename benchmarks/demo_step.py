@@ -49,13 +49,13 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from jax_uda import losses, methods, models
-from jax_uda.augment import strong  # noqa: E402
 from jax_uda.methods.requirements import class_weights
 from jax_uda.ops import resize
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Passes, named_key
 from jax_uda.step.method import Task, standardise
+from jax_uda.views import strong
 
 
 @dataclasses.dataclass

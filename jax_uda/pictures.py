@@ -8,11 +8,11 @@ import numpy as np
 from jax_uda import experiment
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import rescale
-from jax_uda.methods import self_training
 from jax_uda.models.hrda import HRDA
 from jax_uda.step import train_step
 from jax_uda.step.context import Context, Passes, View, named_key
 from jax_uda.step.state import TrainState
+from jax_uda.views import self_training
 
 VIEW_IMAGES = 2  # of each view, in views.png
 BOX_COLOUR = (255, 0, 255)  # of no class

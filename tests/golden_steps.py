@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jax_uda.augment import classmix, color, strong
-from jax_uda.methods.self_training import Draws
 from jax_uda.step import optimizer
+from jax_uda.views import classmix, color, strong
+from jax_uda.views.self_training import Draws
 
 # The tests compile without optimization. That rounds the passes of student and frozen encoder
 # differently, and their feature distance, which is to be 0 at the start, has a gradient of length 1.

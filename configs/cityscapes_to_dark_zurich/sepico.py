@@ -14,7 +14,7 @@ Arguments: see `configs/published.py`, variant=distribution|bank|prototype, and 
 """
 
 from configs import published
-from jax_uda.augment import day_night
+from jax_uda.views import day_night
 
 # Shares of the 19 classes in the pixels of Cityscapes, in percent.
 SHARES = (

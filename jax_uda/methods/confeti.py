@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_uda import objectives
-from jax_uda.methods import confeti_views, self_training
 from jax_uda.methods.daformer import thing_classes_of
 from jax_uda.methods.requirements import class_weights
 from jax_uda.methods.translator import Translator
@@ -24,6 +23,7 @@ from jax_uda.models.cam_head import CAMHead
 from jax_uda.models.projection_heads import LinearProjectionHead
 from jax_uda.step.method import Method, Task
 from jax_uda.step.optimizer import NEVER
+from jax_uda.views import confeti, self_training
 
 CAM, HEAD = "cam", "projection"
 
@@ -94,7 +94,7 @@ def confeti(
       player=cut.player,
     )
   settled = contrast_after + 1
-  make_views = confeti_views.Views(
+  make_views = confeti.Views(
     task,
     label=functools.partial(
       self_training.target_view,
@@ -111,7 +111,7 @@ def confeti(
   )
   frozen = {"parts": (HEAD,), "frozen": True}
   return Method(
-    functools.partial(confeti_views.draw, strength=jitter_strength),
+    functools.partial(confeti.draw, strength=jitter_strength),
     make_views,
     objectives.chain(
       source=cross_entropy(view="source"),

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jax_uda import objectives
-from jax_uda.methods import self_training
 from jax_uda.methods.requirements import class_weights
 from jax_uda.step.method import Method, Task
+from jax_uda.views import self_training
 
 
 def dacs(

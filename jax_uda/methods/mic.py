@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import objectives
-from jax_uda.augment import block_mask, strong
-from jax_uda.methods import extension, self_training
+from jax_uda.methods import extension
 from jax_uda.methods.daformer import daformer
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.views import block_mask, self_training, strong
 
 
 def masked(

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import objectives
-from jax_uda.augment import cutmix, strong
-from jax_uda.methods import extension, self_training
+from jax_uda.methods import extension
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.models.projection_heads import RegionProjectionHead
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Task, standardise
 from jax_uda.step.optimizer import NEVER
+from jax_uda.views import cutmix, self_training, strong
 
 HEAD = "region"
 

@@ -17,12 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import objectives
-from jax_uda.augment import balanced_crop, pseudo_label, strong
-from jax_uda.methods import self_training, sepico_target
 from jax_uda.methods.requirements import class_weights as frequency_weights
 from jax_uda.models.projection_heads import ProjectionHead
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Task
+from jax_uda.views import balanced_crop, pseudo_labels, self_training, sepico_target, strong
 
 HEAD = "projection"
 
@@ -102,7 +101,7 @@ def sepico(
     max_class_ratio=max_class_ratio,
     day_night_fusion=day_night_fusion,
     weigh=functools.partial(
-      pseudo_label.weigh,
+      pseudo_labels.weigh,
       threshold=pseudo_threshold,
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,

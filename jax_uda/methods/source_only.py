@@ -5,11 +5,10 @@ both networks are reported.
 """
 
 from jax_uda import objectives
-from jax_uda.augment import strong
-from jax_uda.methods import self_training
 from jax_uda.methods.requirements import class_weights
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Method, Task
+from jax_uda.views import self_training, strong
 
 
 def source_only(

@@ -8,12 +8,12 @@ that a threshold of one constant decides, and the contrast of the mixed view are
 from typing import Any, Literal
 
 from jax_uda import objectives
-from jax_uda.augment.pseudo_label import pseudo_label
 from jax_uda.methods import extension
 from jax_uda.methods.dacs import dacs
 from jax_uda.methods.requirements import require_views
 from jax_uda.step.context import View
 from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.views.pseudo_labels import pseudo_label
 
 VIEW = "similarity_target"
 

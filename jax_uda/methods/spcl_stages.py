@@ -17,12 +17,11 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda import objectives
-from jax_uda.augment import color
-from jax_uda.methods import self_training
 from jax_uda.models.output_discriminator import OutputDiscriminator
 from jax_uda.step import optimizer
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Player, Task, standardise
+from jax_uda.views import color, self_training
 
 # Relative strength of brightness, contrast, saturation and hue.
 JITTER = (1.0, 1.0, 1.0, 0.4)

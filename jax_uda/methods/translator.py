@@ -24,12 +24,13 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda import losses
-from jax_uda.augment import balanced_crop, style_range
+from jax_uda.augment import style_range
 from jax_uda.models import translation
 from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.step import optimizer
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Batch, Method, Player, Task, standardise
+from jax_uda.views import balanced_crop
 
 State = dict[str, Any]
 

@@ -11,11 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import objectives
-from jax_uda.augment import color, pseudo_label, strong
-from jax_uda.methods import self_training
 from jax_uda.ops import resize
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.views import color, pseudo_labels, self_training, strong
 
 
 @flax.struct.dataclass
@@ -79,7 +78,7 @@ def vfm_uda(
     )
     mirrored = probability("mirrored_target", image[:, :, ::-1])[:, :, ::-1]
     found = (probability("target", image) + mirrored) / 2
-    labelled = pseudo_label.weigh(
+    labelled = pseudo_labels.weigh(
       jnp.argmax(found, -1),
       jnp.max(found, -1),
       threshold=pseudo_threshold,

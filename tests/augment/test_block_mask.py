@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda.augment import block_mask
+from jax_uda.views import block_mask
 
 
 @pytest.mark.parametrize("case", golden("base/mic_block_mask"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda.augment import classmix
+from jax_uda.views import classmix
 
 
 @pytest.mark.parametrize("case", golden("base/classmix"))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.augment import blur, color, strong
+from jax_uda.views import blur, color, strong
 
 
 def recorded(part) -> strong.StrongDraws:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.augment import cutmix
+from jax_uda.views import cutmix
 
 
 def test_boxes_keep_to_whole_cells_inside_the_image():

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.augment import entropy_crop
+from jax_uda.views import entropy_crop
 
 LOGITS = 3 * jax.random.normal(jax.random.key(0), (3, 6, 8, 4))
 

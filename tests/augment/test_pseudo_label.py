@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda.augment import pseudo_label
+from jax_uda.views import pseudo_labels
 
 
 @pytest.mark.parametrize("case", golden("base/pseudo_label"))
 def test_matches_reference(case: golden_cases.Case):
   for part in case.parts():
-    found = pseudo_label.pseudo_label(
+    found = pseudo_labels.pseudo_label(
       jnp.asarray(part.logits),
       part.label.shape[1:],
       threshold=float(part.threshold),
@@ -24,13 +24,13 @@ def test_matches_reference(case: golden_cases.Case):
 
 
 def test_a_tie_takes_the_lowest_class():
-  found = pseudo_label.pseudo_label(jnp.zeros((1, 2, 2, 4)), (2, 2), threshold=0.25)
+  found = pseudo_labels.pseudo_label(jnp.zeros((1, 2, 2, 4)), (2, 2), threshold=0.25)
   assert (found.label == 0).all() and (found.weight == 1).all()
 
 
 def test_the_fraction_is_of_the_whole_batch_margins_included():
   logits = jnp.zeros((2, 4, 4, 3)).at[0, :, :, 1].set(50.0)
-  found = pseudo_label.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, ignore_bottom=2)
+  found = pseudo_labels.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, ignore_bottom=2)
   assert found.confident_fraction == 0.5
   assert (found.weight[:, 1] == 0.5).all() and found.weight.sum() == 0.5 * 2 * 4
 
@@ -38,18 +38,18 @@ def test_the_fraction_is_of_the_whole_batch_margins_included():
 def test_invalid_pixels_weigh_nothing_and_still_count_in_the_fraction():
   logits = jnp.zeros((1, 2, 2, 3)).at[0, 0, :, 2].set(50.0)
   valid = jnp.array([[[1, 0], [1, 1]]])
-  found = pseudo_label.pseudo_label(logits, (2, 2), threshold=0.9, valid=valid)
+  found = pseudo_labels.pseudo_label(logits, (2, 2), threshold=0.9, valid=valid)
   assert found.confident_fraction == 0.5
   np.testing.assert_array_equal(found.weight, 0.5 * valid)
 
 
 def test_a_valid_mask_of_another_shape_is_an_error():
   with pytest.raises(ValueError, match=r"valid has shape \(2,\)"):
-    pseudo_label.pseudo_label(jnp.zeros((1, 2, 2, 3)), (2, 2), threshold=0.9, valid=jnp.ones(2))
+    pseudo_labels.pseudo_label(jnp.zeros((1, 2, 2, 3)), (2, 2), threshold=0.9, valid=jnp.ones(2))
 
 
 def test_weights_can_be_of_each_pixel():
   logits = jnp.zeros((1, 4, 4, 3)).at[0, :2, :, 1].set(50.0)
-  found = pseudo_label.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, per_pixel=True)
+  found = pseudo_labels.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, per_pixel=True)
   assert found.weight[0, :, 0].tolist() == [0, 1, 0, 0]
   assert found.confident_fraction == 0.5

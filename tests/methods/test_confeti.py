@@ -11,9 +11,7 @@ import pytest
 from golden_cases import Case, assert_close, golden
 
 from jax_uda import methods, objectives
-from jax_uda.augment import classmix, strong
-from jax_uda.methods import self_training, translator
-from jax_uda.methods.confeti_views import Draws
+from jax_uda.methods import translator
 from jax_uda.models import imagenet, weights
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.projection_heads import LinearProjectionHead
@@ -22,6 +20,8 @@ from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import View
 from jax_uda.step.method import Method, Player, Task
+from jax_uda.views import classmix, self_training, strong
+from jax_uda.views.confeti import Draws
 
 MEAN, STD = imagenet.MEAN, imagenet.STD
 NETWORKS = {"generator": "G", "discriminator": "D", "patch_mlp": "F"}

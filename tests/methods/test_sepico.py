@@ -12,9 +12,7 @@ import pytest
 from golden_cases import Case, golden
 
 from jax_uda import methods
-from jax_uda.augment import classmix, strong
 from jax_uda.memory import ring_bank
-from jax_uda.methods import self_training
 from jax_uda.methods.sepico import Draws
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
@@ -23,6 +21,7 @@ from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Passes
 from jax_uda.step.method import Task
+from jax_uda.views import classmix, self_training, strong
 
 VARIANTS = {"proto": "prototype", "dist": "distribution", "bank": "bank"}
 

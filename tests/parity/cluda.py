@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda.augment import entropy_crop as entropy
 from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
+from jax_uda.views import entropy_crop as entropy
 
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
 close_map = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)

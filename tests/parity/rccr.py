@@ -8,12 +8,12 @@ import numpy as np
 from golden_cases import Case
 
 from jax_uda import losses
-from jax_uda.augment import blur, classmix, color, cutmix, pseudo_label
 from jax_uda.losses._region_contrast import region_contrast as region_loss
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
 from jax_uda.ops.ramp import exponential_ramp
 from jax_uda.step import optimizer, teacher
+from jax_uda.views import blur, classmix, color, cutmix, pseudo_labels
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close_loss = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
@@ -90,7 +90,7 @@ def classmix_consistency(case: Case):
   label, stride = jnp.asarray(case.src_label), int(case.src_image_stride)
   size = label.shape[1:]
   logits = resize.bilinear(jnp.asarray(case.target_logits), size, align_corners=True)
-  found = pseudo_label.pseudo_label(logits, size, threshold=float(case.conf_threshold))
+  found = pseudo_labels.pseudo_label(logits, size, threshold=float(case.conf_threshold))
   equal(found.label, case.target_label)
   close(found.confidence, case.target_conf)
   close(found.confident_fraction, case.unlabeled_weight)

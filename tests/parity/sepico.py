@@ -9,7 +9,6 @@ import numpy as np
 from golden_cases import Case
 
 from jax_uda import evaluate, losses, memory
-from jax_uda.augment import balanced_crop, day_night, pseudo_label
 from jax_uda.common import mesh
 from jax_uda.losses import _bank_contrast as bank_contrast
 from jax_uda.losses import _prototype_contrast as prototype_contrast
@@ -17,6 +16,8 @@ from jax_uda.memory import class_statistics, ring_bank
 from jax_uda.ops import labels, resize
 from jax_uda.step import optimizer
 from jax_uda.step.method import Task
+from jax_uda.views import balanced_crop, day_night
+from jax_uda.views import pseudo_labels as pseudo_label
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 close5 = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)

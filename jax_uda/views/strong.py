@@ -10,7 +10,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda.augment import blur, color
+from jax_uda.views import blur, color
 
 JITTER_GATE = 0.2
 BLUR_GATE = 0.5

@@ -7,10 +7,10 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda.augment import classmix, strong
-from jax_uda.augment.pseudo_label import pseudo_label
 from jax_uda.step.context import Passes, View, named_key
 from jax_uda.step.method import Batch, Task, standardise
+from jax_uda.views import classmix, strong
+from jax_uda.views.pseudo_labels import pseudo_label
 
 
 @flax.struct.dataclass

@@ -6,10 +6,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jax_uda.augment import balanced_crop, day_night
 from jax_uda.ops import resize
 from jax_uda.step.context import View
 from jax_uda.step.method import Batch, Task, standardise
+from jax_uda.views import balanced_crop, day_night
 
 # The teacher sees these views; those with `_day` with `day_night_fusion` only.
 VIEWS = ("target", "target_day", "whole_target", "whole_target_day")

@@ -7,9 +7,9 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda.methods import self_training
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Task
+from jax_uda.views import self_training
 
 
 @flax.struct.dataclass
