@@ -8,7 +8,7 @@ import tiny_recipe
 
 from jax_uda import embeddings, experiment, pictures, prototype_log, visuals
 from jax_uda.memory import ClassStatistics
-from jax_uda.objectives.class_contrast import ClassMemory
+from jax_uda.objectives._class_contrast import ClassMemory
 from jax_uda.step.context import View
 
 

@@ -13,7 +13,7 @@ from golden_cases import Case, assert_close, golden
 from jax_uda import methods
 from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.segmentor import Segmentor
-from jax_uda.objectives.similarity_contrast import ClassPrototypes
+from jax_uda.objectives._similarity_contrast import ClassPrototypes
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 
