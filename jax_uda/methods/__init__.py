@@ -6,18 +6,17 @@ from typing import Any
 
 from jax_uda import config
 from jax_uda.common import registry
-from jax_uda.methods.cluda import cluda, entropy_cropped, pixel_contrasted
-from jax_uda.methods.confeti import confeti
-from jax_uda.methods.dacs import dacs
-from jax_uda.methods.daformer import daformer
-from jax_uda.methods.mic import masked, mic
-from jax_uda.methods.rccr import rccr, region_consistent
-from jax_uda.methods.sepico import sepico
-from jax_uda.methods.source_only import source_only
-from jax_uda.methods.spcl import similarity, spcl
-from jax_uda.methods.spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
-from jax_uda.methods.translator import translated
-from jax_uda.methods.vfm_uda import vfm_uda
+from jax_uda.methods._cluda import cluda, entropy_cropped, pixel_contrasted
+from jax_uda.methods._confeti import confeti
+from jax_uda.methods._dacs import dacs, daformer
+from jax_uda.methods._mic import masked, mic
+from jax_uda.methods._rccr import rccr, region_consistent
+from jax_uda.methods._sepico import sepico
+from jax_uda.methods._source_only import source_only
+from jax_uda.methods._spcl import similarity, spcl
+from jax_uda.methods._spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
+from jax_uda.methods._translator import translated
+from jax_uda.methods._vfm_uda import vfm_uda
 from jax_uda.step.method import Method, Task
 
 METHODS = {

@@ -7,7 +7,7 @@ import pytest
 from golden_cases import Case, assert_close, golden
 
 from jax_uda import methods, models, objectives
-from jax_uda.methods.cluda import most_uncertain
+from jax_uda.methods._cluda import most_uncertain
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.context import Context, Passes, View
 from jax_uda.step.method import Task

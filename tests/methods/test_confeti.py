@@ -11,7 +11,7 @@ import pytest
 from golden_cases import Case, assert_close, golden
 
 from jax_uda import methods, objectives
-from jax_uda.methods import translator
+from jax_uda.methods import _translator as translator
 from jax_uda.models import imagenet, weights
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.projection_heads import LinearProjectionHead

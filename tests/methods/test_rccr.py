@@ -13,7 +13,7 @@ from golden_cases import Case, golden
 from jax_uda import methods, models
 from jax_uda.memory import region_queue
 from jax_uda.methods import extension
-from jax_uda.methods.rccr import Draws
+from jax_uda.methods._rccr import Draws
 from jax_uda.models.dlv2_head import DLV2Head
 from jax_uda.models.norm import BatchNorm
 from jax_uda.step import optimizer, state, teacher, train_step

@@ -13,7 +13,7 @@ from golden_cases import Case, golden
 
 from jax_uda import methods
 from jax_uda.memory import ring_bank
-from jax_uda.methods.sepico import Draws
+from jax_uda.methods._sepico import Draws
 from jax_uda.models.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import resize

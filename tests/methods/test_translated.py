@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jax_uda import methods, models
-from jax_uda.methods import translator
+from jax_uda.methods import _translator as translator
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 

@@ -10,10 +10,10 @@ import numpy as np
 from golden_cases import Case
 
 from jax_uda import losses
-from jax_uda.augment import style_range as ranges
 from jax_uda.losses import _adversarial
 from jax_uda.losses import _prototype_contrast as prototype_contrast
 from jax_uda.memory import cam_prototypes
+from jax_uda.methods import _translator as ranges
 from jax_uda.ops import arrays, labels, resize, sampling
 
 close = functools.partial(golden_cases.assert_close, rtol=1e-4, atol=1e-5)

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_uda import objectives
-from jax_uda.methods.daformer import thing_classes_of
+from jax_uda.methods._dacs import thing_classes_of
+from jax_uda.methods._translator import Translator
 from jax_uda.methods.requirements import class_weights
-from jax_uda.methods.translator import Translator
 from jax_uda.models.cam_head import CAMHead
 from jax_uda.models.projection_heads import LinearProjectionHead
 from jax_uda.step.method import Method, Task

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.methods import extension
-from jax_uda.methods.daformer import daformer
+from jax_uda.methods._dacs import daformer
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Batch, Method, Task, standardise

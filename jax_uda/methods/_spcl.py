@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jax_uda import objectives
 from jax_uda.methods import extension
-from jax_uda.methods.dacs import dacs
+from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_views
 from jax_uda.step.context import View
 from jax_uda.step.method import Batch, Method, Task, standardise

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.methods import extension
-from jax_uda.methods.dacs import dacs
+from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.models.projection_heads import RegionProjectionHead
 from jax_uda.step.context import View, named_key

@@ -11,7 +11,7 @@ import jax
 
 from jax_uda import objectives
 from jax_uda.methods import extension
-from jax_uda.methods.daformer import dacs, daformer
+from jax_uda.methods._dacs import dacs, daformer
 from jax_uda.methods.requirements import require_views
 from jax_uda.step.method import Method, Task
 from jax_uda.views import entropy_crop
