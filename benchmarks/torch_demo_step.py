@@ -14,7 +14,7 @@ def conv3(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.C
 
 
 class Block(nn.Module):
-  """`jax_uda.models.compact.ResidualBlock`."""
+  """`jax_uda.models.encoders.compact.ResidualBlock`."""
 
   def __init__(self, inputs: int, features: int, stride: int, dilation: int):
     super().__init__()
@@ -35,7 +35,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-  """`jax_uda.models.compact.CompactEncoder` with its default sizes."""
+  """`jax_uda.models.encoders.compact.CompactEncoder` with its default sizes."""
 
   def __init__(self):
     super().__init__()
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """`jax_uda.models.light_decoder.LightDecoder`."""
+  """`jax_uda.models.decoders.light.LightDecoder`."""
 
   def __init__(self, num_classes: int, width: int = 48):
     super().__init__()

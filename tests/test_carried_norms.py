@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax_uda import checkpoint, start
-from jax_uda.models.resnet import ResNet
+from jax_uda.models.encoders.resnet import ResNet
 from jax_uda.step.state import TrainState
 
 SIZES = dict(depths=(1, 1, 1, 1), width=2)

@@ -168,7 +168,7 @@ def _import_weights() -> None:
   command.require("from", _FROM.value, "mit_b5.pth")
   command.require("encoder", _ENCODER.value, "mit_b5")
   command.require("out", _OUT.value, "weights")
-  from jax_uda.models.weights import convert
+  from jax_uda.models.weights import _convert as convert
 
   written, loaded = convert.convert(
     _FROM.value,

@@ -19,8 +19,8 @@ from jax_uda import objectives
 from jax_uda.methods._dacs import thing_classes_of
 from jax_uda.methods._translator import Translator
 from jax_uda.methods.requirements import class_weights
-from jax_uda.models.cam_head import CAMHead
-from jax_uda.models.projection_heads import LinearProjectionHead
+from jax_uda.models.heads.cam import CAMHead
+from jax_uda.models.heads.projection import LinearProjectionHead
 from jax_uda.step.method import Method, Task
 from jax_uda.step.optimizer import NEVER
 from jax_uda.views import confeti, self_training

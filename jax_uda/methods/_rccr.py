@@ -16,7 +16,7 @@ from jax_uda import objectives
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_labels, require_views
-from jax_uda.models.projection_heads import RegionProjectionHead
+from jax_uda.models.heads.projection import RegionProjectionHead
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Task, standardise
 from jax_uda.step.optimizer import NEVER

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.methods.requirements import class_weights as frequency_weights
-from jax_uda.models.projection_heads import ProjectionHead
+from jax_uda.models.heads.projection import ProjectionHead
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Task
 from jax_uda.views import balanced_crop, pseudo_labels, self_training, sepico_target, strong

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda import objectives
-from jax_uda.models.output_discriminator import OutputDiscriminator
+from jax_uda.models.translation.output_discriminator import OutputDiscriminator
 from jax_uda.step import optimizer
 from jax_uda.step.context import View, named_key
 from jax_uda.step.method import Batch, Method, Player, Task, standardise

@@ -26,7 +26,7 @@ import optax
 from jax_uda import losses
 from jax_uda.methods import _translator as translator
 from jax_uda.models import translation
-from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
+from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.step import optimizer
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Batch, Method, Player, Task, standardise

@@ -9,16 +9,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jax_uda.common import registry
-from jax_uda.models import dinov2, mit, resnet
-from jax_uda.models import hrda as hrda_lib
-from jax_uda.models.compact import CompactEncoder
-from jax_uda.models.daformer_head import DAFormerHead
-from jax_uda.models.dlv2_head import DLV2Head
-from jax_uda.models.efficientnet_lite import EfficientNetLite
-from jax_uda.models.light_decoder import LightDecoder
-from jax_uda.models.segformer_head import SegFormerHead
+from jax_uda.models.decoders.daformer import DAFormerHead
+from jax_uda.models.decoders.dlv2 import DLV2Head
+from jax_uda.models.decoders.light import LightDecoder
+from jax_uda.models.decoders.segformer import SegFormerHead
+from jax_uda.models.decoders.vit import ViTHead
+from jax_uda.models.encoders import dinov2, mit, resnet
+from jax_uda.models.encoders.compact import CompactEncoder
+from jax_uda.models.encoders.efficientnet_lite import EfficientNetLite
+from jax_uda.models.hrda import network as hrda_lib
 from jax_uda.models.segmentor import Segmentor
-from jax_uda.models.vit_head import ViTHead
 
 # Called with the options and the compute dtype.
 ENCODERS = {
@@ -60,7 +60,7 @@ def build(
     heads: Further heads by name, see `Segmentor`.
     encoder_options: Keyword arguments of the encoder, to depart from its defaults.
     decoder_options: Keyword arguments of the decoder.
-    hrda: Keyword arguments of `jax_uda.models.hrda.wrap`, to look at the image at two resolutions;
+    hrda: Keyword arguments of `jax_uda.models.hrda.network.wrap`, to look at the image at two resolutions;
       None: at one.
     dtype: Compute dtype; parameters, BatchNorm statistics and logits stay float32.
 

@@ -12,9 +12,10 @@ from golden_cases import Case, assert_close, golden
 
 from jax_uda import methods, objectives
 from jax_uda.methods import _translator as translator
-from jax_uda.models import imagenet, weights
-from jax_uda.models.norm import BatchNorm
-from jax_uda.models.projection_heads import LinearProjectionHead
+from jax_uda.models import weights
+from jax_uda.models.encoders import imagenet
+from jax_uda.models.heads.projection import LinearProjectionHead
+from jax_uda.models.layers.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema

@@ -14,8 +14,8 @@ from jax_uda import methods, models
 from jax_uda.memory import region_queue
 from jax_uda.methods import extension
 from jax_uda.methods._rccr import Draws
-from jax_uda.models.dlv2_head import DLV2Head
-from jax_uda.models.norm import BatchNorm
+from jax_uda.models.decoders.dlv2 import DLV2Head
+from jax_uda.models.layers.norm import BatchNorm
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 from jax_uda.views import classmix, cutmix, self_training, strong

@@ -14,7 +14,7 @@ from golden_cases import Case, golden
 from jax_uda import methods
 from jax_uda.memory import ring_bank
 from jax_uda.methods._sepico import Draws
-from jax_uda.models.norm import BatchNorm
+from jax_uda.models.layers.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import resize
 from jax_uda.step import optimizer, state, train_step

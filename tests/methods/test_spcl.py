@@ -11,7 +11,7 @@ import pytest
 from golden_cases import Case, assert_close, golden
 
 from jax_uda import methods
-from jax_uda.models.dlv2_head import DLV2Head
+from jax_uda.models.decoders.dlv2 import DLV2Head
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.objectives._similarity_contrast import ClassPrototypes
 from jax_uda.step import optimizer, state, teacher, train_step

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.models import dinov2, mit
+from jax_uda.models.encoders import dinov2, mit
 
 MODE = {"use_running_average": True}
 ENCODERS = {

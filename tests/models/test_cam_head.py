@@ -7,14 +7,15 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import losses
-from jax_uda.models import cam_head, weights
+from jax_uda.models import weights
+from jax_uda.models.heads import cam
 
 MODE = {"train": False, "use_running_average": True}
 
 
 @pytest.mark.parametrize("case", golden("confeti/cam_head"))
 def test_matches_reference(case):
-  head = cam_head.CAMHead(num_classes=len(case.cam_kernel))
+  head = cam.CAMHead(num_classes=len(case.cam_kernel))
   fine = jnp.ones((len(case.feat), 8, 8, 3))  # not to be looked at
   run = lambda variables, feat: head.apply(variables, (fine, feat), None, **MODE)
   shapes = jax.eval_shape(lambda: head.init(jax.random.key(0), (fine, case.feat), None, **MODE))
@@ -36,7 +37,7 @@ def test_matches_reference(case):
 
 
 def test_the_start_is_uniform_as_in_pytorch_and_the_maps_are_float32():
-  head = cam_head.CAMHead(19, dtype=jnp.bfloat16)
+  head = cam.CAMHead(19, dtype=jnp.bfloat16)
   feature = jnp.ones((1, 2, 3, 400), jnp.bfloat16)
   maps, variables = head.init_with_output(jax.random.key(0), (feature,), None, **MODE)
   kernel = variables["params"]["conv_cam"]["kernel"]

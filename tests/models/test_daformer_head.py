@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.models import daformer_head, weights
+from jax_uda.models import weights
+from jax_uda.models.decoders import daformer
 
 EVAL = {"train": False, "use_running_average": True}
 
 
 def load(case):
-  head = daformer_head.DAFormerHead(
+  head = daformer.DAFormerHead(
     num_classes=int(case.num_classes),
     embed_dim=int(case.embed_dim),
     channels=int(case.channels),
@@ -63,7 +64,7 @@ def test_matches_reference(case, mode, rtol):
 
 @pytest.mark.parametrize("case", golden("cluda/fused_feature"))
 def test_the_fused_map_matches_the_reference_of_cluda(case):
-  head = daformer_head.DAFormerHead(
+  head = daformer.DAFormerHead(
     num_classes=int(case.num_classes),
     embed_dim=int(case.embed_dims),
     channels=int(case.channels),
@@ -77,7 +78,7 @@ def test_dropout_and_batch_statistics_are_switched_independently():
   features = tuple(
     jax.random.normal(jax.random.key(i), (2, 8 // 2**i, 8 // 2**i, 3)) for i in range(4)
   )
-  head = daformer_head.DAFormerHead(num_classes=3, embed_dim=4, channels=4, dropout=0.5)
+  head = daformer.DAFormerHead(num_classes=3, embed_dim=4, channels=4, dropout=0.5)
   variables = head.init(jax.random.key(0), features, **EVAL)
   run = lambda seed, **mode: head.apply(
     variables, features, rngs={"dropout": jax.random.key(seed)}, **mode

@@ -10,7 +10,9 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import models
-from jax_uda.models import dinov2, vit_head, weights
+from jax_uda.models import weights
+from jax_uda.models.decoders import vit
+from jax_uda.models.encoders import dinov2
 from jax_uda.ops import resize
 
 MODE = {"train": False, "use_running_average": True}
@@ -24,7 +26,7 @@ def model_of(case):
       num_heads=int(case.num_heads),
       position_grid=int(case.grid_native),
     ),
-    decoder=vit_head.ViTHead(int(case.num_classes)),
+    decoder=vit.ViTHead(int(case.num_classes)),
   )
 
 
@@ -144,12 +146,12 @@ def test_half_precision_keeps_parameters_and_logits_in_float32():
 
 def test_the_enlargement_equals_a_transposed_convolution():
   x = jax.random.normal(jax.random.key(0), (2, 3, 4, 6))
-  variables = vit_head.UpConv(5).init(jax.random.key(1), x)
+  variables = vit.UpConv(5).init(jax.random.key(1), x)
   reference = nn.ConvTranspose(
     5, (2, 2), (2, 2), padding="VALID", use_bias=False, transpose_kernel=True
   )
   expected = reference.apply(variables, x)
-  np.testing.assert_allclose(vit_head.UpConv(5).apply(variables, x), expected, atol=1e-5)
+  np.testing.assert_allclose(vit.UpConv(5).apply(variables, x), expected, atol=1e-5)
 
 
 def test_an_image_smaller_than_a_patch_and_a_mask_of_another_shape_are_refused():

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.models import dlv2_head, weights
+from jax_uda.models import weights
+from jax_uda.models.decoders import dlv2
 
 MODE = {"train": False, "use_running_average": True}
 
 
 def run(x, tensors, num_classes, dilations, cotangent=None):
   """The logits and, for a cotangent, the gradient of x."""
-  head = dlv2_head.DLV2Head(num_classes=num_classes, dilations=tuple(dilations))
+  head = dlv2.DLV2Head(num_classes=num_classes, dilations=tuple(dilations))
   shapes = jax.eval_shape(functools.partial(head.init, **MODE), jax.random.key(0), [x])
   names = {
     weights.torch_name(("params", f"aspp_modules_{i}", "conv", leaf))
@@ -49,7 +50,7 @@ def test_two_branches_are_the_classifier_that_returns_early(case):
 
 
 def test_weights_start_normal_and_biases_uniform():
-  params = dlv2_head.DLV2Head(num_classes=200, dilations=(6,)).init(
+  params = dlv2.DLV2Head(num_classes=200, dilations=(6,)).init(
     jax.random.key(0), [jnp.zeros((1, 2, 2, 16))], **MODE
   )["params"]["aspp_modules_0"]["conv"]
   bound = 1 / 12  # 1 / sqrt(9 * 16)
@@ -60,7 +61,7 @@ def test_weights_start_normal_and_biases_uniform():
 
 def test_every_branch_contributes():
   x = jax.random.normal(jax.random.key(0), (1, 30, 30, 2))
-  head = dlv2_head.DLV2Head(num_classes=2)
+  head = dlv2.DLV2Head(num_classes=2)
   variables = head.init(jax.random.key(1), [x], **MODE)
   gradient = jax.grad(lambda v: jnp.sum(head.apply(v, [x], **MODE)[0] ** 2))(variables)
   assert len(jax.tree.leaves(gradient)) == 8

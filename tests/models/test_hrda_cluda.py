@@ -12,8 +12,9 @@ from golden_cases import assert_close, golden
 
 from jax_uda import losses
 from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
-from jax_uda.models import hrda, weights
-from jax_uda.models.daformer_head import DAFormerHead
+from jax_uda.models import weights
+from jax_uda.models.decoders.daformer import DAFormerHead
+from jax_uda.models.hrda import network as hrda
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import boxes, resize
 

@@ -7,7 +7,7 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import losses
-from jax_uda.models import hrda_fusion
+from jax_uda.models.hrda import fusion
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import resize
 
@@ -24,7 +24,7 @@ def test_matches_reference(case):
   hr_weight, lr_weight = float(case.hr_loss_weight), float(case.lr_loss_weight)
 
   def loss(context, detail, attention):
-    fused = hrda_fusion.fuse(context, detail, attention, box=None if box is None else box // stride)
+    fused = fusion.fuse(context, detail, attention, box=None if box is None else box // stride)
     size = tuple(stride * side for side in detail.shape[1:3])
     detail_of = lambda x: x if box is None else hrda_boxes.crop(x, box, size)
     terms = {
@@ -57,7 +57,7 @@ def arrays(seed=0, classes=3):
 def test_the_orders_agree_where_the_attention_is_constant():
   context, _, attention = arrays()
   detail = jax.random.normal(jax.random.key(9), (2, 8, 12, 3))
-  run = lambda a, order: hrda_fusion.fuse(context, detail, a, order=order).logits
+  run = lambda a, order: fusion.fuse(context, detail, a, order=order).logits
   constant = jnp.full_like(attention, 0.3)
   np.testing.assert_allclose(run(constant, "scale_first"), run(constant, "resize_first"), atol=1e-5)
   assert jnp.abs(run(attention, "scale_first") - run(attention, "resize_first")).max() > 1e-2
@@ -67,7 +67,7 @@ def test_the_orders_agree_where_the_attention_is_constant():
 def test_far_from_the_crop_the_context_decides_alone(order):
   context, detail, attention = arrays()
   box = jnp.array([0, 4, 0, 4])
-  fused = hrda_fusion.fuse(context, detail, attention, box=box, order=order)
+  fused = fusion.fuse(context, detail, attention, box=box, order=order)
   alone = resize.bilinear(context, (8, 12))
   np.testing.assert_allclose(fused.logits[:, 6:], alone[:, 6:], atol=1e-5)
   np.testing.assert_allclose(fused.logits[:, :, 6:], alone[:, :, 6:], atol=1e-5)
@@ -77,14 +77,14 @@ def test_far_from_the_crop_the_context_decides_alone(order):
 def test_boxes_may_differ_between_images():
   context, detail, attention = arrays()
   boxes = jnp.array([[0, 4, 2, 6], [4, 8, 8, 12]])
-  both = hrda_fusion.fuse(context, detail, attention, box=boxes).logits
+  both = fusion.fuse(context, detail, attention, box=boxes).logits
   for i, box in enumerate(boxes):
     one = slice(i, i + 1)
-    single = hrda_fusion.fuse(context[one], detail[one], attention[one], box=box).logits
+    single = fusion.fuse(context[one], detail[one], attention[one], box=box).logits
     np.testing.assert_allclose(both[one], single, atol=1e-6)
 
 
 def test_an_unknown_order_is_answered_with_the_nearest_one():
   context, detail, attention = arrays()
   with pytest.raises(ValueError, match="Did you mean 'scale_first'"):
-    hrda_fusion.fuse(context, detail, attention, box=jnp.zeros(4, int), order="scalefirst")
+    fusion.fuse(context, detail, attention, box=jnp.zeros(4, int), order="scalefirst")

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.models import depthwise, mit, weights
+from jax_uda.models import weights
+from jax_uda.models.encoders import mit
+from jax_uda.models.layers import depthwise
 
 MODE = {"train": False, "use_running_average": True}
 TINY = {"embed_dims": (4, 6, 8, 8), "num_heads": (1, 2, 4, 4), "depths": (1, 1, 1, 1)}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jax_uda.models import norm
+from jax_uda.models.layers import norm
 
 X = np.random.default_rng(0).normal(2.0, 3.0, size=(2, 3, 4, 8)).astype(np.float32)
 PARAMS = {"scale": jnp.linspace(0.5, 2, 8), "bias": jnp.linspace(-1, 1, 8)}

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.models import output_discriminator
+from jax_uda.models.translation import output_discriminator
 
 PROBABILITY = jax.nn.softmax(jax.random.normal(jax.random.key(0), (2, 65, 96, 3)))
 

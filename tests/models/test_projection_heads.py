@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.models import projection_heads
+from jax_uda.models.heads import projection
 
 EVAL = {"train": False, "use_running_average": True}
 TRAIN = {"train": True, "use_running_average": False}
@@ -18,7 +18,7 @@ close_gradient = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1
 
 @pytest.mark.parametrize("case", golden("sepico/proj_head"))
 def test_sepicos_head_matches_reference(case):
-  head = projection_heads.ProjectionHead(
+  head = projection.ProjectionHead(
     dim=case.conv1_kernel.shape[-1],
     hidden=case.conv0_kernel.shape[-1],
     levels={"single": "last", "concat": "all"}[str(case["mode"])],
@@ -64,13 +64,13 @@ def test_sepicos_head_matches_reference(case):
 @pytest.mark.parametrize("levels, hidden, joined", [("all", 9, 36), ("last", 16, 16)])
 def test_sepicos_hidden_width_follows_the_input(levels, hidden, joined):
   features = tuple(jnp.zeros((1, 4 // 2**i, 4, 8 + 4 * i)) for i in range(3))
-  head = projection_heads.ProjectionHead(dim=3, levels=levels)
+  head = projection.ProjectionHead(dim=3, levels=levels)
   shapes = jax.eval_shape(functools.partial(head.init, **EVAL), jax.random.key(0), features, None)
   assert shapes["params"]["convs_0"]["conv"]["kernel"].shape == (1, 1, joined, hidden)
 
 
 def rccr_head(case):
-  head = projection_heads.RegionProjectionHead(dim=case.b2.shape[0])
+  head = projection.RegionProjectionHead(dim=case.b2.shape[0])
   params = {
     "project_0": {"kernel": case.w1, "bias": case.b1},
     "project_2": {"kernel": case.w2, "bias": case.b2},
@@ -97,7 +97,7 @@ def test_rccrs_head_matches_reference(case):
 
 
 def test_rccrs_biases_can_start_as_published():
-  head = projection_heads.RegionProjectionHead(dim=64, hidden=256, uniform_bias=True)
+  head = projection.RegionProjectionHead(dim=64, hidden=256, uniform_bias=True)
   params = head.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 16)),), None, **EVAL)["params"]
   for name, bound in (("project_0", 1 / 4), ("project_2", 1 / 16)):  # 1 / sqrt(channels in)
     bias = params[name]["bias"]
@@ -106,22 +106,22 @@ def test_rccrs_biases_can_start_as_published():
 
 
 def test_rccrs_biases_start_at_zero_by_default():
-  head = projection_heads.RegionProjectionHead(dim=4)
+  head = projection.RegionProjectionHead(dim=4)
   params = head.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 3)),), None, **EVAL)["params"]
   assert not params["project_0"]["bias"].any() and not params["project_2"]["bias"].any()
 
 
 def test_rccrs_head_can_average_cells_of_the_fused_map_first():
   fused = jax.random.normal(jax.random.key(0), (2, 4, 7, 6))
-  head = projection_heads.RegionProjectionHead(dim=5, source="fused", pool=2)
+  head = projection.RegionProjectionHead(dim=5, source="fused", pool=2)
   y, variables = head.init_with_output(jax.random.key(1), (), fused, **EVAL)
   assert y.shape == (2, 2, 3, 5)
   pooled = fused[:, :, :6].reshape(2, 2, 2, 3, 2, 6).mean((2, 4))
-  plain = projection_heads.RegionProjectionHead(dim=5)
+  plain = projection.RegionProjectionHead(dim=5)
   np.testing.assert_allclose(plain.apply(variables, (pooled,), None, **EVAL), y, atol=1e-5)
 
 
 def test_a_head_on_the_fused_map_asks_for_the_decoder():
-  head = projection_heads.RegionProjectionHead(source="fused")
+  head = projection.RegionProjectionHead(source="fused")
   with pytest.raises(ValueError, match="'decoder'"):
     head.init(jax.random.key(0), (jnp.zeros((1, 2, 2, 3)),), None, **EVAL)

@@ -10,7 +10,8 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import models
-from jax_uda.models import resnet, weights
+from jax_uda.models import weights
+from jax_uda.models.encoders import resnet
 from jax_uda.ops import resize
 
 EVAL = {"train": False, "use_running_average": True}

@@ -9,7 +9,7 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import models
-from jax_uda.models import segformer_head
+from jax_uda.models.decoders import segformer
 
 MODE = {"train": False, "use_running_average": True}
 
@@ -17,9 +17,7 @@ MODE = {"train": False, "use_running_average": True}
 @pytest.mark.parametrize("case", golden("base/hrda_attention_head"))
 def test_scale_attention_matches_reference(case):
   width = int(case.embed_dim)
-  head = segformer_head.SegFormerHead(
-    num_classes=int(case.num_classes), embed_dim=width, channels=width
-  )
+  head = segformer.SegFormerHead(num_classes=int(case.num_classes), embed_dim=width, channels=width)
   features = tuple(jnp.asarray(case[f"feat{i}"]) for i in range(1, 5))
   variables = golden_models.level_fusion(head, features, case.group("w/"))
 
@@ -37,7 +35,7 @@ def test_scale_attention_matches_reference(case):
 
 @pytest.mark.parametrize("case", golden("cluda/feat_weighter"))
 def test_feature_weighter_matches_reference(case):
-  head = segformer_head.SegFormerHead(
+  head = segformer.SegFormerHead(
     num_classes=int(case.num_classes),
     embed_dim=int(case.embed_dims),
     channels=int(case.channels),

@@ -14,7 +14,7 @@ from jax_uda.data.pipeline import class_balance
 from jax_uda.losses import _adversarial
 from jax_uda.losses import _cross_entropy as cross_entropy
 from jax_uda.memory import prototypes
-from jax_uda.models import output_discriminator
+from jax_uda.models.translation import output_discriminator
 from jax_uda.ops import arrays, resize
 from jax_uda.ops import labels as masks
 from jax_uda.step import optimizer

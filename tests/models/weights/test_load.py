@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from jax_uda import models
-from jax_uda.models import cam_head, projection_heads, translation, weights
-from jax_uda.models.weights import convert, safetensors_file
+from jax_uda.models import translation, weights
+from jax_uda.models.heads import cam as cam_head
+from jax_uda.models.heads import projection
+from jax_uda.models.weights import _convert as convert
+from jax_uda.models.weights import safetensors_file
 
 pytest.importorskip("safetensors")
 
@@ -25,7 +28,7 @@ def shapes():
     decoder="daformer",
     num_classes=5,
     heads={
-      "projection": projection_heads.ProjectionHead(dim=8),
+      "projection": projection.ProjectionHead(dim=8),
       "cam": cam_head.CAMHead(num_classes=5),
     },
     encoder_options=TINY_MIT,

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.common import registry
-from jax_uda.models import imagenet
-from jax_uda.models.norm import BatchNorm
+from jax_uda.models.encoders import imagenet
+from jax_uda.models.layers.norm import BatchNorm
 
 # Kaiming normal with fan-out.
 CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models.depthwise import DepthwiseConv
-from jax_uda.models.norm import BatchNorm
+from jax_uda.models.layers.depthwise import DepthwiseConv
+from jax_uda.models.layers.norm import BatchNorm
 
 CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 DEPTHWISE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # groups divided out

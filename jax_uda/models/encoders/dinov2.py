@@ -10,8 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models import block_stack, imagenet
-from jax_uda.models.initializers import TORCH_WEIGHTS
+from jax_uda.models.encoders import imagenet
+from jax_uda.models.layers import block_stack
+from jax_uda.models.layers.initializers import TORCH_WEIGHTS
 from jax_uda.ops import resize
 
 PATCH = 14

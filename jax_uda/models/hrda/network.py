@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda.models import hrda_fusion
-from jax_uda.models.segformer_head import SegFormerHead
+from jax_uda.models.decoders.segformer import SegFormerHead
+from jax_uda.models.hrda import fusion as hrda_fusion
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import resize

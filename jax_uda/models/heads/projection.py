@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models.daformer_head import ConvModule
-from jax_uda.models.initializers import TORCH_WEIGHTS, torch_uniform
+from jax_uda.models.layers.conv_module import ConvModule
+from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.ops import arrays, resize
 
 

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models.norm import GroupNorm
+from jax_uda.models.layers.norm import GroupNorm
 from jax_uda.ops import resize
 
 

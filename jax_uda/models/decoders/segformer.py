@@ -7,7 +7,8 @@ HRDA's scale attention and CLUDA's feature weighter are the same network, narrow
 
 import flax.linen as nn
 
-from jax_uda.models.daformer_head import ConvModule, LevelFusionHead
+from jax_uda.models.decoders.level_fusion import LevelFusionHead
+from jax_uda.models.layers.conv_module import ConvModule
 
 
 class SegFormerHead(LevelFusionHead):

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models.initializers import torch_uniform
+from jax_uda.models.layers.initializers import torch_uniform
 
 
 class DilatedConv(nn.Module):

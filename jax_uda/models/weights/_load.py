@@ -8,7 +8,8 @@ from typing import Any
 import flax
 import numpy as np
 
-from jax_uda.models.weights import names, read, safetensors_file, torch_names
+from jax_uda.models.weights import _read as read
+from jax_uda.models.weights import names, safetensors_file, torch_names
 
 
 @dataclasses.dataclass(frozen=True)

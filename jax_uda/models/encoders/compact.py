@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models import imagenet
-from jax_uda.models.norm import GroupNorm
+from jax_uda.models.encoders import imagenet
+from jax_uda.models.layers.norm import GroupNorm
 
 STRIDE = 8
 

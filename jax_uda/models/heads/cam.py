@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models.initializers import TORCH_WEIGHTS
+from jax_uda.models.layers.initializers import TORCH_WEIGHTS
 
 
 class CAMHead(nn.Module):

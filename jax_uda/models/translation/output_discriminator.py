@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_uda.models.initializers import torch_uniform
+from jax_uda.models.layers.initializers import torch_uniform
 
 
 class OutputDiscriminator(nn.Module):

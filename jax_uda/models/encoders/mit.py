@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda.models import block_stack, imagenet
-from jax_uda.models.depthwise import DepthwiseConv
+from jax_uda.models.encoders import imagenet
+from jax_uda.models.layers import block_stack
+from jax_uda.models.layers.depthwise import DepthwiseConv
 
 # PyTorch's `trunc_normal_` cuts at +-2, which is 100 standard deviations here: a plain normal.
 LINEAR_INIT = nn.initializers.normal(0.02)

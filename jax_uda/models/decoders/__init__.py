@@ -1,0 +1,1 @@
+"""Decoders: encoder maps -> one fused map and logits."""

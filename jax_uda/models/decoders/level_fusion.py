@@ -1,0 +1,64 @@
+"""The frame of decoders that embed each encoder level and fuse the levels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax_uda.models.layers.initializers import torch_uniform
+from jax_uda.ops import resize
+
+
+class LevelFusionHead(nn.Module):
+  """What the decoders on four levels share: linear embeddings, a fusion, a classifier.
+
+  Logits and `fused` have the stride of the finest map. Subclasses say how to fuse.
+
+  Attributes:
+    num_classes: Channels of the logits.
+    embed_dim: Channels each level is embedded in.
+    channels: Channels of `fused`.
+    dropout: Share of whole channels dropped before the classifier, in training.
+    depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters, BatchNorm statistics and logits are float32.
+  """
+
+  num_classes: int
+  embed_dim: int = 256
+  channels: int = 256
+  dropout: float = 0.1
+  depthwise: str = "auto"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Maps fine to coarse -> (logits [B,h,w,C], fused [B,h,w,channels], before the dropout)."""
+    size = features[0].shape[1:3]
+    levels = [resize.bilinear(self._embed(i, x), size) for i, x in enumerate(features)]
+    fused = self._fusion("fuse_layer")(
+      jnp.concatenate(levels, -1), use_running_average=use_running_average
+    )
+    x = nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(fused)
+    classifier = nn.Conv(
+      self.num_classes, (1, 1), kernel_init=nn.initializers.normal(0.01), name="conv_seg"
+    )
+    return classifier(x.astype(jnp.float32)), fused
+
+  def _fusion(self, name: str) -> nn.Module:
+    """The module from all levels [B,h,w,levels * embed_dim] to `fused`."""
+    raise NotImplementedError
+
+  def _embed(self, level: int, x: jax.Array) -> jax.Array:
+    """A linear map of every pixel, initialised as PyTorch does."""
+    uniform = torch_uniform(x.shape[-1])
+    return nn.Dense(
+      self.embed_dim,
+      kernel_init=uniform,
+      bias_init=uniform,
+      dtype=self.dtype,
+      name=f"embed_layers_{level}",
+    )(x)

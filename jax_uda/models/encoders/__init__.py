@@ -1,0 +1,1 @@
+"""Encoders: image -> maps, fine to coarse."""
