@@ -4,8 +4,8 @@ Not a recipe itself. The network starts from ImageNet weights in a package, the 
 """
 
 from configs import demo
-from jax_uda import config as config_lib
 from jax_uda.common import paths, registry
+from jax_uda.run import config as config_lib
 
 SIZE = (120, 160)
 ARGUMENTS = dict(path="data/CamVid", method="", seed=0, test="", smoke=False)

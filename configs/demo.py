@@ -17,8 +17,8 @@ Arguments: method=<name> (a stage of that method instead of the two), target=dus
 seed>, domains=<seed of the drawn scenes>, smoke (a minute, to see that everything works).
 """
 
-from jax_uda import config as config_lib
 from jax_uda.common import registry
+from jax_uda.run import config as config_lib
 
 THINGS = (5, 8, 9, 10)  # vegetation, car, person, bicycle
 

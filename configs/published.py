@@ -6,8 +6,8 @@ in docs/data.md.
 
 import ml_collections
 
-from jax_uda import config as config_lib
 from jax_uda.common import registry
+from jax_uda.run import config as config_lib
 
 # By task: source and target, each with its (height, width) for crops of 512 and of 1024 pixels; the
 # rows above and below that pseudo-labels leave out, and the margins that do so at 1024.

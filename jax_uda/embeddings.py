@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda import experiment, pictures
+from jax_uda import pictures
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches
 from jax_uda.ops import resize
+from jax_uda.run import experiment
 from jax_uda.step.method import standardise
 from jax_uda.step.state import TrainState
 

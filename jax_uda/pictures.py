@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_uda import experiment
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import rescale
 from jax_uda.models.hrda.network import HRDA
+from jax_uda.run import experiment
 from jax_uda.step import train_step
 from jax_uda.step.context import Context, Passes, View, named_key
 from jax_uda.step.state import TrainState

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import cv2
 
-from jax_uda import embeddings, experiment, pictures, prototype_log
+from jax_uda import embeddings, pictures, prototype_log
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
 from jax_uda.report import panels, projection, similarity
 from jax_uda.report.writer import MetricWriter
+from jax_uda.run import experiment
 from jax_uda.step.state import TrainState
 
 PROJECTIONS = {"": False, "pca": True, "tsne": True}

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jax_uda import config as config_lib
 from jax_uda import methods, models
+from jax_uda.run import config as config_lib
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from jax_uda import recipe
+from jax_uda.run import stages
 
 
 @pytest.fixture
@@ -43,6 +43,6 @@ def test_it_runs_to_its_scores_without_labels_of_the_target(folder, tmp_path, mo
   config.optimizer.groups = ()
   config.data.dir = str(tmp_path / "data")
   config.projection = ""
-  recipe.train(config, tmp_path / "run")
+  stages.train(config, tmp_path / "run")
   found = json.loads((tmp_path / "run" / "dacs" / "results.json").read_text())
   assert found["target"]["teacher"]["miou"] > 0

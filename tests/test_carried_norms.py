@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import checkpoint, start
 from jax_uda.models.encoders.resnet import ResNet
+from jax_uda.run import checkpoint, start
 from jax_uda.step.state import TrainState
 
 SIZES = dict(depths=(1, 1, 1, 1), width=2)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import checkpoint, start
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.run import checkpoint, start
 
 
 @flax.struct.dataclass

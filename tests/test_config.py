@@ -4,9 +4,9 @@ import pathlib
 import golden_cases
 import pytest
 
-from jax_uda import config as config_lib
 from jax_uda import methods, models
 from jax_uda.common import registry
+from jax_uda.run import config as config_lib
 from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[1]

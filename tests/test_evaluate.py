@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import evaluate, metrics, results
 from jax_uda.common import mesh
 from jax_uda.data import label_spaces
 from jax_uda.ops import resize
+from jax_uda.run import evaluation, metrics, results
 from jax_uda.step.method import Task
 
 TASK = Task(3, image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), class_frequency=(1 / 3,) * 3)
@@ -31,7 +31,7 @@ class Sloped(Pointwise):
 
 def predict(model=None, size=(8, 12), image=None, **settings):
   image = pixels() if image is None else image
-  made = evaluate.make_predict(model or Pointwise(), TASK, mesh.data_mesh(1), **settings)
+  made = evaluation.make_predict(model or Pointwise(), TASK, mesh.data_mesh(1), **settings)
   return made(jnp.eye(3), image, size)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, models, recipe, results, start, train
+from jax_uda import models
 from jax_uda.models import weights
 from jax_uda.models.weights import safetensors_file
+from jax_uda.run import experiment, results, stages, start, training
 
 pytest.importorskip("safetensors")
 
@@ -55,7 +56,7 @@ def trained(make_config, released, tmp_path_factory):
   """The folder of a run from the released teacher on, and its config."""
   workdir = tmp_path_factory.mktemp("runs") / "run"
   config = make_config(init_weights=str(released[0]), init_network="teacher")
-  train.train(config, workdir)
+  training.train(config, workdir)
   return workdir, config
 
 
@@ -73,7 +74,7 @@ def final_state(workdir, config):
 def test_a_released_model_is_evaluated_without_training(make_config, released, tmp_path, capsys):
   path, student, _ = released
   workdir, config = tmp_path / "run", make_config(init_weights=str(path))
-  recipe.evaluate(config, workdir)
+  stages.evaluate(config, workdir)
   exp = experiment.build(config)
   state = exp.initial_state().replace(student=student, teacher=student)
   counts = results.count(exp, state, "target")["student"]
@@ -117,14 +118,14 @@ def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained)
   workdir, config = trained
   before = json.loads((workdir / "results.json").read_text())
   assert before["step"] == 8
-  assert train.evaluate(config, workdir) == before
+  assert training.evaluate(config, workdir) == before
   noted = json.loads((workdir / "init_weights.json").read_text())
   assert noted["network"] == "teacher" and noted["untouched"] == []
 
 
 def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_path, capsys):
   workdir, config = trained
-  recipe.export_weights(config, workdir)
+  stages.export_weights(config, workdir)
   said = capsys.readouterr().out
   state = final_state(workdir, config)
   for name in ("student", "teacher"):
@@ -133,7 +134,7 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
     found, _ = weights.load(network(7), path)
     assert_equal(found, jax.tree.map(np.asarray, getattr(state, name)))
   # and they are evaluated to the same scores elsewhere
-  again = train.evaluate(
+  again = training.evaluate(
     make_config(init_weights=str(workdir / "student.safetensors")), tmp_path / "elsewhere"
   )
   expected = json.loads((workdir / "results.json").read_text())
@@ -163,11 +164,11 @@ def test_weights_that_cannot_be_used_are_an_error_before_training(
 ):
   config = make_config(**{"init_weights": str(released[0]), **changes})
   with pytest.raises(ValueError, match=message):
-    train.train(config, tmp_path / "run")
+    training.train(config, tmp_path / "run")
 
 
 def test_nothing_to_evaluate_or_export_is_said(make_config, tmp_path):
   with pytest.raises(ValueError, match=r"name a file in config\.init_weights"):
-    train.evaluate(make_config(), tmp_path / "run")
+    training.evaluate(make_config(), tmp_path / "run")
   with pytest.raises(ValueError, match="train there first"):
-    train.export_weights(make_config(), tmp_path / "run")
+    training.export_weights(make_config(), tmp_path / "run")

@@ -9,10 +9,9 @@ import PIL.Image
 import pytest
 import tiny_recipe
 
-from jax_uda import config as config_lib
-from jax_uda import experiment, label_target, recipe, start, survey
-from jax_uda.data import class_thresholds
 from jax_uda.data.pipeline import stored_labels
+from jax_uda.run import config as config_lib
+from jax_uda.run import experiment, label_thresholds, pseudo_label, source_pass, stages, start
 
 DIM = 8
 
@@ -40,7 +39,7 @@ def finished(tmp_path_factory) -> tuple[config_lib.ConfigDict, pathlib.Path]:
   workdir = tmp_path_factory.mktemp("runs") / "spcl"
   with start.open_checkpoints(workdir / "warm_up") as checkpoints:  # as if it had been trained
     checkpoints.save(experiment.build(config_lib.stage_config(config, "labels")).initial_state())
-  recipe.train(config, workdir)
+  stages.train(config, workdir)
   return config, workdir
 
 
@@ -55,13 +54,13 @@ def test_all_stages_run_and_the_labels_are_those_of_the_exact_rule(finished):
   exp = experiment.build(stage)
   with start.open_checkpoints(workdir / "warm_up") as checkpoints:
     student = checkpoints.restore_part({"student": exp.initial_state().student})["student"]
-  predict = label_target._make_predict(exp, student)
+  predict = pseudo_label._make_predict(exp, student)
   images = np.stack([example["image"] for example in exp.domains.target_train])
   confidence, label = predict(images, images.shape[1:3])
-  thresholds = class_thresholds.median_thresholds(confidence, label, exp.task.num_classes, cap=0.9)
+  thresholds = label_thresholds.median_thresholds(confidence, label, exp.task.num_classes, cap=0.9)
   summary = json.loads((workdir / "labels" / "thresholds.json").read_text())
   np.testing.assert_allclose(list(summary["thresholds"].values()), thresholds)
-  expected = class_thresholds.threshold_label(confidence, label, thresholds)
+  expected = label_thresholds.threshold_label(confidence, label, thresholds)
   np.testing.assert_array_equal(np.stack(labels_in(workdir / "labels")), expected)
   assert 0.3 < np.mean(expected != 255) < 0.8
 
@@ -74,13 +73,13 @@ def test_a_finished_labelling_is_kept_and_a_broken_one_is_completed(finished):
   kept = stored_labels.label_path(folder, 4)
   gone.unlink()
   kept.write_bytes(stored_labels.label_path(folder, 5).read_bytes())  # not to be written again
-  label_target.write_stage(stage, folder)
+  pseudo_label.write_stage(stage, folder)
   after = labels_in(folder)
   np.testing.assert_array_equal(after[3], before[3])
   np.testing.assert_array_equal(after[4], before[5])
   summary = json.loads((folder / "thresholds.json").read_text())
   (folder / "thresholds.json").write_text(json.dumps(summary | {"network": "another"}))
-  label_target.write_stage(stage, folder)
+  pseudo_label.write_stage(stage, folder)
   np.testing.assert_array_equal(labels_in(folder), before)
 
 
@@ -104,7 +103,7 @@ def test_the_survey_does_not_depend_on_the_batches(finished):
     stage.unlock()
     stage.eval.batch_size = size
     exp = experiment.build(stage)
-    found.append(survey.run(exp, exp.initial_state()).objective["similarity"])
+    found.append(source_pass.run(exp, exp.initial_state()).objective["similarity"])
   one, eight = found
   assert one.seen.any() and one.prototypes.any()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, eight)
@@ -115,7 +114,7 @@ def test_a_stage_without_its_predecessor_is_refused_with_folder_and_stage(finish
   config, workdir = finished
   stage = config_lib.stage_config(config, "labels")
   with pytest.raises(ValueError, match=r"init_from = 'warm_up' of the stage 'labels'.*warm_up"):
-    label_target.write_stage(stage, tmp_path / "labels")
+    pseudo_label.write_stage(stage, tmp_path / "labels")
   exp = experiment.build(config_lib.stage_config(config, "contrast"))
   with pytest.raises(ValueError, match="pseudo_labels = 'labels': no thresholds.json in .*labels"):
     exp.training_batches(tmp_path)
@@ -133,18 +132,18 @@ def test_a_histogram_is_within_a_bin_of_the_exact_thresholds(finished, tmp_path)
   with stage.unlocked():
     stage.pseudo_label.exact_pixels = 0
   exp = experiment.build(stage)
-  predict = label_target._make_predict(exp, exp.initial_state().student)
-  histogram = label_target._find_thresholds(exp, predict)
+  predict = pseudo_label._make_predict(exp, exp.initial_state().student)
+  histogram = pseudo_label._find_thresholds(exp, predict)
   with stage.unlocked():
     stage.pseudo_label.exact_pixels = 10**6
-  exact = label_target._find_thresholds(exp, predict)
+  exact = pseudo_label._find_thresholds(exp, predict)
   for name, value in exact["thresholds"].items():
     assert 0 <= value - histogram["thresholds"][name] <= histogram["bin_width"] == 2**-16
 
 
 def test_the_mode_labels_with_each_trained_run_of_a_recipe(finished):
   config, workdir = finished
-  recipe.pseudo_label(config, workdir)
+  stages.pseudo_label(config, workdir)
   folder = workdir / "contrast" / "pseudo_labels"
   assert json.loads((folder / "thresholds.json").read_text())["run"] == "contrast"
   assert len(labels_in(folder)) == 12

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda import metrics
+from jax_uda.run import metrics
 
 
 @pytest.mark.parametrize("case", golden("base/miou"))

@@ -6,9 +6,10 @@ import re
 import pytest
 from ml_collections import ConfigDict
 
-from jax_uda import config as config_lib
-from jax_uda import experiment, methods
+from jax_uda import methods
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.run import config as config_lib
+from jax_uda.run import experiment
 from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -6,8 +6,9 @@ import optax
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import config, models
+from jax_uda import models
 from jax_uda.models import weights
+from jax_uda.run import config
 from jax_uda.step import optimizer
 
 

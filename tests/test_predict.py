@@ -5,9 +5,9 @@ import PIL.Image
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, predict, submission
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import image_files
+from jax_uda.run import experiment, predict, submission
 
 
 @pytest.fixture(scope="module")

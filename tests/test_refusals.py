@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, memory, recipe, rehearsal, start, train
+from jax_uda import memory
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.run import dry_run, experiment, stages, start, training
 
 COMPACT = dict(
   encoder="compact",
@@ -267,7 +268,7 @@ def test_is_refused_before_anything_is_compiled(wrong, recipe_with, tmp_path, mo
   fields, message = REFUSED[wrong]
   monkeypatch.setattr(experiment.Experiment, "initial_state", compiles)
   with pytest.raises(ValueError, match=message):
-    train.train(recipe_with(fields), tmp_path / "run")
+    training.train(recipe_with(fields), tmp_path / "run")
   assert not (tmp_path / "run").exists()  # the same folder serves the corrected config
 
 
@@ -278,8 +279,8 @@ def test_a_config_that_works_is_not_refused_and_its_step_is_traced_once(recipe_w
   counted = lambda *args: traced.append(1) or views(*args)
   object.__setattr__(exp, "method", exp.method._replace(views=counted))
   batch = mesh_lib.put_batch(exp.mesh, exp.training_batches()[0])
-  rehearsal.training(exp, batch)
-  rehearsal.evaluation(exp)
+  dry_run.training(exp, batch)
+  dry_run.evaluation(exp)
   assert len(traced) == 2  # before step 5 and from it on
   exp.train_step(5).lower(exp.abstract_state(), batch)
   assert len(traced) == 2
@@ -289,7 +290,7 @@ def test_a_config_that_works_is_not_refused_and_its_step_is_traced_once(recipe_w
 def test_a_run_without_its_predecessor_is_refused(field, recipe_with, tmp_path, monkeypatch):
   monkeypatch.setattr(experiment, "build", compiles)
   with pytest.raises(ValueError, match=rf"config\.{field} = 'before': no checkpoints in .*before"):
-    train.train(recipe_with({field: "before"}), tmp_path / "run")
+    training.train(recipe_with({field: "before"}), tmp_path / "run")
 
 
 @pytest.mark.parametrize("field", ["init_from", "init_player", "data.pseudo_labels"])
@@ -302,7 +303,7 @@ def test_a_stage_before_its_predecessor_is_refused_before_the_first_stage(
   monkeypatch.setattr(experiment, "build", compiles)
   message = rf"config\.stage\.warm_up\.{field} = 'method' is neither a stage .* before it"
   with pytest.raises(ValueError, match=message):
-    recipe.train(config, tmp_path)
+    stages.train(config, tmp_path)
 
 
 @flax.struct.dataclass
@@ -355,4 +356,4 @@ def test_a_network_of_other_classes_is_not_carried_over(carry, recipe_with, tmp_
 def test_an_unknown_way_to_carry_over_is_refused(recipe_with, tmp_path):
   config = recipe_with({"init_from": "before", "init_carry": "weight"})
   with pytest.raises(ValueError, match=r"config\.init_carry = 'weight' .*mean 'weights'"):
-    train.train(config, tmp_path / "run")
+    training.train(config, tmp_path / "run")

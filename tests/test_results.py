@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tiny_recipe
 
-from jax_uda import experiment, results
 from jax_uda.data.datasets import image_files
+from jax_uda.run import experiment, results
 
 
 @pytest.fixture(scope="module")

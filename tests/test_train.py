@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tiny_recipe
 
-from jax_uda import config as config_lib
-from jax_uda import experiment, recipe, start, train
+from jax_uda.run import config as config_lib
+from jax_uda.run import experiment, stages, start, training
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -36,7 +36,7 @@ def make_config(data_dir):
 def finished(make_config, tmp_path_factory) -> pathlib.Path:
   """The folder of an uninterrupted run."""
   workdir = tmp_path_factory.mktemp("runs") / "finished"
-  train.train(make_config(), workdir)
+  training.train(make_config(), workdir)
   return workdir
 
 
@@ -100,7 +100,7 @@ def test_a_run_killed_at_a_random_step_and_restarted_ends_bit_identical(
   process.wait()
   before = len(metric_rows(workdir))
   assert before < 8, f"killed too late for a test, at step {before} instead of {step}"
-  train.train(make_config(), workdir)
+  training.train(make_config(), workdir)
   config = make_config()
   assert_identical(final_state(config, finished), final_state(config, workdir))
   assert [row["step"] for row in metric_rows(workdir)] == list(range(1, 9)), before
@@ -111,8 +111,8 @@ def test_a_run_killed_at_a_random_step_and_restarted_ends_bit_identical(
 def test_a_finished_run_is_evaluated_again_without_training(finished, make_config, capsys):
   before = (finished / "metrics.jsonl").read_text()
   results = json.loads((finished / "results.json").read_text())
-  assert train.evaluate(make_config(), finished) == results
-  assert train.train(make_config(), finished) == results
+  assert training.evaluate(make_config(), finished) == results
+  assert training.train(make_config(), finished) == results
   assert (finished / "metrics.jsonl").read_text() == before
   assert "step compiled" not in capsys.readouterr().out
 
@@ -125,10 +125,10 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, mo
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(train.results, "report_midway", cut_off)
+    patch.setattr(training.results, "report_midway", cut_off)
     with pytest.raises(KeyboardInterrupt):
-      train.train(config, tmp_path / "run")
-  train.train(config, tmp_path / "run")
+      training.train(config, tmp_path / "run")
+  training.train(config, tmp_path / "run")
   rows = metric_rows(tmp_path / "run")
   assert [row["step"] for row in rows if "target_miou/student" in row] == [3, 6]
   assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
@@ -138,7 +138,7 @@ def test_another_config_in_the_same_folder_is_refused_with_the_fields(finished, 
   config = make_config()
   config.schedule.learning_rate = 0.5
   with pytest.raises(ValueError, match=r"config\.schedule\.learning_rate: 0\.001 there, 0\.5 here"):
-    train.train(config, finished)
+    training.train(config, finished)
 
 
 def test_stages_run_in_order_and_continue_from_one_another(make_config, tmp_path, capsys):
@@ -150,7 +150,7 @@ def test_stages_run_in_order_and_continue_from_one_another(make_config, tmp_path
     init_from="warm_up", init_carry="weights", method=dict(name="dacs"), stop_step=2
   )
   config.compare = ("longer", "adapted")
-  recipe.train(config, tmp_path / "run")
+  stages.train(config, tmp_path / "run")
   steps = lambda stage: [row["step"] for row in metric_rows(tmp_path / "run" / stage)]
   assert steps("warm_up") == [1, 2, 3]
   assert steps("longer") == [4, 5, 6, 7, 8]  # the step and the optimizer continue
@@ -159,7 +159,7 @@ def test_stages_run_in_order_and_continue_from_one_another(make_config, tmp_path
   assert "longer" in out.splitlines()[-40:].__str__() and "mIoU" in out
   # A stage that continues "run" is the run that never stopped.
   whole = make_config(method="source_only")
-  train.train(whole, tmp_path / "whole")
+  training.train(whole, tmp_path / "whole")
   longer = config_lib.stage_config(config, "longer")
   one, two = final_state(whole, tmp_path / "whole"), final_state(longer, tmp_path / "run/longer")
   assert_identical(one, two)
@@ -169,14 +169,14 @@ def test_a_stage_whose_predecessor_is_missing_is_refused(make_config, tmp_path):
   config = make_config()
   config.init_from = "nowhere"
   with pytest.raises(ValueError, match="config.init_from = 'nowhere'"):
-    train.train(config, tmp_path / "run")
+    training.train(config, tmp_path / "run")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_term(make_config, tmp_path):
   config = make_config(method="source_only")
   config.schedule.learning_rate = 1e30
   with pytest.raises(FloatingPointError, match=r"step \d: .*loss = .*, loss/source = "):
-    train.train(config, tmp_path / "run")
+    training.train(config, tmp_path / "run")
   with start.open_checkpoints(tmp_path / "run") as checkpoints:
     state = (
       checkpoints.restore(experiment.build(config).initial_state()) if checkpoints.steps() else None
@@ -188,4 +188,4 @@ def test_a_batch_that_the_devices_cannot_share_is_refused_before_any_work(make_c
   config = make_config()
   config.batch_size = 3
   with pytest.raises(ValueError, match="config.batch_size = 3 cannot be split over 8 devices"):
-    train.train(config, tmp_path / "run")
+    training.train(config, tmp_path / "run")

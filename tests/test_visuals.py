@@ -6,9 +6,10 @@ import PIL.Image
 import pytest
 import tiny_recipe
 
-from jax_uda import embeddings, experiment, pictures, prototype_log, visuals
+from jax_uda import embeddings, pictures, prototype_log, visuals
 from jax_uda.memory import ClassStatistics
 from jax_uda.objectives._class_contrast import ClassMemory
+from jax_uda.run import experiment
 from jax_uda.step.context import View
 
 

@@ -1,6 +1,6 @@
 """A run of seconds: drawn streets of 32x48 pixels and a network of a few thousand parameters."""
 
-from jax_uda import config as config_lib
+from jax_uda.run import config as config_lib
 
 
 def get_config(arg: str = ""):

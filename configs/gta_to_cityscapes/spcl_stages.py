@@ -26,7 +26,7 @@ Arguments: gta5=DIR, cityscapes=DIR, seed=<training seed>, smoke (two steps of e
 network on drawn streets).
 """
 
-from jax_uda import config as config_lib
+from jax_uda.run import config as config_lib
 
 GROUPS = 4  # the replicas of the published runs
 

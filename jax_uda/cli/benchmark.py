@@ -73,7 +73,7 @@ def _main() -> None:
     for method in methods
   }
   command.set_up_jax()
-  from jax_uda import sweep
+  from jax_uda.run import sweep
 
   sweep.run(configs, workdir, title=f"{given}: methods x seeds")
 

@@ -107,15 +107,15 @@ def _main() -> None:
   workdir = command.workdir()
   predict = _predict_settings()
   command.set_up_jax()
-  from jax_uda import recipe
+  from jax_uda.run import stages
 
   run = {
-    "train": recipe.train,
-    "eval": recipe.evaluate,
-    "predict": functools.partial(recipe.predict, **predict),
-    "check_data": recipe.check_data,
-    "pseudo_label": recipe.pseudo_label,
-    "export_weights": recipe.export_weights,
+    "train": stages.train,
+    "eval": stages.evaluate,
+    "predict": functools.partial(stages.predict, **predict),
+    "check_data": stages.check_data,
+    "pseudo_label": stages.pseudo_label,
+    "export_weights": stages.export_weights,
   }[_MODE.value]
   run(command.CONFIG.value, workdir)
 
@@ -151,17 +151,19 @@ def _prepare() -> None:
         raise ValueError(
           f"--{name} does not go with --config, which says what is prepared: config.data"
         )
-    from jax_uda.data import prepare
+    from jax_uda.run import prepare_data
 
-    prepare.prepare_recipe(command.CONFIG.value, skip=skip)
+    prepare_data.prepare_recipe(command.CONFIG.value, skip=skip)
     return
   command.require("dataset", _DATASET.value, "gta5")
   command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")
   from jax_uda.common import paths
-  from jax_uda.data import prepare
+  from jax_uda.run import prepare_data
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
-  prepare.prepare(_DATASET.value, _MANUAL_DIR.value, size=_SIZE.value, data_dir=data_dir, skip=skip)
+  prepare_data.prepare(
+    _DATASET.value, _MANUAL_DIR.value, size=_SIZE.value, data_dir=data_dir, skip=skip
+  )
 
 
 def _import_weights() -> None:

@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jax_uda import config
 from jax_uda.common import registry
 from jax_uda.methods._cluda import cluda, entropy_cropped, pixel_contrasted
 from jax_uda.methods._confeti import confeti
@@ -17,6 +16,7 @@ from jax_uda.methods._spcl import similarity, spcl
 from jax_uda.methods._spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods._translator import translated
 from jax_uda.methods._vfm_uda import vfm_uda
+from jax_uda.run import config
 from jax_uda.step.method import Method, Task
 
 METHODS = {

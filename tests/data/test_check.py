@@ -3,8 +3,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data import check, label_spaces
+from jax_uda.data import label_spaces
 from jax_uda.data.datasets import base, catalog
+from jax_uda.run import check_data
 
 SIZE = (6, 8)
 
@@ -32,7 +33,7 @@ def spec(root, **change):
 
 def run(tmp_path, source, target=None, **targets):
   data = {"dir": str(tmp_path / "data"), "source": source, "target": target or source}
-  return check.check(data, tmp_path / "out", targets)
+  return check_data.check(data, tmp_path / "out", targets)
 
 
 def test_pairs_sizes_and_shares_are_counted_and_drawn(tmp_path, mine, capsys):
@@ -108,7 +109,7 @@ def test_further_targets_are_looked_at_too(tmp_path, mine, capsys):
 
 def test_an_overlay_mixes_colours_and_leaves_ignored_pixels():
   image = np.full((1, 2, 3), 100, np.uint8)
-  mixed = check.overlay(image, np.array([[3, 255]], np.uint8), label_spaces.CAMVID11)
+  mixed = check_data.overlay(image, np.array([[3, 255]], np.uint8), label_spaces.CAMVID11)
   road = label_spaces.CAMVID11.palette[3].astype(int)
   np.testing.assert_array_equal(mixed[0, 0], (100 + road) // 2)
   np.testing.assert_array_equal(mixed[0, 1], image[0, 1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jax_uda.data import class_thresholds
+from jax_uda.run import label_thresholds
 
 RNG = np.random.default_rng(0)
 LABEL = np.where(RNG.random(2000) < 0.1, 255, RNG.integers(0, 3, 2000))
@@ -9,59 +9,59 @@ CONFIDENCE = RNG.beta(4, 1 + LABEL % 3, 2000).astype(np.float32)
 
 
 def test_half_of_the_rank_rounds_to_even():
-  assert [class_thresholds.median_index(n) for n in range(1, 8)] == [0, 1, 2, 2, 2, 3, 4]
+  assert [label_thresholds.median_index(n) for n in range(1, 8)] == [0, 1, 2, 2, 2, 3, 4]
 
 
 def test_thresholds_are_values_of_their_own_class_up_to_the_cap():
-  exact = class_thresholds.median_thresholds(CONFIDENCE, LABEL, 4, cap=1.0)
+  exact = label_thresholds.median_thresholds(CONFIDENCE, LABEL, 4, cap=1.0)
   for c in range(3):
     members = np.sort(CONFIDENCE[c == LABEL])
-    assert exact[c] == members[class_thresholds.median_index(len(members))]
+    assert exact[c] == members[label_thresholds.median_index(len(members))]
   assert exact[3] == 0
-  capped = class_thresholds.median_thresholds(CONFIDENCE, LABEL, 4, cap=0.7)
+  capped = label_thresholds.median_thresholds(CONFIDENCE, LABEL, 4, cap=0.7)
   np.testing.assert_array_equal(capped, np.minimum(exact, 0.7))
 
 
-@pytest.mark.parametrize("num_bins", [64, class_thresholds.NUM_BINS])
+@pytest.mark.parametrize("num_bins", [64, label_thresholds.NUM_BINS])
 def test_a_histogram_in_parts_is_at_most_one_bin_below_the_exact_thresholds(num_bins):
-  histogram = class_thresholds.empty_histogram(4, num_bins)
+  histogram = label_thresholds.empty_histogram(4, num_bins)
   for part in np.array_split(np.arange(2000), 3):
-    histogram = class_thresholds.add_pixels(histogram, CONFIDENCE[part], LABEL[part])
+    histogram = label_thresholds.add_pixels(histogram, CONFIDENCE[part], LABEL[part])
   assert histogram.bin_width == 1 / num_bins
   np.testing.assert_array_equal(histogram.counts.sum(1), np.bincount(LABEL, minlength=256)[:4])
-  error = class_thresholds.median_thresholds(
+  error = label_thresholds.median_thresholds(
     CONFIDENCE, LABEL, 4
-  ) - class_thresholds.histogram_thresholds(histogram)
+  ) - label_thresholds.histogram_thresholds(histogram)
   assert (error >= 0).all() and (error < histogram.bin_width).all() and error[:3].any()
 
 
 def test_certain_pixels_fall_into_the_last_bin():
-  histogram = class_thresholds.add_pixels(
-    class_thresholds.empty_histogram(1, 8), np.ones(3, np.float32), np.zeros(3, int)
+  histogram = label_thresholds.add_pixels(
+    label_thresholds.empty_histogram(1, 8), np.ones(3, np.float32), np.zeros(3, int)
   )
   assert histogram.counts[0].tolist() == [0] * 7 + [3]
-  assert class_thresholds.histogram_thresholds(histogram).tolist() == [0.875]
-  assert class_thresholds.histogram_thresholds(histogram, cap=0.5).tolist() == [0.5]
+  assert label_thresholds.histogram_thresholds(histogram).tolist() == [0.875]
+  assert label_thresholds.histogram_thresholds(histogram, cap=0.5).tolist() == [0.5]
 
 
 def test_a_pixel_at_its_threshold_keeps_its_label_and_one_below_loses_it():
-  thresholds = class_thresholds.median_thresholds(CONFIDENCE, LABEL, 3, cap=1.0)
-  kept = class_thresholds.threshold_label(CONFIDENCE, LABEL, thresholds)
+  thresholds = label_thresholds.median_thresholds(CONFIDENCE, LABEL, 3, cap=1.0)
+  kept = label_thresholds.threshold_label(CONFIDENCE, LABEL, thresholds)
   assert kept.dtype == np.uint8
   for c in range(3):
     of_class = c == LABEL
     np.testing.assert_array_equal(kept[of_class] == c, CONFIDENCE[of_class] >= thresholds[c])
     count = of_class.sum()
-    assert (kept == c).sum() == count - class_thresholds.median_index(count)
+    assert (kept == c).sum() == count - label_thresholds.median_index(count)
   assert (kept[LABEL == 255] == 255).all()
 
 
 def test_mistakes_are_errors_that_name_the_argument():
   with pytest.raises(ValueError, match=r"label has shape \(3,\), but confidence asks for \(2,\)"):
-    class_thresholds.median_thresholds(np.ones(2), np.zeros(3, int), 2)
+    label_thresholds.median_thresholds(np.ones(2), np.zeros(3, int), 2)
   with pytest.raises(ValueError, match=r"confidence spans 0.0 to 1.5"):
-    class_thresholds.add_pixels(
-      class_thresholds.empty_histogram(2), np.array([0.0, 1.5]), np.zeros(2, int)
+    label_thresholds.add_pixels(
+      label_thresholds.empty_histogram(2), np.array([0.0, 1.5]), np.zeros(2, int)
     )
   with pytest.raises(ValueError, match=r"ids outside 0..1 that are not 255"):
-    class_thresholds.threshold_label(np.ones(1), np.array([2]), np.ones(2))
+    label_thresholds.threshold_label(np.ones(1), np.array([2]), np.ones(2))

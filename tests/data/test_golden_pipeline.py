@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda import evaluate, metrics
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import crop
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import evaluation, metrics
 
 TARGET = [{"image": np.zeros((2, 2, 3), np.uint8)}]
 
@@ -82,7 +82,7 @@ def test_scores_of_evaluation_batches_are_the_recorded_ones(case):
       }
       for i in range(int(part.n_images))
     ]
-    counts = evaluate.confusion_of(
+    counts = evaluation.confusion_of(
       lambda _, image, size: image[..., 0],
       None,
       pipeline.evaluation_batches(images, 2),

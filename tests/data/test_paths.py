@@ -8,11 +8,11 @@ import fsspec
 import numpy as np
 import pytest
 
-from jax_uda import config as config_lib
 from jax_uda.common import paths
-from jax_uda.data import check, prepare
 from jax_uda.data.datasets import base, catalog, image_files, sources
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.run import check_data, prepare_data
+from jax_uda.run import config as config_lib
 
 CAMVID = dict(name="camvid", train=("train/0001TP", "train/0006R0"), val=("val",), size=(6, 8))
 FOLDERS = dict(
@@ -81,10 +81,10 @@ def test_a_missing_package_is_named_with_the_setting(monkeypatch, tmp_path, sche
   with pytest.raises(ValueError, match=rf"config\.data\.source\.path = .*pip install {package},"):
     catalog.find_builder(spec, tmp_path, "data.source")
   with pytest.raises(ValueError, match=rf"--manual_dir = .*\[{extra}\]"):
-    prepare.prepare("gta5", spec["path"], size="", data_dir=tmp_path, skip=False)
+    prepare_data.prepare("gta5", spec["path"], size="", data_dir=tmp_path, skip=False)
   data = dict(dir=f"{scheme}://bucket", source=spec, target=spec)
   with pytest.raises(ValueError, match=r"config\.data\.dir = "):
-    check.check(data, tmp_path)
+    check_data.check(data, tmp_path)
 
 
 def test_an_unknown_scheme_is_refused():
@@ -104,7 +104,7 @@ def test_data_in_a_bucket_are_prepared_like_local_ones(bucket, tmp_path, spec):
 
 def test_a_public_data_set_in_a_bucket_is_prepared_like_a_local_one(bucket, tmp_path, capsys):
   write_gta5(bucket.parent / "gta5")
-  run = lambda path: prepare.prepare(
+  run = lambda path: prepare_data.prepare(
     "gta5", path, size="5,10", data_dir=tmp_path / "data", skip=False
   )
   there, here = run("s3://photos/gta5"), run(str(bucket.parent / "gta5"))
@@ -174,7 +174,7 @@ def test_check_data_reads_a_bucket(bucket, tmp_path, capsys):
   config.data.dir = str(tmp_path / "data")
   config.data.source = dict(CAMVID, path="gs://photos/camvid")
   config.data.target = dict(CAMVID, path="gs://photos/camvid")
-  found = check.check(config.data, tmp_path / "look")
+  found = check_data.check(config.data, tmp_path / "look")
   assert found["source train"].number == 3 and found["source val"].number == 2
   assert not (tmp_path / "data").exists()
 

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from jax_uda import checkpoint, methods, models
+from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.run import checkpoint
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 

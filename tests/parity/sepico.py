@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from golden_cases import Case
 
-from jax_uda import evaluate, losses, memory
+from jax_uda import losses, memory
 from jax_uda.common import mesh
 from jax_uda.losses import _bank_contrast as bank_contrast
 from jax_uda.losses import _prototype_contrast as prototype_contrast
 from jax_uda.memory import class_statistics, ring_bank
 from jax_uda.ops import labels, resize
+from jax_uda.run import evaluation
 from jax_uda.step import optimizer
 from jax_uda.step.method import Task
 from jax_uda.views import balanced_crop, day_night
@@ -178,7 +179,7 @@ def dark_class_weight(case: Case):
   close5(prob, case.weighted_prob)
   np.testing.assert_array_equal(jnp.argmax(prob, -1), case["pred"])
   model = types.SimpleNamespace(apply=lambda _, x, **__: types.SimpleNamespace(logits=x))
-  predict = evaluate.make_predict(
+  predict = evaluation.make_predict(
     model,
     Task(19, (0.0,), (1.0,), class_frequency=tuple(case.class_frequency)),
     mesh.data_mesh(1),

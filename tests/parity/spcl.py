@@ -9,7 +9,6 @@ import optax
 from golden_cases import Case, assert_close
 
 from jax_uda import losses, memory
-from jax_uda.data import class_thresholds
 from jax_uda.data.pipeline import class_balance
 from jax_uda.losses import _adversarial
 from jax_uda.losses import _cross_entropy as cross_entropy
@@ -17,6 +16,7 @@ from jax_uda.memory import prototypes
 from jax_uda.models.translation import output_discriminator
 from jax_uda.ops import arrays, resize
 from jax_uda.ops import labels as masks
+from jax_uda.run import label_thresholds
 from jax_uda.step import optimizer
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
@@ -198,11 +198,11 @@ def pseudo_label(case: Case):
   measured = confidence_and_label(case.logits, case.threshold_size)
   count = np.bincount(measured[1].ravel(), minlength=num_classes)
   assert np.abs(count - case.class_count).sum() <= 2e-3 * measured[1].size
-  median = class_thresholds.median_thresholds(*measured, num_classes, cap=1.0)
+  median = label_thresholds.median_thresholds(*measured, num_classes, cap=1.0)
   close_state(median, case.median_uncapped)
-  thresholds = class_thresholds.median_thresholds(*measured, num_classes, cap=cap)
+  thresholds = label_thresholds.median_thresholds(*measured, num_classes, cap=cap)
   close_state(thresholds, case.thresholds)
-  labels = class_thresholds.threshold_label(
+  labels = label_thresholds.threshold_label(
     *confidence_and_label(case.logits, case.label_size), thresholds
   )
   assert labels.dtype == case.pseudo_label.dtype and labels.shape == case.pseudo_label.shape
@@ -211,8 +211,8 @@ def pseudo_label(case: Case):
 
 def median_index(case: Case):
   for count, index in zip(case.counts, case.index, strict=True):
-    assert count == 0 or class_thresholds.median_index(int(count)) == index
-  thresholds = class_thresholds.median_thresholds(
+    assert count == 0 or label_thresholds.median_index(int(count)) == index
+  thresholds = label_thresholds.median_thresholds(
     case.prob, case.label, int(case.num_classes), cap=float(case.cap)
   )
   equal(thresholds, case.thresholds)

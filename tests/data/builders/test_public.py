@@ -11,10 +11,10 @@ import PIL.Image
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.data import check
 from jax_uda.data.datasets import base, catalog, layouts, pairs, public
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.run import check_data
 
 BOTH = ("image", "label")
 EXPECTED = [*range(19), 255]
@@ -261,8 +261,8 @@ def test_check_data_reads_what_is_prepared_when_only_an_empty_folder_is_left(tmp
   base.prepare(make(tmp_path, "gta5"))
   shutil.rmtree(tmp_path / "raw")
   (tmp_path / "raw").mkdir()
-  number, read = check.reader(make(tmp_path, "gta5"), "train")
-  assert number == 3 and check.scan(number, read, 19).pixels.tolist() == [30] * 19
+  number, read = check_data.reader(make(tmp_path, "gta5"), "train")
+  assert number == 3 and check_data.scan(number, read, 19).pixels.tolist() == [30] * 19
 
 
 def test_a_target_without_any_label_folder_serves_training(tmp_path):
@@ -385,13 +385,13 @@ def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
 
 def test_check_data_reads_the_files(tmp_path):
   miniatures.gta5(tmp_path / "raw")
-  number, read = check.reader(make(tmp_path, "gta5"), "train")
-  found = check.scan(number, read, 19)
+  number, read = check_data.reader(make(tmp_path, "gta5"), "train")
+  found = check_data.scan(number, read, 19)
   assert found.sizes == {(10, 20): 3} and found.pixels.tolist() == [30] * 19
 
 
 def check_run(tmp_path, source, target):
-  return check.check(dict(dir=str(tmp_path), source=source, target=target), tmp_path / "out")
+  return check_data.check(dict(dir=str(tmp_path), source=source, target=target), tmp_path / "out")
 
 
 def test_a_missing_folder_of_labels_is_an_error_after_a_look_at_everything(tmp_path, capsys):

@@ -7,11 +7,11 @@ import miniatures
 import numpy as np
 import pytest
 
-from jax_uda import config as config_lib
-from jax_uda.data import prepare
 from jax_uda.data.datasets import base, catalog, image_files, shards
 from jax_uda.data.pipeline import rare_class
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.run import config as config_lib
+from jax_uda.run import prepare_data
 
 NUMBER = 7  # images of the miniature; the eighth pair is the first once more, for evaluation
 
@@ -51,7 +51,7 @@ def make(root):
 
 def run(root, **kwargs):
   settings = dict(size="5,10", data_dir=root.parent / "prepared", skip=False) | kwargs
-  return prepare.prepare("gta5", root, **settings)
+  return prepare_data.prepare("gta5", root, **settings)
 
 
 def contents(folder):
@@ -245,7 +245,7 @@ def test_a_file_left_out_and_repaired_is_taken_in(root, reads):
 )
 def test_mistakes_in_the_flags_are_explained(root, tmp_path, dataset, size, message):
   with pytest.raises(ValueError, match=message):
-    prepare.prepare(dataset, root, size=size, data_dir=tmp_path, skip=False)
+    prepare_data.prepare(dataset, root, size=size, data_dir=tmp_path, skip=False)
 
 
 def test_all_data_sets_of_a_recipe_are_prepared(root, tmp_path, capsys):
@@ -257,8 +257,8 @@ def test_all_data_sets_of_a_recipe_are_prepared(root, tmp_path, capsys):
   config.data.update(source=gta, target=gta)
   config.eval.targets = dict(night=dict(name="nighttime_driving", path=str(tmp_path / "night")))
   with pytest.raises(ValueError, match="00002"):
-    prepare.prepare_recipe(config, skip=False)
-  prepare.prepare_recipe(config, skip=True)
+    prepare_data.prepare_recipe(config, skip=False)
+  prepare_data.prepare_recipe(config, skip=True)
   text = capsys.readouterr().out
   for part in ("data.source: gta5 is in", "data.target: gta5", "eval.targets.night: nighttime"):
     assert part in text
@@ -268,13 +268,15 @@ def test_all_data_sets_of_a_recipe_are_prepared(root, tmp_path, capsys):
 
 
 def test_flags_become_the_dict_of_a_recipe():
-  make = lambda dataset, size: prepare.make_spec(dataset, "/d", prepare.parse_size(size))[1]
+  make = lambda dataset, size: prepare_data.make_spec(dataset, "/d", prepare_data.parse_size(size))[
+    1
+  ]
   assert make("gta5", "720,1280") == dict(name="gta5", path="/d", size=(720, 1280))
   night = dict(name="dark_zurich", path="/d", day_images=True, size=())
   assert make("dark_zurich:day_images", "full") == night
   camvid = dict(name="camvid", path="/d", train=("train/0006R0", "val"), val=("val",))
   assert make("camvid:train=train/0006R0+val", "") == camvid
-  field, spec = prepare.make_spec("acdc:role=eval", "/d", None)
+  field, spec = prepare_data.make_spec("acdc:role=eval", "/d", None)
   assert field.startswith("eval.targets.") and spec == dict(name="acdc", path="/d")
 
 
@@ -284,7 +286,7 @@ def test_what_is_prepared_for_a_role_is_found_by_a_run(root, tmp_path):
     ("target", "data.target"),
     ("eval", "eval.targets.x"),
   ):
-    folder = prepare.prepare(
+    folder = prepare_data.prepare(
       f"gta5:role={role}", root, size="5,10", data_dir=tmp_path / "prepared", skip=False
     )
     spec = dict(name="gta5", path=str(root), size=(5, 10))

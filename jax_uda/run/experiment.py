@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jax_uda import config as config_lib
-from jax_uda import evaluate, methods, models
+from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import config as config_lib
+from jax_uda.run import evaluation
 from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Method, Player, Task
 
@@ -99,17 +100,17 @@ class Experiment:
     return initial
 
   @functools.cached_property
-  def predict(self) -> evaluate.Predict:
+  def predict(self) -> evaluation.Predict:
     """The jitted prediction of target images, for scores, pictures and files."""
     return self._make_predict(tuple(self.config.eval.class_weights))
 
   @functools.cached_property
-  def predict_elsewhere(self) -> evaluate.Predict:
+  def predict_elsewhere(self) -> evaluation.Predict:
     """That of other sets: `config.eval.class_weights` is for the target."""
     return self._make_predict(()) if self.config.eval.class_weights else self.predict
 
-  def _make_predict(self, class_weights: tuple[float, ...]) -> evaluate.Predict:
-    return evaluate.make_predict(
+  def _make_predict(self, class_weights: tuple[float, ...]) -> evaluation.Predict:
+    return evaluation.make_predict(
       self.model,
       self.task,
       self.mesh,
@@ -201,7 +202,7 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
       f"config.eval lacks {', '.join(sorted(missing))}: set its fields by config.eval.update(…)."
     )
   settings = {name: config.eval[name] for name in ("window", "stride", "scales", "average")}
-  evaluate.check_settings(**settings)
+  evaluation.check_settings(**settings)
 
 
 def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
@@ -228,7 +229,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   data_dir = paths.as_path(config.data.dir, "config.data.dir")
   domains = catalog.load_domains(config.data, data_dir)
   label_space = domains.label_space
-  evaluate.check_class_weights(config.eval.class_weights, label_space.num_classes)
+  evaluation.check_class_weights(config.eval.class_weights, label_space.num_classes)
   more_targets = catalog.load_evaluation(config.eval.targets, data_dir, label_space)
   model = _build_model(config, label_space.num_classes)
   task = Task(

@@ -4,16 +4,15 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from jax_uda import config as config_lib
-from jax_uda import label_target, start
-from jax_uda import predict as predict_lib
-from jax_uda import train as train_lib
 from jax_uda.common import registry
-from jax_uda.data import check
 from jax_uda.report import table
+from jax_uda.run import check_data, pseudo_label, start
+from jax_uda.run import config as config_lib
+from jax_uda.run import predict as predict_lib
+from jax_uda.run import training as train_lib
 
 # What a run or stage is for.
-TASKS = {"train": train_lib.train, "pseudo_label": label_target.write_stage}
+TASKS = {"train": train_lib.train, "pseudo_label": pseudo_label.write_stage}
 ABOUT_RUN = ("step", "checkpoint")  # in the results of a run; the other keys are sets of images
 
 
@@ -119,12 +118,12 @@ def predict(config: config_lib.ConfigDict, workdir: pathlib.Path, **settings: An
 
 def check_data(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Says what is in the data of the recipe; stages with data of their own are not looked at."""
-  check.check(config.data, workdir, config.eval.targets)
+  check_data.check(config.data, workdir, config.eval.targets)
 
 
 def pseudo_label(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Labels the target's training images with the newest checkpoint of each run of the recipe."""
-  _run(config, workdir, label_target.write_for_run)
+  _run(config, workdir, pseudo_label.write_for_run)
 
 
 def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:

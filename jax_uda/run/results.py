@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda import evaluate, experiment, metrics, visuals
+from jax_uda import visuals
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
 from jax_uda.report import table
 from jax_uda.report.writer import MetricWriter
+from jax_uda.run import evaluation, experiment, metrics
 from jax_uda.step.state import TrainState
 
 Counts = dict[str, dict[str, np.ndarray]]
@@ -23,7 +24,7 @@ def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[st
   images = exp.validation[domain]
   predict = exp.predict if domain == "target" else exp.predict_elsewhere
   return {
-    network: evaluate.confusion_of(
+    network: evaluation.confusion_of(
       predict,
       variables,
       batches.evaluation_batches(images, exp.config.eval.batch_size),

@@ -9,11 +9,11 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda import checkpoint, experiment, record
-from jax_uda import config as config_lib
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
 from jax_uda.models import weights
+from jax_uda.run import checkpoint, experiment, record
+from jax_uda.run import config as config_lib
 from jax_uda.step.state import TrainState, encoder_variables
 
 # By config.init_carry: what is taken over of the state of config.init_from.

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 from clu import parameter_overview
 
-from jax_uda import config as config_lib
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.models import weights
+from jax_uda.run import config as config_lib
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 

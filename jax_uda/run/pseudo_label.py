@@ -18,15 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda import config as config_lib
-from jax_uda import experiment, record, start
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data import class_thresholds
 from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.ops import resize
+from jax_uda.run import config as config_lib
+from jax_uda.run import experiment, label_thresholds, record, start
 from jax_uda.step.method import standardise
 
 # (images uint8 [B,H,W,3], size) -> confidence float32 and label uint8, both [B,*size]
@@ -84,18 +83,18 @@ def _find_thresholds(exp: experiment.Experiment, predict: Predict) -> dict[str, 
   settings, target = exp.config.pseudo_label, exp.domains.target_train
   num_classes = exp.task.num_classes
   is_small = len(target) * np.prod(target[0]["image"].shape[:2]) <= settings.exact_pixels
-  pixels, histogram = [], class_thresholds.empty_histogram(num_classes)
+  pixels, histogram = [], label_thresholds.empty_histogram(num_classes)
   for _, images in _batches(exp, range(len(target)), "thresholds"):
     found = predict(images, images.shape[1:3])
     if is_small:
       pixels.append([x.ravel() for x in found])
     else:
-      histogram = class_thresholds.add_pixels(histogram, *found)
+      histogram = label_thresholds.add_pixels(histogram, *found)
   if is_small:
     every = (np.concatenate(part) for part in zip(*pixels, strict=True))
-    thresholds = class_thresholds.median_thresholds(*every, num_classes, cap=settings.cap)
+    thresholds = label_thresholds.median_thresholds(*every, num_classes, cap=settings.cap)
   else:
-    thresholds = class_thresholds.histogram_thresholds(histogram, cap=settings.cap)
+    thresholds = label_thresholds.histogram_thresholds(histogram, cap=settings.cap)
   names = exp.domains.label_space.names
   return {
     "bin_width": 0.0 if is_small else histogram.bin_width,
@@ -137,7 +136,7 @@ def _label_all(exp: experiment.Experiment, predict: Predict, about: dict, folder
     found = predict(images, tuple(about["label_size"]) or images.shape[1:3])
     for i, confidence, label in zip(indices, *found, strict=True):
       if main:
-        kept = class_thresholds.threshold_label(confidence, label, thresholds)
+        kept = label_thresholds.threshold_label(confidence, label, thresholds)
         _write_bytes(path(i), image_files.encode(kept))
 
 

@@ -8,23 +8,15 @@ from typing import Any
 
 import jax
 
-from jax_uda import (
-  checkpoint,
-  experiment,
-  record,
-  rehearsal,
-  results,
-  start,
-  survey,
-  visuals,
-)
-from jax_uda import config as config_lib
+from jax_uda import visuals
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.models import weights
 from jax_uda.report.writer import MetricWriter, has_scores
+from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
+from jax_uda.run import config as config_lib
+from jax_uda.run.step_log import StepLog
 from jax_uda.step.state import TrainState
-from jax_uda.step_log import StepLog
 
 say = lambda text: print(text, flush=True)
 
@@ -124,8 +116,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   exp = experiment.build(config)
   ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
-    rehearsal.training(exp, mesh_lib.put_batch(exp.mesh, ready[0]))
-  rehearsal.evaluation(exp)
+    dry_run.training(exp, mesh_lib.put_batch(exp.mesh, ready[0]))
+  dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(exp.summary())
   with (
@@ -134,7 +126,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   ):
     state = start.begin(exp, checkpoints, workdir)
     if checkpoints.latest_step() is None:
-      state = survey.run(exp, state)
+      state = source_pass.run(exp, state)
       visuals.start(exp, state, workdir)
     record.write(config, workdir, state.student["params"])
     first, end = int(state.step), config_lib.last_step(config)
@@ -179,7 +171,7 @@ def trained(
     )
   record.check_config(config, workdir)
   exp = experiment.build(config)
-  rehearsal.evaluation(exp)
+  dry_run.evaluation(exp)
   state = exp.initial_state()
   if start.has_checkpoints(workdir):
     with start.open_checkpoints(workdir) as checkpoints:

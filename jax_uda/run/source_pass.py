@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda import experiment
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batches
+from jax_uda.run import experiment
 from jax_uda.step.context import View
 from jax_uda.step.method import standardise
 from jax_uda.step.state import TrainState

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jax_uda import config as config_lib
-from jax_uda import experiment
 from jax_uda.ops import windows
+from jax_uda.run import config as config_lib
+from jax_uda.run import experiment
 
 NETWORK = ("model.encoder", "model.decoder", "model.hrda.crop_size")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from jax_uda import config as config_lib
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import base, catalog, layouts, shards
+from jax_uda.run import config as config_lib
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)

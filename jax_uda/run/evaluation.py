@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jax_uda import metrics
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import resize, windows
+from jax_uda.run import metrics
 from jax_uda.step.method import Task, standardise
 
 Predict = Callable[[Any, np.ndarray, tuple[int, int]], np.ndarray]

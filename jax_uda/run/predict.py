@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda import experiment, submission
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import folders, image_files
@@ -20,6 +19,7 @@ from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.pipeline.examples import Example
+from jax_uda.run import experiment, submission
 from jax_uda.step.state import TrainState
 
 
