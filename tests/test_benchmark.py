@@ -10,9 +10,9 @@ import pytest
 import tiny_recipe
 
 from jax_uda.cli import benchmark
-from jax_uda.report import comparison, curves
-from jax_uda.report.runs import Run
 from jax_uda.run import sweep
+from jax_uda.run.report import comparison, curves
+from jax_uda.run.report.runs import Run
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILE = pathlib.Path(tiny_recipe.__file__)

@@ -6,10 +6,12 @@ import PIL.Image
 import pytest
 import tiny_recipe
 
-from jax_uda import embeddings, pictures, prototype_log, visuals
 from jax_uda.memory import ClassStatistics
 from jax_uda.objectives._class_contrast import ClassMemory
 from jax_uda.run import experiment
+from jax_uda.run.report import embeddings, prototypes
+from jax_uda.run.report import pictures as visuals
+from jax_uda.run.report import views as pictures
 from jax_uda.step.context import View
 
 
@@ -92,14 +94,14 @@ def test_similarities_are_kept_by_step_and_later_ones_dropped(tmp_path):
   statistics = lambda mean: ClassStatistics(mean, mean, np.ones(3))
   state = {"contrast": ClassMemory(statistics(np.array([[3.0, 0], [2, 2], [0, 0]])), None)}
   for step in (2, 4, 6, 4):
-    prototype_log.add(tmp_path, step, state | {"mixed": ()})
-  found = prototype_log.read(tmp_path)
+    prototypes.add(tmp_path, step, state | {"mixed": ()})
+  found = prototypes.read(tmp_path)
   assert list(found) == ["contrast"] and list(found["contrast"]) == [2, 4]
   half = np.sqrt(0.5)
   expected = [[1, half, np.nan], [half, 1, np.nan], [np.nan] * 3]
   np.testing.assert_allclose(found["contrast"][4], expected, rtol=1e-6)
-  prototype_log.add(tmp_path / "none", 2, {"source": ()})
-  assert not prototype_log.read(tmp_path / "none")
+  prototypes.add(tmp_path / "none", 2, {"source": ()})
+  assert not prototypes.read(tmp_path / "none")
 
 
 def test_a_run_ends_with_its_pictures(make, tmp_path):

@@ -18,7 +18,7 @@ from jax_uda.data.datasets import base, catalog, image_files
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.pipeline.examples import Examples
-from jax_uda.report import panels
+from jax_uda.run.report import panels
 
 SHEET_ROWS = 6
 SHEET_SIZE = (384, 768)  # bound of a picture in the sheet, pixels

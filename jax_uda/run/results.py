@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda import visuals
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
-from jax_uda.report import table
-from jax_uda.report.writer import MetricWriter
 from jax_uda.run import evaluation, experiment, metrics
+from jax_uda.run.report import pictures, table
+from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.state import TrainState
 
 Counts = dict[str, dict[str, np.ndarray]]
@@ -90,7 +89,7 @@ def write(
     files.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
   if mesh_lib.is_main_process():
     _show(exp, found, writer)
-  visuals.end(exp, state, workdir, writer)
+  pictures.end(exp, state, workdir, writer)
   return found
 
 

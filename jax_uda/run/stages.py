@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from jax_uda.common import registry
-from jax_uda.report import table
 from jax_uda.run import check_data, pseudo_label, start
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
 from jax_uda.run import training as train_lib
+from jax_uda.run.report import table
 
 # What a run or stage is for.
 TASKS = {"train": train_lib.train, "pseudo_label": pseudo_label.write_stage}

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import optax
 
-from jax_uda.report import progress
-from jax_uda.report.writer import MetricWriter
+from jax_uda.run.report import progress
+from jax_uda.run.report.writer import MetricWriter
 
 
 def check_finite(rows: list[dict[str, Any]], first_step: int) -> None:

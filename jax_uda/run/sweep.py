@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 
 from jax_uda.common import files, mesh
-from jax_uda.report import comparison, curves, progress, runs, table
 from jax_uda.run import config as config_lib
 from jax_uda.run import record
 from jax_uda.run import stages as recipe
+from jax_uda.run.report import comparison, curves, progress, runs, table
 
 # Fields that name the run of an earlier stage.
 LINKS = ("init_from", "init_player", "data.pseudo_labels")

@@ -8,13 +8,13 @@ from typing import Any
 
 import jax
 
-from jax_uda import visuals
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.models import weights
-from jax_uda.report.writer import MetricWriter, has_scores
 from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
 from jax_uda.run import config as config_lib
+from jax_uda.run.report import pictures
+from jax_uda.run.report.writer import MetricWriter, has_scores
 from jax_uda.run.step_log import StepLog
 from jax_uda.step.state import TrainState
 
@@ -127,7 +127,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     state = start.begin(exp, checkpoints, workdir)
     if checkpoints.latest_step() is None:
       state = source_pass.run(exp, state)
-      visuals.start(exp, state, workdir)
+      pictures.start(exp, state, workdir)
     record.write(config, workdir, state.student["params"])
     first, end = int(state.step), config_lib.last_step(config)
     if first >= end and checkpoints.latest_step() is None:
@@ -140,8 +140,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     log = StepLog(exp.schedule, writer, first, end, images_per_step=2 * config.batch_size)
     midway = (
       (config.eval.every_steps, lambda state: results.report_midway(exp, state, writer)),
-      (config.eval.every_steps, lambda state: visuals.evaluated(state, workdir)),
-      (config.views_every_steps, lambda state: visuals.midway(exp, state, workdir, writer)),
+      (config.eval.every_steps, lambda state: pictures.evaluated(state, workdir)),
+      (config.views_every_steps, lambda state: pictures.midway(exp, state, workdir, writer)),
     )
     if checkpoints.latest_step() is not None:
       _catch_up(state, end, midway, workdir)

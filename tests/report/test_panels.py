@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from jax_uda.data import label_spaces
-from jax_uda.report import drawing, panels
+from jax_uda.run.report import drawing, panels
 
 SPACE = label_spaces.CAMVID11
 

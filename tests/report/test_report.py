@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from jax_uda.report import progress, table, writer
+from jax_uda.run.report import progress, table, writer
 
 
 def scores(iou, miou, **subsets):

@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import cv2
 
-from jax_uda import embeddings, pictures, prototype_log
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
-from jax_uda.report import panels, projection, similarity
-from jax_uda.report.writer import MetricWriter
 from jax_uda.run import experiment
+from jax_uda.run.report import embeddings, panels, projection, similarity
+from jax_uda.run.report import prototypes as prototype_log
+from jax_uda.run.report import views as pictures
+from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.state import TrainState
 
 PROJECTIONS = {"": False, "pca": True, "tsne": True}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jax_uda.report import drawing
+from jax_uda.run.report import drawing
 
 SIZE = 2.6  # inches of a matrix
 MOST = 5  # matrices in a row

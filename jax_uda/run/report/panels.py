@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.report import drawing
+from jax_uda.run.report import drawing
 
 # Lengths in inches, so that text keeps its size and place whatever the number of pictures.
 CELL_WIDTH = 2.0  # a picture of 128 pixels is shown at twice its size

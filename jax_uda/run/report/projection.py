@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.report import drawing
+from jax_uda.run.report import drawing
 
 SIZE, LEGEND = 2.9, 0.75  # inches: side of a plot; room for the legend
 SOURCE, TARGET = "#4477aa", "#ee6677"

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_uda import pictures
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches
 from jax_uda.ops import resize
 from jax_uda.run import experiment
+from jax_uda.run.report import views
 from jax_uda.step.method import standardise
 from jax_uda.step.state import TrainState
 
@@ -35,7 +35,7 @@ def sample(exp: experiment.Experiment, state: TrainState) -> Sample:
   """
   parts, embed = [], _embed(exp)
   for is_target, images in ((False, exp.domains.source_val), (True, exp.domains.target_val)):
-    chosen = pictures.pick(images, min(IMAGES, len(images)))
+    chosen = views.pick(images, min(IMAGES, len(images)))
     found = [
       _of_batch(exp, functools.partial(embed, state.student), batch)
       for batch in batches.evaluation_batches(chosen, exp.config.eval.batch_size)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jax_uda.report import drawing
-from jax_uda.report.comparison import Runs, spread
-from jax_uda.report.runs import NETWORKS, Run
+from jax_uda.run.report import drawing
+from jax_uda.run.report.comparison import Runs, spread
+from jax_uda.run.report.runs import NETWORKS, Run
 
 
 def draw(path: pathlib.Path, runs: Runs, *, title: str) -> None:

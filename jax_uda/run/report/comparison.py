@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda.report import table
-from jax_uda.report.runs import NETWORKS, Run
+from jax_uda.run.report import table
+from jax_uda.run.report.runs import NETWORKS, Run
 
 REFERENCE, BASELINE = "dacs", "source_only"  # of compute; of classes that a method lost
 COLLAPSED = 0.01  # IoU below which a class is
