@@ -73,7 +73,7 @@ def draw_pairs(number: int, size: tuple[int, int], jpeg: bool) -> list[Pair]:
     encoded = (
       cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
       if jpeg
-      else image_files.encode(image)
+      else image_files.encode_png(image)
     )
     file = io.BytesIO()
     Image.fromarray(label).save(file, "png")
@@ -107,7 +107,7 @@ class Stored(base.Builder, skip_registration=True):
 
   def _convert(self, split: str, pair: InMemory) -> shards.Converted:
     label = decode_label(pair.label)
-    example = {"name": "", "image": pair.image, "label": image_files.encode(label)}
+    example = {"name": "", "image": pair.image, "label": image_files.encode_png(label)}
     features = self.info.features
     record = features.serialize_example(features.encode_example(example))
     counts = np.bincount(label.ravel(), minlength=256)[: self.label_space.num_classes]
@@ -173,7 +173,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
   pairs = draw_pairs(args.images, **settings)
   with tempfile.TemporaryDirectory() as data_dir:
     folder = base.prepare(Stored(pathlib.Path(data_dir), pairs))
-    stored = [(image, image_files.encode(decode_label(label))) for image, label in pairs]
+    stored = [(image, image_files.encode_png(decode_label(label))) for image, label in pairs]
     sides = {
       "pipeline": pipeline_turns(folder, crop_size, args.threads, args.batches),
       "files": bare_decoding(pairs, args.threads, args.batches),

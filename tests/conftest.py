@@ -15,6 +15,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from data_fixtures import quick_streets as quick_streets  # noqa: E402
+from data_fixtures import small_camvid as small_camvid  # noqa: E402
 
 CACHE = pathlib.Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", tempfile.gettempdir()))
 jax.config.update("jax_compilation_cache_dir", str(CACHE / "jax_uda_test_cache"))

@@ -1,47 +1,85 @@
-"""Looking a name up in a table, with an error that helps."""
+"""Names and settings that a user chose, and errors about them that help."""
 
+import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
-
-from jax_uda.common import registry
 
 T = TypeVar("T")
 
 
-def lookup(options: Mapping[str, T], name: str, field: str) -> T:
-  """`options[name]`; raises a ValueError with the nearest known name and all others.
+class SettingError(ValueError):
+  """A setting that cannot be used.
+
+  Low layers name their own argument, `SettingError("size", "= (0, 4) must be positive.")`; callers
+  put in front where the user set it (`within`), so that the text a user reads begins with
+  `config.data.target.size`, `--size` or, in a notebook, with the argument alone.
+
+  Attributes:
+    path: The fields from the outermost to the one at fault, e.g. `("config", "data", "target")`.
+    message: What is wrong and what to do; begins with "= value", a verb, or ": a sentence".
+  """
+
+  def __init__(self, path: str | tuple[str, ...], message: str):
+    """Takes the path as a tuple of fields, or as a string with dots."""
+    self.path = tuple(path.split(".")) if isinstance(path, str) else tuple(path)
+    self.message = message
+    super().__init__(path, message)
+
+  def __str__(self) -> str:
+    separator = "" if self.message.startswith(":") or not self.path else " "
+    return f"{'.'.join(self.path)}{separator}{self.message}"
+
+
+@contextlib.contextmanager
+def within(*path: str) -> Iterator[None]:
+  """Puts `path` in front of the path of every `SettingError` raised inside."""
+  try:
+    yield
+  except SettingError as error:
+    raise SettingError((*path, *error.path), error.message) from error.__cause__
+
+
+def lookup(table: Mapping[str, T], name: str, field: str) -> T:
+  """`table[name]`, or an error with the nearest known name and all others.
 
   Args:
-    options: The table.
-    name: What the user asked for.
-    field: Where they asked for it, in words of their config, e.g. `"method.name"`.
+    table: The things one can choose, by name.
+    name: The name that the user chose.
+    field: The field in which the user chose it, for the error, e.g. `"method.name"`.
+
+  Raises:
+    SettingError: The table has no such name.
   """
-  if name in registry:
-    return registry[name]
-  near = difflib.get_close_matches(str(name), registry, n=1)
-  hint = f" Did you mean {near[0]!r}?" if near else ""
-  raise ValueError(
-    f"config.{field} = {name!r} is unknown.{hint} Known: {', '.join(sorted(registry))}."
+  if name in table:
+    return table[name]
+  raise SettingError(
+    f"config.{field}",
+    f"= {name!r} is unknown.{_hint(name, table)} Known: {', '.join(sorted(table))}.",
   )
 
 
-def call(function: Callable, field: str, *args: Any, **settings: Any) -> Any:
-  """Calls `function` with a config group as its keyword arguments.
+def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) -> T:
+  """Calls `function` with a group of settings as its keyword arguments.
 
   Raises:
-    ValueError: A key of the group `config.<field>` is no argument of the function, or one is missing.
+    SettingError: The function has no argument of that name, or one is missing.
   """
   signature = inspect.signature(function)
   known = signature.parameters
   takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
   for key in () if takes_any else settings.keys() - known.keys():
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"config.{field} has no field {key!r}.{hint} Known: {', '.join(known)}.")
+    raise SettingError(
+      f"config.{field}", f"has no field {key!r}.{_hint(key, known)} Known: {', '.join(known)}."
+    )
   try:
     signature.bind(*args, **settings)
   except TypeError as error:
-    raise ValueError(f"config.{field}: {error}.") from None
+    raise SettingError(f"config.{field}", f": {error}.") from None
   return function(*args, **settings)
+
+
+def _hint(name: str, known: Mapping[str, Any]) -> str:
+  near = difflib.get_close_matches(str(name), known, n=1)
+  return f" Did you mean {near[0]!r}?" if near else ""

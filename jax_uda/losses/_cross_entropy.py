@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda.ops import arrays
+from jax_uda.ops.labels import image_classes
 
 
 def weighted_cross_entropy(

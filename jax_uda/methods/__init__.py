@@ -16,7 +16,6 @@ from jax_uda.methods._spcl import similarity, spcl
 from jax_uda.methods._spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods._translator import translated
 from jax_uda.methods._vfm_uda import vfm_uda
-from jax_uda.run import config
 from jax_uda.step.method import Method, Task
 
 METHODS = {

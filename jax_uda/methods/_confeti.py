@@ -23,7 +23,8 @@ from jax_uda.models.heads.cam import CAMHead
 from jax_uda.models.heads.projection import LinearProjectionHead
 from jax_uda.step.method import Method, Task
 from jax_uda.step.optimizer import NEVER
-from jax_uda.views import confeti, self_training
+from jax_uda.views import confeti as confeti_views
+from jax_uda.views import self_training
 
 CAM, HEAD = "cam", "projection"
 
@@ -94,7 +95,7 @@ def confeti(
       player=cut.player,
     )
   settled = contrast_after + 1
-  make_views = confeti.Views(
+  make_views = confeti_views.Views(
     task,
     label=functools.partial(
       self_training.target_view,
@@ -111,7 +112,7 @@ def confeti(
   )
   frozen = {"parts": (HEAD,), "frozen": True}
   return Method(
-    functools.partial(confeti.draw, strength=jitter_strength),
+    functools.partial(confeti_views.draw, strength=jitter_strength),
     make_views,
     objectives.chain(
       source=cross_entropy(view="source"),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.step.context import View
+from jax_uda.step.method import Method, Task
 
 
 def require_views(views: Mapping[str, View], name: str, *wanted: str) -> None:

@@ -14,7 +14,6 @@ from tqdm import tqdm
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import folders, image_files
-from jax_uda.data.datasets import image_files as png
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import rescale
@@ -115,7 +114,7 @@ def _write_files(
         name = next(names)
         if mesh_lib.is_main_process():
           temporary = folder / f".{name}.{os.getpid()}.tmp"
-          temporary.write_bytes(png.encode(label))
+          temporary.write_bytes(image_files.encode_png(label))
           os.replace(temporary, folder / f"{name}.png")
       bar.update(len(found))
 

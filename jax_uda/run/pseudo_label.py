@@ -137,7 +137,7 @@ def _label_all(exp: experiment.Experiment, predict: Predict, about: dict, folder
     for i, confidence, label in zip(indices, *found, strict=True):
       if main:
         kept = label_thresholds.threshold_label(confidence, label, thresholds)
-        _write_bytes(path(i), image_files.encode(kept))
+        _write_bytes(path(i), image_files.encode_png(kept))
 
 
 def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Path) -> None:

@@ -12,6 +12,7 @@ import jax
 from clu import parameter_overview
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common.files import write_atomically
 from jax_uda.models import weights
 from jax_uda.run import config as config_lib
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jax_uda.common import registry
-from jax_uda.run import check_data, pseudo_label, start
+from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
+from jax_uda.run import pseudo_label, start
 from jax_uda.run import training as train_lib
 from jax_uda.run.report import table
 
@@ -118,7 +119,7 @@ def predict(config: config_lib.ConfigDict, workdir: pathlib.Path, **settings: An
 
 def check_data(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Says what is in the data of the recipe; stages with data of their own are not looked at."""
-  check_data.check(config.data, workdir, config.eval.targets)
+  check_lib.check(config.data, workdir, config.eval.targets)
 
 
 def pseudo_label(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:

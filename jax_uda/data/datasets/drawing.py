@@ -22,7 +22,7 @@ FEW_SCENES = 24  # drawn before new processes have started
 
 def _draw(index: int, domain: str, seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
   scene = streets.draw(domain, seed, index, size=size)
-  return image_files.encode(scene.image), image_files.encode(scene.label)
+  return image_files.encode_png(scene.image), image_files.encode_png(scene.label)
 
 
 def _end_with_parent() -> None:

@@ -13,7 +13,6 @@ import tensorflow_datasets as tfds
 
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import base, image_files, shards, sources
-from jax_uda.data.datasets import image_files as png
 from jax_uda.data.pipeline import rescale
 
 
@@ -128,7 +127,11 @@ class FromFiles(base.Builder, skip_registration=True):
     name = pair.image.name
     # A JPEG is a quarter of the PNG of its pixels, and `Examples` decodes it as it was read here.
     stored = None if bound else image_files.jpeg_bytes(pair.image)
-    example = {"name": name, "image": stored or png.encode(image), "label": png.encode(label)}
+    example = {
+      "name": name,
+      "image": stored or image_files.encode_png(image),
+      "label": image_files.encode_png(label),
+    }
     example |= self.more_fields(pair, size)
     features = self.info.features
     record = features.serialize_example(features.encode_example(example))

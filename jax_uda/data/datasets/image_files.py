@@ -110,7 +110,7 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
   _LABEL += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
 
 
-def encode(array: np.ndarray) -> bytes:
+def encode_png(array: np.ndarray) -> bytes:
   """RGB [H,W,3] or grey [H,W], uint8, as the bytes of a PNG file."""
   if array.ndim == 3:
     return cv2.imencode(".png", cv2.cvtColor(array, cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -17,12 +17,13 @@ from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import day_images, from_files, image_files, pairs
-from jax_uda.data.datasets import image_files as png
 from jax_uda.data.datasets.layouts import LAYOUTS, VAL_EVERY, Layout
 from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.pipeline import rescale
 
-_NO_DAY = png.encode(np.zeros((1, 1, 3), np.uint8))  # of images for evaluation; nobody reads it
+_NO_DAY = image_files.encode_png(
+  np.zeros((1, 1, 3), np.uint8)
+)  # of images for evaluation; nobody reads it
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -113,7 +114,11 @@ class Public(from_files.FromFiles, skip_registration=True):
       return {}
     if pair.day is None:
       return {"day_image": _NO_DAY}
-    return {"day_image": png.encode(rescale.resize_image(image_files.read_image(pair.day), size))}
+    return {
+      "day_image": image_files.encode_png(
+        rescale.resize_image(image_files.read_image(pair.day), size)
+      )
+    }
 
 
 def builder(

@@ -10,6 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_uda.models.decoders.level_fusion import LevelFusionHead
+from jax_uda.models.layers.conv_module import ConvModule
+
 
 class SeparableConv(nn.Module):
   """A dilated depthwise 3x3 `ConvModule`, then a pointwise one."""

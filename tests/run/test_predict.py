@@ -24,7 +24,7 @@ def images(tmp_path):
   for name, size in (("b/2", (64, 96)), ("a/1", (64, 96)), ("a/3", (32, 96))):
     file = tmp_path / "test" / f"{name}_rgb_anon.png"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(image_files.encode(rng.integers(0, 256, (*size, 3), np.uint8)))
+    file.write_bytes(image_files.encode_png(rng.integers(0, 256, (*size, 3), np.uint8)))
   (tmp_path / "test" / "a" / "1_depth.png").write_bytes(b"not asked for")
   return tmp_path / "test"
 
@@ -88,7 +88,7 @@ def _write_grey(value, images):
     for image in images:
       size = PIL.Image.open(image).size
       (folder / f"{image.stem}.png").write_bytes(
-        image_files.encode(np.full(size[::-1], value, np.uint8))
+        image_files.encode_png(np.full(size[::-1], value, np.uint8))
       )
 
   return write
@@ -107,7 +107,7 @@ def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, t
     inner = "labelTrainIds/" if name == "dark_zurich" else ""
     stored = archive.read(f"{inner}1_rgb_anon.png")
   assert stored == (folders[1] / "1_rgb_anon.png").read_bytes()
-  assert stored == image_files.encode(np.full((64, 96), 2, np.uint8))
+  assert stored == image_files.encode_png(np.full((64, 96), 2, np.uint8))
   assert len(found) == (9 if name == "dark_zurich" else 3)
   assert {name.rpartition("/")[0] for name in found} == (
     {"labelTrainIds", "labelTrainIds_invalid", "confidence"} if name == "dark_zurich" else {""}
@@ -122,7 +122,7 @@ def test_predictions_that_are_missing_or_of_another_size_are_not_handed_in(image
 
   def other_size(folder):
     _write_grey(1, files)(folder)
-    (folder / "2_rgb_anon.png").write_bytes(image_files.encode(np.zeros((64, 95), np.uint8)))
+    (folder / "2_rgb_anon.png").write_bytes(image_files.encode_png(np.zeros((64, 95), np.uint8)))
 
   with pytest.raises(ValueError, match=r"2_rgb_anon\.png has size \(64, 95\), not \(64, 96\)"):
     submission.write(tmp_path / "out" / "acdc", server, files, other_size)

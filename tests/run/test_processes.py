@@ -15,7 +15,7 @@ CALM = ("--config.optimizer.name=sgd", "--config.schedule.learning_rate=1e-3") +
   f"--config.stage.{stage}.method.translator.learning_rate=1e-6"
   for stage in ("translator", "joint", "confeti")
 )
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def free_port() -> int:

@@ -17,7 +17,7 @@ import tiny_recipe
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, stages, start, training
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")

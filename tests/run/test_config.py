@@ -9,7 +9,7 @@ from jax_uda.common import registry
 from jax_uda.run import config as config_lib
 from jax_uda.step.method import Task
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 NO_RECIPES = {"published", "published_methods", "camvid"}  # what recipes share
 RECIPES = [path for path in sorted((ROOT / "configs").rglob("*.py")) if path.stem not in NO_RECIPES]
 

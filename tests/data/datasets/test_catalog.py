@@ -61,7 +61,7 @@ class NoLabels(base.Builder, skip_registration=True):
   label_space = CAMVID11
 
   def _split_generators(self, dl_manager):
-    image = image_files.encode(np.full((4, 4, 3), 9, np.uint8))
+    image = image_files.encode_png(np.full((4, 4, 3), 9, np.uint8))
     return {"train": self.numbered("train", [("a", image, b"no label")] * 3, 3)}
 
 

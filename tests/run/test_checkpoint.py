@@ -99,7 +99,7 @@ except checkpoint.CheckpointError as error:
 
 def test_a_write_that_fails_says_so_and_loses_nothing(folder):
   # A limit on file sizes stands in for a full disk: the same error path, without a mount.
-  tests = pathlib.Path(__file__).parent
+  tests = pathlib.Path(__file__).parents[1]
   environment = os.environ | {"PYTHONPATH": f"{tests}:{tests.parent}"}
   command = [sys.executable, "-c", FULL_DISK, str(folder)]
   run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

@@ -14,7 +14,7 @@ from jax_uda.run import sweep
 from jax_uda.run.report import comparison, curves
 from jax_uda.run.report.runs import Run
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 FILE = pathlib.Path(tiny_recipe.__file__)
 
 

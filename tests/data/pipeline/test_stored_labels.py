@@ -24,7 +24,7 @@ def labelled(tmp_path):
   (tmp_path / "thresholds.json").write_text(json.dumps({"images": 3, "names": "ours"}))
   label = np.repeat(np.array([[0, 1]], np.uint8), 10, 1).repeat(12, 0)
   for i in range(3):
-    stored_labels.label_path(tmp_path, i).write_bytes(image_files.encode(label))
+    stored_labels.label_path(tmp_path, i).write_bytes(image_files.encode_png(label))
   examples = Images({"image": image, "label": np.full(SIZE, 7, np.uint8)} for image in IMAGES)
   return stored_labels.PseudoLabelled(examples, tmp_path, "labels")
 

@@ -33,7 +33,7 @@ def folder(camvid_dir, tmp_path):
 
 
 def test_it_runs_to_its_scores_without_labels_of_the_target(folder, tmp_path, monkeypatch):
-  monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[1])
+  monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[2])
   recipes = importlib.import_module("configs.camvid_day_to_dusk")
   config = recipes.get_config(f"path={folder},method=dacs,smoke")
   config.init_weights = ""  # a small network instead of the recipe's, which compiles for a minute
