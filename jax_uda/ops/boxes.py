@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax_uda.ops import windows
 
 
-def windows(size: tuple[int, int], window: tuple[int, int]) -> list[windows.Box]:
+def half_overlapping(size: tuple[int, int], window: tuple[int, int]) -> list[windows.Box]:
   """The half-overlapping boxes that inference slides over an image of `size`, row by row."""
   return windows.boxes(size, window, tuple(max(side // 2, 1) for side in window))
 

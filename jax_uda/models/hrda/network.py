@@ -162,7 +162,7 @@ class HRDA(Segmentor):
   def _windows(self, image: jax.Array, stride: int, mode: Mapping[str, bool]) -> jax.Array:
     """Logits [B, H / stride, W / stride, C] of the detail, averaged over all windows."""
     batch, *size, _ = image.shape
-    boxes = hrda_boxes.windows(tuple(size), self.crop_size)
+    boxes = hrda_boxes.half_overlapping(tuple(size), self.crop_size)
     # An image's windows are neighbours in the batch: a batch sharded over devices stays so.
     crops = jnp.stack([image[:, y1:y2, x1:x2] for y1, y2, x1, x2 in boxes], 1)
     crops = crops.reshape(-1, *crops.shape[2:])
