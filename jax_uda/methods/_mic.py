@@ -17,7 +17,6 @@ from jax_uda.common.registry import SettingError
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import daformer
 from jax_uda.methods.requirements import require_labels, require_views
-from jax_uda.ops.pixels import to_unit
 from jax_uda.step.context import Pass, named_key
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import block_mask, self_training, strong
@@ -68,7 +67,7 @@ def add_masked(
     if domains == "both":
       number = len(view.label)
       half = number // 2
-      source = views["source"].replace(image=to_unit(batch["source"]["image"]))
+      source = views["source"].replace(image=batch["source"]["image"])
       view = jax.tree.map(
         lambda s, t: jnp.concatenate([s[:half], t[: number - half]]), source, view
       )

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
+from jax_uda.common.registry import SettingError
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
 from jax_uda.ops.ramp import exponential_ramp
-from jax_uda.common.registry import SettingError
 from jax_uda.step.context import Context, View, named_key
 from jax_uda.step.objective import Batch, Objective, Result
 

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
-from jax_uda.memory import prototypes
 from jax_uda.common.registry import SettingError
+from jax_uda.memory import prototypes
 from jax_uda.ops import arrays, labels, resize
 from jax_uda.ops.labels import ignore_unweighted
 from jax_uda.step.context import Context, View

@@ -18,12 +18,13 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.step import inference, optimizer, state, train_step
-from jax_uda.step import teacher as teacher_lib
+from jax_uda.step import optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
-from jax_uda.step.method import Batch, Method
+from jax_uda.step.inference import Inference, Prediction, make_predict
+from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.state import TrainState
+from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
@@ -63,7 +64,7 @@ class Learner:
     *,
     schedule: optax.Schedule,
     optimizer: Callable[..., optax.GradientTransformation] = optimizer.build,
-    teacher_rule: teacher_lib.Rule = teacher_lib.Rule(),
+    teacher_rule: Rule = Rule(),
     mesh: Mesh | None = None,
   ):
     """Puts the parts together; nothing is compiled or allocated.
@@ -84,9 +85,7 @@ class Learner:
     self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
     self._steps: dict[int, Any] = {}
-    self._predict = functools.cache(
-      lambda settings: inference.make_predict(self.model, self.mesh, settings)
-    )
+    self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
 
   def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
     """The state before step 0, with random parameters, on the devices.
@@ -163,8 +162,8 @@ class Learner:
     self,
     variables: Any,
     images: np.ndarray,
-    settings: inference.Inference = inference.Inference(),
-  ) -> inference.Prediction:
+    settings: Inference = Inference(),
+  ) -> Prediction:
     """Labels and confidences of whole images.
 
     Args:
@@ -191,7 +190,9 @@ class Learner:
       teacher = Passes(
         train_step.teacher_network(self.model, self.method.teacher_outputs), state.teacher
       )
-      scene = train_step.set_scene(self.method, self.auxiliary, params, batch, teacher, key)
+      scene = train_step.set_scene(
+        self.method, self.auxiliary, params, with_unit_images(batch), teacher, key
+      )
       order.extend(scene.views)
       return scene.batch, scene.views, self._crops(state, scene, teacher, key, phase)
 

@@ -8,27 +8,32 @@ import flax.linen as nn
 import jax
 import optax
 
+from jax_uda.ops import pixels
 from jax_uda.step.context import Pass, Passes, View
 from jax_uda.step.objective import Batch, Objective, no_draws
 
 
 class Task(NamedTuple):
-  """What a method must know of the data.
+  """What a method must know of the data and of the network.
 
   Attributes:
     num_classes: Number of classes, C.
-    class_frequency: [C] share of each class in the labelled pixels of the source; empty if unknown.
+    class_frequency: [C] share of each class in the labelled pixels of the source; empty where it is
+      not known and not needed.
+    mean_color: RGB in [0, 1], the color that the network subtracts: a pixel of it is 0 to the encoder.
+      The default is that of ImageNet.
   """
 
   num_classes: int
   class_frequency: tuple[float, ...] = ()
+  mean_color: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
 
 class Auxiliary(NamedTuple):
   """Networks that train beside the student: a discriminator, a translator of images.
 
   The method's loss is differentiated by their parameters too (`Context.auxiliary`); what must not
-  reach them passes through `jax.lax.stop_gradient`.
+  reach them passes through `jax.lax.stop_gradient`. Images of a batch are RGB in [0, 1], float32.
 
   Attributes:
     init: `key -> state`, a dict of everything that survives a step; the loss is differentiated by
@@ -36,7 +41,7 @@ class Auxiliary(NamedTuple):
     update: `(state, grads, draws, batch) -> (state, metrics)` at the end of a step; `grads` are those
       of the method's loss by `state["params"]`, `batch` is the one before `prepare`.
     prepare: `(params, batch) -> batch` before the views are made, e.g. source images in the style of
-      the target (float32, RGB in [0, 1]).
+      the target.
     draw: `(key, batch) -> draws`, the random numbers of `update`.
   """
 
@@ -51,6 +56,7 @@ class ViewMaker(NamedTuple):
 
   Attributes:
     make: `(draws, batch, teacher, views) -> views to add`, deterministic and never differentiated.
+      Images of the batch are RGB in [0, 1], float32.
       `teacher(name, image)` gives the teacher's `Outputs`; `views` are those of the makers before.
     draw: `(key, batch) -> draws`, a pytree with every random number that `make` needs.
   """
@@ -112,3 +118,18 @@ class Method(NamedTuple):
     for name, maker in self.views.items():
       views |= maker.make(draws[name], batch, teacher, dict(views))
     return jax.lax.stop_gradient(views)
+
+
+def with_unit_images(batch: Batch) -> Batch:
+  """The batch as methods take it: its images are RGB in [0, 1], float32.
+
+  Args:
+    batch: The batch as the data sets give it: the arrays `image` and `day_image` of `source` and
+      `target` are uint8. Everything else stays as it is.
+  """
+  convert = lambda arrays: {
+    name: pixels.to_unit(value) if name in ("image", "day_image") else value
+    for name, value in arrays.items()
+  }
+  domains = [name for name in ("source", "target") if name in batch]
+  return {**batch, **{name: convert(batch[name]) for name in domains}}

@@ -13,7 +13,7 @@ import optax
 
 from jax_uda.step import teacher as teacher_lib
 from jax_uda.step.context import Context, Network, Pass, Passes, View, named_key
-from jax_uda.step.method import Auxiliary, Batch, Method
+from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms, draw_terms
 from jax_uda.step.state import TrainState
 
@@ -98,7 +98,7 @@ def set_scene(
     method: Supplies makers of views and terms.
     auxiliary: The method's auxiliary networks, or None.
     params: Parameters of the auxiliary networks, or None.
-    batch: The batch as the pipeline gives it, uint8 images.
+    batch: The batch with images in [0, 1] (`with_unit_images`).
     teacher: Labels the target.
     key: The key of this step.
   """
@@ -135,7 +135,7 @@ def make_train_step(
   teacher_first = not teacher_rule.after_update
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(state.key, state.step)
+    key, batch = jax.random.fold_in(state.key, state.step), with_unit_images(batch)
     moved = follow(state.teacher, state.student, state.step) if teacher_first else state.teacher
     teacher = Passes(teacher_network(model, method.teacher_outputs), moved)
     params, auxiliary_params = (

@@ -9,7 +9,6 @@ import flax
 import jax
 import jax.numpy as jnp
 
-from jax_uda.ops.pixels import to_unit
 from jax_uda.step.context import Passes, View, named_key
 from jax_uda.step.method import Batch, ViewMaker
 from jax_uda.views import classmix, strong
@@ -74,7 +73,7 @@ def draw(key: jax.Array, batch: Batch, *, strength: float) -> Draws:
 def source_view(batch: Batch) -> View:
   """The labelled source batch without augmentation."""
   label = batch["source"]["label"].astype(jnp.int32)
-  return View(to_unit(batch["source"]["image"]), label, jnp.ones(label.shape, jnp.float32))
+  return View(batch["source"]["image"], label, jnp.ones(label.shape, jnp.float32))
 
 
 def augmented(view: View, draws: strong.StrongDraws) -> View:
@@ -93,7 +92,7 @@ def target_view(
     settings: Threshold, margins and resizing.
     margins: Whether `ignore_top` and `ignore_bottom` apply.
   """
-  image = to_unit(batch["target"]["image"])
+  image = batch["target"]["image"]
   pseudo = pseudo_label(
     teacher("target", image).logits,
     image.shape[1:3],
