@@ -4,6 +4,7 @@ import functools
 
 import flax.linen as nn
 import golden_cases
+import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,6 @@ from golden_cases import Case, golden
 
 from jax_uda import methods, models
 from jax_uda.memory import region_queue
-from jax_uda.methods import extension
 from jax_uda.methods._rccr import Draws
 from jax_uda.models.decoders.dlv2 import DLV2Head
 from jax_uda.models.layers.norm import BatchNorm
@@ -32,8 +32,6 @@ class Stem(nn.Module):
   cell: int
   epsilon: float
   momentum: float
-  image_mean: tuple[float, ...]
-  image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
   @nn.compact
   def __call__(self, image, *, train, use_running_average):
@@ -98,12 +96,15 @@ def recorded_batch(case: Case, t: int) -> dict:
   rows = np.ones((2, num_cells(case)), np.float32)
   for row, index in zip(rows, (case.idx_mix[t], case.idx_target[t]), strict=True):
     row[index] = np.linspace(0, 0.5, len(index))
-  own = Draws(box_draws(case, t, tuple(size)), none, rows)
   base = self_training.Draws(source=none, mixed=none, classes=jnp.asarray(priority))
   return {
     "source": {"image": case.src_image[t], "label": label},
     "target": {"image": case.tgt_image[t]},
-    "draws": extension.Draws(base, own),
+    "draws": {
+      "self_training": base,
+      "region_consistent": Draws(box_draws(case, t, tuple(size)), none),
+      "region": jnp.asarray(rows),
+    },
   }
 
 
@@ -113,29 +114,33 @@ def num_cells(case: Case) -> int:
   return batch * (height // cell_of(case)) * (width // cell_of(case))
 
 
-def build(case: Case, **settings):
+def build(case: Case, num_rows: int = 0):
   """The step and the state before the first."""
-  mean = tuple(case.img_mean_bgr.tolist())
   num_classes = case["init/cls_b"].shape[-1]
   method = methods.build(
-    Task(num_classes, mean, (1.0,) * 3, ()),
+    Task(num_classes),
     name="rccr",
-    align_corners=True,
-    train_projector=bool(case.projector_trained),
-    cell=cell_of(case),
-    embedding_dim=len(case["init/proj_b2"]),
-    hidden=len(case["init/proj_b1"]),
-    num_entries=int(case.arrays.get("bank_capacity", 3)),
-    weight=float(case.region_weight_base),
-    ramp_steps=int(case.num_iterations),
-    **{"num_rows": case.idx_mix.shape[1], **settings},
+    self_training=dict(align_corners=True),
+    region_consistent=dict(
+      train_projector=bool(case.projector_trained),
+      cell=cell_of(case),
+      embedding_dim=len(case["init/proj_b2"]),
+      hidden=len(case["init/proj_b1"]),
+      contrast=dict(
+        num_entries=int(case.arrays.get("bank_capacity", 3)),
+        weight=float(case.region_weight_base),
+        ramp_steps=int(case.num_iterations),
+        num_rows=num_rows or case.idx_mix.shape[1],
+      ),
+    ),
   )
-  method = method._replace(draw=lambda key, batch: batch["draws"])
+  method = golden_steps.replayed(method)
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
   width = len(case["init/bn_scale"])
-  stem = Stem(width, cell_of(case), float(case.bn_eps), float(case.bn_momentum), mean)
+  stem = Stem(width, cell_of(case), float(case.bn_eps), float(case.bn_momentum))
   decoder = DLV2Head(num_classes, dilations=DILATIONS[: len(case["init/cls_w"])])
-  model = models.Segmentor(stem, decoder, heads)
+  mean = tuple((case.img_mean_bgr / 255).tolist())
+  model = models.Segmentor(stem, decoder, heads, image_mean=mean, image_std=(1 / 255,) * 3)
   schedule = optimizer.warmup_poly(
     learning_rate=float(case.base_lr), num_steps=int(case.num_iterations), power=0.9
   )
@@ -205,8 +210,8 @@ def test_networks_match_reference(case: Case):
 def test_queues_match_reference(case: Case):
   case, states, _ = run(case.name)
   for t, after in enumerate(states[1:]):
-    assert after.objective["region"].length == case.bank_len[t]
-  queue = states[-1].objective["region"]
+    assert after.objective_state["region"].length == case.bank_len[t]
+  queue = states[-1].objective_state["region"]
   rows, shape, length = region_queue.rows(queue), queue.labels.shape, case.bank_len[-1]
   close(rows.embeddings.reshape(*shape, -1)[:length], case.bank_feat_final)
   np.testing.assert_array_equal(rows.labels.reshape(shape)[:length], case.bank_label_final)
