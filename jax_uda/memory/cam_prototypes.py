@@ -113,7 +113,10 @@ def update(
   picked = _pick(cam, labels, jnp.asarray(warmup, bool), top_k)
   pixels = _interpolate(embeddings, picked.index, labels.shape[1:])  # [C, K, A]
   sums = jnp.einsum("ck,cka->ca", picked.weights, pixels, precision="highest")
-  return _move(state, sums, picked, momentum, proto_ema)
+  size = jnp.sum(picked.weights * arrays.safe_norm(pixels), -1)
+  # Normalising the weighted sum is normalising the weighted mean.
+  means = arrays.l2_normalize(sums, size)
+  return _move(state, means, picked, momentum, proto_ema)
 
 
 def _pick(cam: jax.Array, labels: jax.Array, warmup: jax.Array, top_k: int) -> _Picked:
@@ -157,9 +160,9 @@ def _interpolate(maps: jax.Array, index: jax.Array, size: tuple[int, int]) -> ja
 
 
 def _move(
-  state: CamPrototypes, sums: jax.Array, picked: _Picked, momentum: float, proto_ema: str
+  state: CamPrototypes, means: jax.Array, picked: _Picked, momentum: float, proto_ema: str
 ) -> CamPrototypes:
-  """The state after one step towards the directions of `sums` [C, A]."""
+  """The state after one step towards the batch's unit `means` [C, A]."""
   moved = jnp.sum(picked.weights, -1) > 0
   running = 1 / (state.counts + 1)
   if proto_ema == "code":
@@ -169,9 +172,8 @@ def _move(
     share = jnp.maximum(running, 1 - momentum)
     counts = state.counts + moved
   share = jnp.where(moved, share, 0.0)[:, None]
-  # normalising the mean is normalising the sum
-  blend = (1 - share) * state.prototypes + share * arrays.l2_normalize(sums)
-  return CamPrototypes(arrays.l2_normalize(blend), counts)
+  blend = (1 - share) * state.prototypes + share * means
+  return CamPrototypes(arrays.l2_normalize(blend, jnp.float32(1)), counts)
 
 
 def _check(state, embeddings, cam, labels, source_mask, momentum, top_k, proto_ema) -> None:

@@ -47,7 +47,7 @@ def pixel_contrast(
         "CLUDA on HRDA blends two resolutions by a learned weight: set "
         "config.model.hrda.feature_weighter = True"
       )
-    *arrays, weights = losses.fused_grid(
+    maps = losses.fused_grid(
       outputs.fused,
       heads["hr_fused"],
       heads["feature_weight"],
@@ -56,7 +56,7 @@ def pixel_contrast(
       weights=data.weight if weighted else None,
       grid=grid,
     )
-    return losses.multires_pixel_contrast(*arrays, weights=weights, **options)
+    return losses.multires_pixel_contrast(maps, **options)
 
   def of_one(outputs: Outputs, data: View) -> jax.Array:
     sample = lambda x: resize.bilinear(x, grid, align_corners=True)
