@@ -220,6 +220,18 @@ def check_positive(name: str, value: float) -> None:
     raise ValueError(f"{name} = {value}; expected a number above 0")
 
 
+def check_share(name: str, value: float | jax.Array) -> None:
+  """Raises a ValueError for a number outside [0, 1] (a traced value cannot be checked)."""
+  if isinstance(value, (int, float)) and not 0 <= value <= 1:
+    raise ValueError(f"{name} = {value}; expected a number in [0, 1]")
+
+
+def check_count(name: str, value: int) -> None:
+  """Raises a ValueError unless the value is an integer of at least 1."""
+  if not isinstance(value, int) or value < 1:
+    raise ValueError(f"{name} = {value}; expected an integer of at least 1")
+
+
 def check_option(name: str, value: str, options: Sequence[str]) -> None:
   """Raises a ValueError unless the value is one of the options."""
   if value not in options:

@@ -38,7 +38,7 @@ def downscale_label(
   >>> downscale_label(label, 2, num_classes=3, min_ratio=0.75).tolist()
   [[[0, 1]]]
   """
-  _check_map("label", label)
+  check_map("label", label)
   height, width = label.shape[-2:]
   if not 1 <= factor <= min(height, width):
     raise ValueError(f"factor = {factor}; expected 1 to {min(height, width)} for {label.shape}")
@@ -73,7 +73,7 @@ def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
   >>> image_classes(jnp.array([[[0, 0], [2, 255]]]), num_classes=3).tolist()
   [[1.0, 0.0, 1.0]]
   """
-  _check_map("labels", labels)
+  check_map("labels", labels)
   held = labels.astype(jnp.int32)[..., None] == jnp.arange(num_classes)
   return jnp.any(held, axis=(-3, -2)).astype(jnp.float32)
 
@@ -102,7 +102,7 @@ def nearest_label(label: jax.Array, size: tuple[int, int]) -> jax.Array:
   >>> nearest_label(jnp.arange(5)[None, None], (1, 2)).tolist()
   [[[0, 2]]]
   """
-  _check_map("label", label)
+  check_map("label", label)
   return resize.nearest(label[..., None], size)[..., 0]
 
 
@@ -132,7 +132,7 @@ def correct_label(label: jax.Array, logits: jax.Array, ignore: int = IGNORE) -> 
   return jnp.where(jnp.argmax(logits, -1) == label, label.astype(jnp.int32), ignore)
 
 
-def _check_map(name: str, labels: jax.Array) -> None:
+def check_map(name: str, labels: jax.Array) -> None:
   """Raises a ValueError unless `labels` are integers [..., H, W]."""
   if labels.ndim < 2 or not jnp.issubdtype(labels.dtype, jnp.integer):
     raise ValueError(f"{name} is {labels.dtype}{labels.shape}; expected integers [..., H, W]")

@@ -1,6 +1,8 @@
+import golden_cases
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import golden
 
 from jax_uda.methods import _translator as translator
 
@@ -26,3 +28,12 @@ def test_mistakes_are_errors_that_name_the_argument():
       convert(jnp.zeros((2, 2, 3), jnp.uint8), MEAN, STD)
     with pytest.raises(ValueError, match=r"std has shape \(2,\), but image has shape \(2, 2, 3\)"):
       convert(jnp.zeros((2, 2, 3)), MEAN, STD[:2])
+
+
+@pytest.mark.parametrize("case", golden("confeti/style_range"))
+def test_the_range_of_the_translator_matches_reference(case):
+  mean, std = case["mean"].tolist(), case["std"].tolist()
+  gan_input = translator.to_gan(jnp.asarray(case.img_normed), mean, std)
+  golden_cases.assert_close(gan_input, case.gan_input, rtol=1e-5, atol=1e-5)
+  image = translator.from_gan(jnp.asarray(case.gan_output), mean, std)
+  golden_cases.assert_close(image, case.img_from_gan, rtol=1e-5, atol=1e-5)
