@@ -41,7 +41,7 @@ def fused_grid(
   boxes: jax.Array,
   *,
   weights: jax.Array | None = None,
-  grid: tuple[int, int] = (65, 65),
+  grid: resize.Size = (65, 65),
   lr_scale: float = 0.5,
 ) -> FusedGrid:
   """Samples both resolutions, the attention, the labels and the weights on one grid.
@@ -133,7 +133,7 @@ def _sample(equation: str, x: jax.Array, matrices: list[jax.Array]) -> jax.Array
   return jnp.einsum(equation, rows, x.astype(jnp.float32), columns, precision="highest")
 
 
-def _full_size(low: jax.Array, lr_scale: float) -> tuple[int, int]:
+def _full_size(low: jax.Array, lr_scale: float) -> resize.Size:
   """(height, width) of the full map."""
   arrays.check_float("low", low, min_ndim=4)
   arrays.check_positive("lr_scale", lr_scale)
@@ -147,7 +147,7 @@ def _check(
   labels: jax.Array,
   boxes: jax.Array,
   weights: jax.Array | None,
-  full: tuple[int, int],
+  full: resize.Size,
 ) -> None:
   """Checks everything against the low-resolution map, and `high` against the size of the full map."""
   batch, height, width, channels = low.shape

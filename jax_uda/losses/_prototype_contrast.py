@@ -31,7 +31,7 @@ def prototype_cross_entropy(
   temperature: float,
   weights: jax.Array | None = None,
   normalize: bool = False,
-  seen: jax.Array | None = None,
+  class_mask: jax.Array | None = None,
   reduction: Reduction = "mean",
 ) -> jax.Array:
   """Weighted mean over pixels of `lse_c(f . mu_c / t) - f . mu_y / t`.
@@ -44,8 +44,8 @@ def prototype_cross_entropy(
     weights: [...] float32 or None (all 1); constant.
     normalize: Whether to L2-normalise the embeddings first (a zero vector stays zero, and its
       gradient is 0).
-    seen: [C] bool or None (all): the other classes are left out of the softmax, and their pixels out
-      of the mean. The references keep classes never seen, as zero vectors (None).
+    class_mask: [C] bool or None (all): the other classes are left out of the softmax, and their
+      pixels out of the mean. The references keep classes never seen, as zero vectors (None).
     reduction: "mean", or "none" for the losses of the single pixels.
 
   Returns:
@@ -71,7 +71,7 @@ def prototype_cross_entropy(
   pixels = arrays.pixels(embeddings, labels, weights, len(prototypes))
   x = arrays.l2_normalize(pixels.embeddings) if normalize else pixels.embeddings
   logits = arrays.matmul(x, prototypes.T) / temperature
-  nll, weight = _class_nll(logits, arrays.pick(logits, pixels.labels), pixels, seen)
+  nll, weight = _class_nll(logits, arrays.pick(logits, pixels.labels), pixels, class_mask)
   return arrays.reduce(nll, weight, reduction, labels.shape)
 
 
@@ -84,7 +84,7 @@ def distribution_cross_entropy(
   temperature: float,
   weights: jax.Array | None = None,
   variance_scale: float = 1.0,
-  seen: jax.Array | None = None,
+  class_mask: jax.Array | None = None,
   reduction: Reduction = "mean",
 ) -> jax.Array:
   """Weighted mean over pixels of `lse_c(f . mu_c / t + s (f * f) . var_c / (2 t^2)) - f . mu_y / t`.
@@ -97,8 +97,8 @@ def distribution_cross_entropy(
     temperature: t.
     weights: [...] float32 or None (all 1); constant.
     variance_scale: s.
-    seen: [C] bool or None (all): the other classes are left out of the softmax, and their pixels out
-      of the mean.
+    class_mask: [C] bool or None (all): the other classes are left out of the softmax, and their
+      pixels out of the mean.
     reduction: "mean", or "none" for the losses of the single pixels.
 
   Returns:
@@ -125,7 +125,7 @@ def distribution_cross_entropy(
   similarity = arrays.matmul(x, mean.T) / temperature
   spread = arrays.matmul(x * x, variance.T) * (variance_scale / (2 * temperature**2))
   positive = arrays.pick(similarity, pixels.labels)
-  nll, weight = _class_nll(similarity + spread, positive, pixels, seen)
+  nll, weight = _class_nll(similarity + spread, positive, pixels, class_mask)
   return arrays.reduce(nll, weight, reduction, labels.shape)
 
 
@@ -247,13 +247,13 @@ def _constant(name: str, table: jax.Array, embeddings: jax.Array, temperature: f
 
 
 def _class_nll(
-  logits: jax.Array, positive: jax.Array, pixels: arrays.Pixels, seen: jax.Array | None
+  logits: jax.Array, positive: jax.Array, pixels: arrays.Pixels, class_mask: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
   """The losses lse_c(logits [N, C]) - positive [N], and their weights [N]."""
   weights = pixels.weights
-  if seen is not None:
-    arrays.check_shape("seen", seen, logits.shape[1:], of="prototypes")
-    weights = weights * seen[pixels.labels]
+  if class_mask is not None:
+    arrays.check_shape("class_mask", class_mask, logits.shape[1:], of="prototypes")
+    weights = weights * class_mask[pixels.labels]
     # A finite floor: with no class seen at all, the weights are 0 and nothing may be infinite.
-    logits = jnp.where(seen, logits, -1e30)
+    logits = jnp.where(class_mask, logits, -1e30)
   return jax.nn.logsumexp(logits, -1) - positive, weights

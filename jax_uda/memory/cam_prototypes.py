@@ -151,7 +151,7 @@ def _pick(cam: jax.Array, labels: jax.Array, warmup: jax.Array, top_k: int) -> _
   return _Picked(weights, index, jnp.sum(is_member, -1, dtype=jnp.float32))
 
 
-def _interpolate(maps: jax.Array, index: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _interpolate(maps: jax.Array, index: jax.Array, size: resize.Size) -> jax.Array:
   """Interpolates maps [B,h,w,A], as if upsampled to `size`, at flat indices [...] into [B, *size].
 
   Returns [..., A].

@@ -99,10 +99,10 @@ def class_contrast(
       return losses.bank_cross_entropy(embedding, label, entries, length, temperature=temperature)
     if variant == "prototype":
       return losses.prototype_cross_entropy(
-        embedding, label, mean, temperature=temperature, seen=seen
+        embedding, label, mean, temperature=temperature, class_mask=seen
       )
     return losses.distribution_cross_entropy(
-      embedding, label, mean, variance, temperature=temperature, seen=seen
+      embedding, label, mean, variance, temperature=temperature, class_mask=seen
     )
 
   def apply(state: ClassMemory, ctx: Context) -> Result:

@@ -86,7 +86,7 @@ def similarity_contrast(
       state.prototypes,
       temperature=temperature,
       normalize=True,
-      seen=state.seen,
+      class_mask=state.seen,
     )
 
   def of_group(state, source_pixels, target_pixels):

@@ -83,7 +83,7 @@ def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = IGNORE)
   return jnp.where(weight != 0, label, ignore)
 
 
-def nearest_label(label: jax.Array, size: tuple[int, int]) -> jax.Array:
+def nearest_label(label: jax.Array, size: resize.Size) -> jax.Array:
   """Picks label pixel floor(i * in / out) for cell i, as PyTorch's `nearest` does.
 
   Args:

@@ -56,7 +56,7 @@ KERNELS = [
   ),
   labelled(
     "prototype_cross_entropy",
-    lambda **inputs: _prototype(normalize=True, seen=SEEN, **inputs),
+    lambda **inputs: _prototype(normalize=True, class_mask=SEEN, **inputs),
     variant="normalized_seen",
     tables={"prototypes": P},
     mean_of=_mean_over_classes([0, 2]),

@@ -68,8 +68,8 @@ def test_unseen_classes_leave_the_softmax_and_the_mean():
   renumber = jnp.array([0, 1, 255, 2, 255])
   labels = jnp.where(Y < 5, renumber[jnp.minimum(Y, 4)], 255)
   expected = losses.prototype_cross_entropy(X, labels, MEAN[seen], temperature=0.5)
-  np.testing.assert_allclose(prototype(X, seen=seen), expected, rtol=1e-5)
-  value, grad = value_and_grad(lambda x: prototype(x, seen=jnp.zeros(5, bool)))
+  np.testing.assert_allclose(prototype(X, class_mask=seen), expected, rtol=1e-5)
+  value, grad = value_and_grad(lambda x: prototype(x, class_mask=jnp.zeros(5, bool)))
   assert value == 0 and not grad.any()
 
 
