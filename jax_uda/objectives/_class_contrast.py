@@ -43,7 +43,7 @@ def _prototypes() -> Representation:
 
   def contrast(state: ClassMemory, embedding, label, temperature, present):
     return losses.prototype_cross_entropy(
-      embedding, label, state.statistics.mean, temperature=temperature, seen=present
+      embedding, label, state.statistics.mean, temperature=temperature, class_mask=present
     )
 
   return Representation(lambda: (), lambda bank, embedding, label: (), contrast)
@@ -55,7 +55,7 @@ def _distributions() -> Representation:
   def contrast(state: ClassMemory, embedding, label, temperature, present):
     mean, variance, _ = state.statistics
     return losses.distribution_cross_entropy(
-      embedding, label, mean, variance, temperature=temperature, seen=present
+      embedding, label, mean, variance, temperature=temperature, class_mask=present
     )
 
   return Representation(lambda: (), lambda bank, embedding, label: (), contrast)

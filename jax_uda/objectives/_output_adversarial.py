@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jax_uda.losses._adversarial import adversarial_discriminator_loss, adversarial_generator_loss
+from jax_uda.losses import adversarial_discriminator_loss, adversarial_generator_loss
 from jax_uda.ops import resize
 from jax_uda.step.context import Context
 from jax_uda.step.objective import Objective, stateless

@@ -57,7 +57,7 @@ def pixel_contrast(
         "model.hrda.feature_weighter",
         "= False: CLUDA on HRDA blends two resolutions by a learned weight; set it to True.",
       )
-    *arrays, weights = losses.fused_grid(
+    maps = losses.fused_grid(
       outputs.fused,
       heads["hr_fused"],
       heads["feature_weight"],
@@ -67,8 +67,7 @@ def pixel_contrast(
       grid=grid,
     )
     return losses.multires_pixel_contrast(
-      *arrays,
-      weights=weights,
+      maps,
       outside_crop_weight=outside_crop_weight,
       hr_mask_from_label=hr_mask_from_label,
       **options,

@@ -90,7 +90,7 @@ def similarity_contrast(
       state.prototypes,
       temperature=temperature,
       normalize=True,
-      seen=state.seen,
+      class_mask=state.seen,
     )
 
   def group_losses(state, source_pixels, target_pixels):
