@@ -23,10 +23,10 @@ from jax_uda.models.segmentor import Segmentor
 # Called with the options and the compute dtype.
 ENCODERS = {
   "compact": CompactEncoder,
-  **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.VARIANTS.items()},
+  **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.SIZES.items()},
   "efficientnet_lite0": EfficientNetLite,
-  **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.VARIANTS.items()},
-  **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.VARIANTS.items()},
+  **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.SIZES.items()},
+  **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.SIZES.items()},
 }
 
 # Called with the number of classes, the options and the compute dtype.

@@ -10,7 +10,7 @@ from jax_uda.models.layers.initializers import torch_uniform
 
 
 class OutputDiscriminator(nn.Module):
-  """Five 4x4 convolutions of stride 2: from class probabilities to logits of "this is the target".
+  """Five 4x4 convolutions of stride 2 that tell target predictions from source predictions.
 
   Attributes:
     width: Channels of the first convolution; the next three have 2, 4 and 8 times as many.
@@ -22,7 +22,11 @@ class OutputDiscriminator(nn.Module):
 
   @nn.compact
   def __call__(self, probability: jax.Array) -> jax.Array:
-    """Maps probability [B,H,W,C] to logits [B, H // 32, W // 32, 1]; H and W are at least 32."""
+    """Maps class probabilities [B,H,W,C] to target logits [B, H // 32, W // 32, 1].
+
+    Raises:
+      ValueError: H or W is below 32.
+    """
     x = probability
     if min(x.shape[1:3]) < 32:
       raise ValueError(f"probability has shape {x.shape}; H and W must be at least 32")
