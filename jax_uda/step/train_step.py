@@ -14,7 +14,7 @@ import optax
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Context, Passes, named_key
-from jax_uda.step.method import Method, Player
+from jax_uda.step.method import Method, Player, with_unit_images
 from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens")
@@ -86,6 +86,7 @@ def make_train_step(
 
   def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(state.key, state.step)
+    batch = with_unit_images(batch)
     follow = lambda teacher, student: ema.follow(teacher, student, state.step, teacher_rule)
     early = not teacher_rule.after_update
     teacher = Passes(

@@ -38,8 +38,8 @@ class Variant:
     frozen_statistics: Whether BatchNorm always uses its running statistics and never changes them.
     epsilon: Number that BatchNorm adds to the variance.
     bgr: Whether the weights expect the channels in the order blue, green, red.
-    image_mean: Mean color that the weights expect to be subtracted, RGB in 0–255.
-    image_std: Standard deviation that they expect to be divided by, RGB in 0–255.
+    image_mean: Mean color that the weights expect to be subtracted, RGB in [0, 1].
+    image_std: Standard deviation that the weights expect to be divided by, in the same units.
   """
 
   deep_stem: bool = False
@@ -68,8 +68,8 @@ VARIANTS = {
     ceil_pool=True,
     train_affine=False,
     bgr=True,
-    image_mean=(122.67891434, 116.66876762, 104.00698793),
-    image_std=(1.0, 1.0, 1.0),
+    image_mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255),
+    image_std=(1 / 255,) * 3,
   ),
 }
 
@@ -208,12 +208,12 @@ class ResNet(nn.Module):
 
   @property
   def image_mean(self) -> Color:
-    """Mean color that the weights expect to be subtracted, RGB in 0–255."""
+    """Mean color that the weights expect to be subtracted, RGB in [0, 1]."""
     return VARIANTS[self.variant].image_mean
 
   @property
   def image_std(self) -> Color:
-    """Standard deviation that the weights expect to be divided by, RGB in 0–255."""
+    """Standard deviation that the weights expect to be divided by, in the same units."""
     return VARIANTS[self.variant].image_std
 
 
