@@ -123,7 +123,7 @@ def region_consistent(
     draw=draw,
     views=views,
     terms={"region": term},
-    calls={"cutmix": {"parts": (HEAD,) if source == "last" else ("map", HEAD)}},
+    calls={"cutmix": {"parts": (HEAD,) if source == "last" else ("fused", HEAD)}},
     heads={HEAD: head},
     start_steps={} if train_projector else {f"heads_{HEAD}": NEVER},
   )

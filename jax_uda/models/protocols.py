@@ -22,7 +22,19 @@ Features = tuple[jax.Array, ...]  # encoder maps [B, h_i, w_i, D_i], fine to coa
 Options = Mapping[str, Any]  # keyword arguments of a module
 
 
-class Encoder(Protocol):
+class Module(Protocol):
+  """What is used of `flax.linen.Module` itself."""
+
+  def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Returns initial variables; the arguments are those of `__call__`."""
+    ...
+
+  def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls the module with `variables`."""
+    ...
+
+
+class Encoder(Module, Protocol):
   """Maps an image to feature maps at several strides.
 
   A class may also have an attribute `tiny`, the options of its cheapest sensible form: rehearsals and
@@ -49,7 +61,7 @@ class Encoder(Protocol):
     ...
 
 
-class Decoder(Protocol):
+class Decoder(Module, Protocol):
   """Fuses the maps of an encoder into one and classifies its pixels."""
 
   @property
@@ -73,7 +85,7 @@ class Decoder(Protocol):
     ...
 
 
-class Head(Protocol):
+class Head(Module, Protocol):
   """Maps features to the vectors of a further loss, beside the decoder's logits.
 
   A head that has neither dropout nor BatchNorm takes the switches as `**mode` and ignores them.

@@ -67,7 +67,7 @@ class Method(NamedTuple):
     uses_reference: Whether objectives ask for the frozen initial network.
     heads: Heads that the segmentor must have, by name: called with `dtype=`, they give a module.
     calls: `phase_start -> {view: arguments}`, further keyword arguments of the *student's* pass of a
-      view: `parts` (what runs behind the encoder: "decoder", "map", head names; all, if not given), `frozen`
+      view: `parts` (what runs behind the encoder: "decoder", "fused", head names; all, if not given), `frozen`
       (its parameters are constants in this pass), a function as HRDA's `crop_box`.
     teacher_parts: By view or other name of a teacher's pass, what runs behind the encoder; all, if not
       given. What is computed and not used is not free: BatchNorm's statistics are kept.

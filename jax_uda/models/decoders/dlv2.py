@@ -34,11 +34,12 @@ class DilatedConv(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, H, W, D] to [B, H, W, features]."""
+    pad = (self.dilation, self.dilation)
     return nn.Conv(
       self.features,
       (3, 3),
       kernel_dilation=self.dilation,
-      padding=((self.dilation,) * 2,) * 2,
+      padding=(pad, pad),
       kernel_init=nn.initializers.normal(0.01),
       bias_init=torch_uniform(9 * x.shape[-1]),
       dtype=self.dtype,

@@ -39,7 +39,7 @@ class LevelFusionHead(nn.Module):
     self, features: Features, *, train: bool, use_running_average: bool
   ) -> tuple[jax.Array, jax.Array]:
     """Returns logits [B,h,w,C] and the fused map [B,h,w,channels] before the dropout."""
-    size = features[0].shape[1:3]
+    size = features[0].shape[1], features[0].shape[2]
     levels = [resize.bilinear(self._embed(i, x), size) for i, x in enumerate(features)]
     fused = self._fusion("fuse_layer")(
       jnp.concatenate(levels, -1), use_running_average=use_running_average

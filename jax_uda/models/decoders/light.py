@@ -35,7 +35,8 @@ class LightDecoder(nn.Module):
     *finer, coarsest = features
     x = self._lateral(len(finer), coarsest)
     for level in reversed(range(len(finer))):
-      x = resize.bilinear(x, finer[level].shape[1:3]) + self._lateral(level, finer[level])
+      fine = finer[level]
+      x = resize.bilinear(x, (fine.shape[1], fine.shape[2])) + self._lateral(level, fine)
       x = nn.Conv(
         self.width,
         (3, 3),

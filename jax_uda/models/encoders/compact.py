@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers.norm import GroupNorm
-from jax_uda.models.protocols import Options
+from jax_uda.models.protocols import Features, Options
 
 STRIDE = 8
 
@@ -83,9 +83,7 @@ class CompactEncoder(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(
-    self, image: jax.Array, *, train: bool, use_running_average: bool
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+  def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
     """Returns the maps of image [B,H,W,3], fine to coarse; ValueError unless 8 divides H and W."""
     del train, use_running_average  # no dropout, no BatchNorm
     height, width = image.shape[1:3]

@@ -107,8 +107,8 @@ class EfficientNetLite(nn.Module):
     dtype: Compute dtype; parameters and BatchNorm statistics are float32.
   """
 
-  image_mean = (127 / 255,) * 3
-  image_std = (128 / 255,) * 3
+  image_mean = (127 / 255, 127 / 255, 127 / 255)
+  image_std = (128 / 255, 128 / 255, 128 / 255)
 
   tiny: ClassVar[Options] = {"strides": (4, 8, 16, 32)}
 

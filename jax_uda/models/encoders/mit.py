@@ -54,11 +54,12 @@ class PatchEmbed(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, H, W, D] to [B, ceil(H / stride), ceil(W / stride), dim]."""
+    pad = (self.kernel_size // 2, self.kernel_size // 2)
     x = nn.Conv(
       self.dim,
-      (self.kernel_size,) * 2,
+      (self.kernel_size, self.kernel_size),
       strides=self.stride,
-      padding=((self.kernel_size // 2,) * 2,) * 2,
+      padding=(pad, pad),
       kernel_init=CONV_INIT,
       dtype=self.dtype,
       name="proj",

@@ -69,7 +69,7 @@ VARIANTS = {
     train_affine=False,
     bgr=True,
     image_mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255),
-    image_std=(1 / 255,) * 3,
+    image_std=(1 / 255, 1 / 255, 1 / 255),
   ),
 }
 
@@ -78,11 +78,12 @@ def _conv(
   features: int, size: int, *, stride: int = 1, dilation: int = 1, dtype: Any, name: str
 ) -> nn.Conv:
   """A convolution without bias, padded symmetrically."""
+  pad = (dilation * (size // 2), dilation * (size // 2))
   return nn.Conv(
     features,
     (size, size),
     strides=stride,
-    padding=((dilation * (size // 2),) * 2,) * 2,
+    padding=(pad, pad),
     kernel_dilation=dilation,
     use_bias=False,
     kernel_init=CONV_INIT,
@@ -103,7 +104,7 @@ def _max_pool(x: jax.Array, ceil: bool) -> jax.Array:
   a window of its own.
   """
   padding = [(1, 1 + int(ceil and length % 2 == 0)) for length in x.shape[1:3]]
-  return nn.max_pool(x, (3, 3), (2, 2), padding)
+  return nn.max_pool(x, (3, 3), (2, 2), padding)  # pyright: ignore[reportArgumentType]
 
 
 class Bottleneck(nn.Module):
@@ -163,7 +164,7 @@ class ResNet(nn.Module):
 
   def __post_init__(self):
     """Refuses an unknown variant by a SettingError."""
-    registry.lookup(VARIANTS, self.variant, "variant")
+    registry.lookup(VARIANTS, self.variant, ("variant",))
     super().__post_init__()
 
   @nn.compact

@@ -43,7 +43,7 @@ class ProjectionHead(nn.Module):
     """Maps encoder maps, fine to coarse, to unit vectors [B, h, w, A]; has no dropout."""
     x, hidden = features[-1], self.hidden or features[-1].shape[-1]
     if self.levels == "all":
-      size = features[0].shape[1:3]
+      size = features[0].shape[1], features[0].shape[2]
       x = jnp.concatenate([resize.bilinear(level, size) for level in features], -1)
       hidden = self.hidden or x.shape[-1] // 4
     for i, width in enumerate((hidden, self.dim)):
@@ -86,7 +86,7 @@ class RegionProjectionHead(nn.Module):
     x = features[-1] if self.source == "last" else fused
     if x is None:
       raise ValueError(
-        "this head reads the decoder's map: ask for the output 'fused' or 'decoder' too"
+        "this head reads the decoder's map: ask for the output 'decoder' or 'fused' too"
       )
     if self.pool > 1:
       x = nn.avg_pool(x, (self.pool, self.pool), (self.pool, self.pool))

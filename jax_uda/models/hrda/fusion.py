@@ -54,8 +54,8 @@ def fuse(
   Raises:
     SettingError: The order is unknown.
   """
-  resize_first = registry.lookup(RESIZE_FIRST, order, "order")
-  small = context.shape[1:3]
+  resize_first = registry.lookup(RESIZE_FIRST, order, ("order",))
+  small = context.shape[1], context.shape[2]
   large = (2 * small[0], 2 * small[1])
   attention = jax.nn.sigmoid(attention_logits.astype(jnp.float32))
   if box is not None:

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import flax
 import numpy as np
+from flax import traverse_util
 
 from jax_uda.common.registry import SettingError
 from jax_uda.models.weights import _read as read
@@ -60,18 +60,18 @@ def load(
       missing, unexpected or of the wrong shape.
   """
   file = read.read(path)
-  flat = flax.traverse_util.flatten_dict(dict(variables))
+  flat = traverse_util.flatten_dict(dict(variables))
   part_of = lambda path: torch_names.torch_name(path).partition(".")[0]
   try:
     tensors = names.to_reference(file.tensors, network)
     file_parts = {name.partition(".")[0] for name in tensors}
     in_file = {path: value for path, value in flat.items() if part_of(path) in file_parts}
-    filled = torch_names.from_torch(tensors, flax.traverse_util.unflatten_dict(in_file))
+    filled = torch_names.from_torch(tensors, traverse_util.unflatten_dict(in_file))
   except SettingError as error:
     raise SettingError(error.path, f"{error.message} The file is {file.path}.") from None
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None
-  merged = flat | flax.traverse_util.flatten_dict(filled)
+  merged = flat | traverse_util.flatten_dict(filled)
   # The order of a tree that a jitted function returned is alphabetical; the encoder comes first here.
   parts = lambda paths: tuple(
     sorted({path[1] for path in paths}, key=lambda n: (n != "encoder", n))
@@ -79,7 +79,7 @@ def load(
   loaded = Loaded(
     str(file.path), file.sha256, network, parts(in_file), parts(flat.keys() - in_file.keys())
   )
-  return flax.traverse_util.unflatten_dict(merged), loaded
+  return traverse_util.unflatten_dict(merged), loaded
 
 
 def load_translation(
@@ -117,8 +117,8 @@ def save(
     path: The file to write.
     metadata: Texts to store in the file, by name.
   """
-  as_numpy = flax.traverse_util.flatten_dict(dict(variables))
+  as_numpy = traverse_util.flatten_dict(dict(variables))
   tensors = torch_names.to_torch(
-    flax.traverse_util.unflatten_dict({path: np.asarray(v) for path, v in as_numpy.items()})
+    traverse_util.unflatten_dict({path: np.asarray(v) for path, v in as_numpy.items()})
   )
   safetensors_file.write(path, tensors, metadata or {})

@@ -49,7 +49,7 @@ CLASSIFIER = re.compile(r"(head|fc|classifier|_fc|_conv_head|_bn1)\.")
 
 
 class Scheme(NamedTuple):
-  """One way to name an encoder's tensors, and the rules that lead to the official names.
+  r"""One way to name an encoder's tensors, and the rules that lead to the official names.
 
   A rule is a regular expression and its replacement. Three marks in a replacement ask for more than a
   new name; `_renamed` and `_recut` carry them out:
@@ -164,7 +164,7 @@ def of_translation(tensors: Mapping[str, np.ndarray]) -> Tensors:
 def _one_network(tensors: Tensors, network: str) -> Tensors:
   """Returns the tensors of one network of a training run, or all if the file has no training run."""
   for family in FAMILIES:
-    prefix = registry.lookup(family.networks, network, "network")
+    prefix = registry.lookup(family.networks, network, ("network",))
     if not any(name.startswith(tuple(family.networks.values())) for name in tensors):
       continue
     if not any(name.startswith(prefix) for name in tensors):

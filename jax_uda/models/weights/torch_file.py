@@ -34,11 +34,11 @@ LEGACY_PROTOCOL = 1001
 
 
 class Storage(NamedTuple):
-  """A flat run of `count` numbers in the file, under the name `key`."""
+  """A flat run of `length` numbers in the file, under the name `key`."""
 
   dtype: str
   key: str
-  count: int
+  length: int
 
 
 class Tensor(NamedTuple):
@@ -101,15 +101,15 @@ def _array(tensor: Tensor, data: bytes) -> np.ndarray:
   """Cuts the tensor's numbers from those of its storage; in C order, bfloat16 as float32."""
   storage, offset, shape, strides = tensor
   dtype = _item(storage)
-  if len(data) < storage.count * dtype.itemsize:
+  if len(data) < storage.length * dtype.itemsize:
     raise ValueError(
-      f"it is truncated: storage {storage.key} has {len(data)} bytes for {storage.count} numbers"
+      f"it is truncated: storage {storage.key} has {len(data)} bytes for {storage.length} numbers"
     )
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
   # NumPy would follow such strides out of the buffer.
-  if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= storage.count):
+  if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= storage.length):
     raise ValueError(f"a tensor of {shape} reaches outside its storage {storage.key}")
-  flat = np.frombuffer(data, dtype, storage.count)[offset:]
+  flat = np.frombuffer(data, dtype, storage.length)[offset:]
   view = np.lib.stride_tricks.as_strided(flat, shape, [dtype.itemsize * s for s in strides])
   return widen_bfloat16(view) if storage.dtype == BFLOAT16 else view.copy()
 

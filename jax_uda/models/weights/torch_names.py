@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax
 import numpy as np
+from flax import traverse_util
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 # Applied in this order to the dotted path without its collection.
@@ -41,7 +41,7 @@ def torch_name(path: Sequence[str]) -> str:
 
 def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Returns all variables by reference name, in PyTorch's layout."""
-  flat = flax.traverse_util.flatten_dict(variables)
+  flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
   return {torch_name(path): _laid_out(path, value, TO_TORCH) for path, value in flat.items()}
 
 
@@ -59,7 +59,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   Raises:
     ValueError: Tensors are missing, unexpected or of the wrong shape; the message lists them.
   """
-  flat = flax.traverse_util.flatten_dict(variables)
+  flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
   paths = {torch_name(path): path for path in flat}
   assert len(paths) == len(flat), "two variables share one reference name: see REWRITES"
   tensors = {name: t for name, t in tensors.items() if not name.endswith(COUNTER)}
@@ -78,7 +78,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   if any(problems.values()):
     lines = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
     raise ValueError("the weights do not fit the network\n" + "\n".join(lines))
-  return flax.traverse_util.unflatten_dict(filled)
+  return traverse_util.unflatten_dict(filled)
 
 
 def _laid_out(

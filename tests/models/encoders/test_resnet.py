@@ -21,10 +21,10 @@ NAMES = golden_cases.ROOT / "base" / "names_uda_dlv2red_r101v1c.json.gz"
 DILATIONS = (6, 12, 18, 24)
 
 
-def load(case, flavour, rename, *, branches=4, **sizes):
+def load(case, variant, rename, *, branches=4, **sizes):
   """The network of the file with its weights; `rename` makes their names those of v1c."""
   model = models.build(
-    encoder="resnet50_" + flavour,
+    encoder="resnet50_" + variant,
     decoder="dlv2",
     num_classes=int(case.num_classes),
     encoder_options={"depths": tuple(case.blocks.tolist()), **sizes},
@@ -197,13 +197,8 @@ def test_frozen_affine_parameters_are_out_of_the_optimizers_reach():
   assert set(shapes["batch_stats"]["encoder"]["bn1"]) == {"scale", "bias", "mean", "var"}
 
 
-def test_the_standardisation_follows_the_flavour():
+def test_the_standardisation_follows_the_variant():
   caffe = models.build(encoder="resnet101_caffe", decoder="dlv2", num_classes=3)
   assert caffe.image_std == (1 / 255,) * 3 and caffe.image_mean[0] > caffe.image_mean[2]
   v1c = models.build(encoder="resnet101_v1c", decoder="dlv2", num_classes=3)
   assert v1c.image_mean == (0.485, 0.456, 0.406)
-
-
-def test_an_unknown_flavour_is_answered_with_the_nearest_one():
-  with pytest.raises(ValueError, match="Did you mean 'caffe'"):
-    resnet.ResNet(flavour="cafe").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), **EVAL)

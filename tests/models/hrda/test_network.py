@@ -152,7 +152,7 @@ def test_without_the_decoder_the_detail_is_not_looked_at():
   for a, b in zip(outputs.features, features, strict=True):
     np.testing.assert_array_equal(a, b)
   assert features[0].shape == (2, 8, 8, 8)
-  mapped = model.apply(variables, image, parts=("map",), train=True, use_running_average=True)
+  mapped = model.apply(variables, image, parts=("fused",), train=True, use_running_average=True)
   assert mapped.logits is None and mapped.heads == {} and mapped.fused.shape[1:3] == (8, 8)
 
 
