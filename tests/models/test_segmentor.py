@@ -120,5 +120,5 @@ def test_equal_recipes_give_equal_networks_so_that_jit_can_key_on_them():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one():
-  with pytest.raises(ValueError, match="config.model.encoder.*Did you mean 'compact'"):
+  with pytest.raises(ValueError, match="encoder = 'compakt' is unknown. Did you mean 'compact'"):
     models.build(encoder="compakt", decoder="light", num_classes=5)

@@ -2,6 +2,7 @@
 
 import functools
 
+import golden_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,7 +30,7 @@ def check_reference(case, rtol):
   @jax.jit
   def run(variables, x):
     outputs, pullback = jax.vjp(lambda v, x: model.apply(v, x, **MODE), variables, x)
-    return outputs, pullback(tuple(jnp.asarray(case[f"cot{i}"]) for i in range(1, 5)))
+    return outputs, pullback(golden_models.numbered(case, "cot"))
 
   outputs, (grad_variables, grad_x) = run(variables, x)
   for i, output in enumerate(outputs, 1):
