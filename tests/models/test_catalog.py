@@ -1,6 +1,8 @@
 """Networks by name, and networks of one's own."""
 
 import functools
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -93,3 +95,14 @@ def test_a_mistake_is_answered_with_the_argument_at_fault(changes, message):
 def test_the_tiny_form_of_an_unknown_network_is_an_error():
   with pytest.raises(ValueError, match="name = 'mit' is unknown"):
     catalog.tiny("mit")
+
+
+def test_the_encoder_of_the_documentation_works(tmp_path, monkeypatch):
+  page = (pathlib.Path(__file__).parents[2] / "docs" / "models.md").read_text()
+  (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "class" in block]
+  (tmp_path / "my_module.py").write_text(code)
+  monkeypatch.syspath_prepend(tmp_path)
+  model = models.build(encoder="my_module:MyEncoder", decoder="daformer", num_classes=3)
+  init = functools.partial(model.init_with_output, **MODE)
+  outputs, _ = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+  assert outputs.logits.shape == (1, 8, 8, 3)
