@@ -113,6 +113,6 @@ SWITCHES = ("train", "use_running_average")
 
 def inputs_of(encoder: Encoder) -> tuple[str, ...]:
   """Returns the names of an encoder's further inputs, such as `mask_ratio` of DINOv2."""
-  parameters = inspect.signature(type(encoder).__call__).parameters
-  named = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+  _self, _image, *others = inspect.signature(type(encoder).__call__).parameters.values()
+  named = [other.name for other in others if other.kind is not other.VAR_KEYWORD]
   return tuple(name for name in named if name not in SWITCHES)
