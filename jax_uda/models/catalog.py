@@ -6,10 +6,11 @@ line: `encoder="my_module:MyEncoder"`. `jax_uda.models.protocols` says what it m
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax.numpy as jnp
 from flax.core import FrozenDict
+from jax.typing import DTypeLike
 
 from jax_uda.common import registry
 from jax_uda.models.decoders.daformer import DAFormerHead
@@ -55,7 +56,7 @@ def build(
   encoder_options: Options | None = None,
   decoder_options: Options | None = None,
   hrda: Options | None = None,
-  dtype: Any = jnp.float32,
+  dtype: DTypeLike = jnp.float32,
 ) -> Segmentor:
   """Builds a segmentor from names.
 

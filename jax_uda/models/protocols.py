@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
+from jax.typing import DTypeLike
 
 Size = tuple[int, int]  # (height, width)
 Color = tuple[float, float, float]  # RGB
@@ -70,7 +71,7 @@ class Decoder(Module, Protocol):
     ...
 
   @property
-  def dtype(self) -> Any:
+  def dtype(self) -> DTypeLike:
     """Compute dtype."""
     ...
 

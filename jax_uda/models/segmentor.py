@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
+from jax.typing import DTypeLike
 
 from jax_uda.models.protocols import Decoder, Encoder, Features, Head, inputs_of
 from jax_uda.ops import pixels
@@ -79,7 +80,7 @@ class Segmentor(nn.Module):
     return self.encoder(image, train=train, use_running_average=use_running_average)
 
   @property
-  def dtype(self) -> Any:
+  def dtype(self) -> DTypeLike:
     """Compute dtype of the decoder, and of the heads that a method adds."""
     return self.decoder.dtype
 

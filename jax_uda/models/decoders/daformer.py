@@ -4,11 +4,10 @@ It embeds all levels linearly, enlarges them to the finest and fuses them by dep
 without image pooling. Module names follow the released checkpoints. Golden: `base/daformer_head`.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.decoders.level_fusion import LevelFusionHead
 from jax_uda.models.layers.conv_module import ConvModule
@@ -27,7 +26,7 @@ class SeparableConv(nn.Module):
   features: int
   dilation: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
@@ -52,7 +51,7 @@ class SeparableASPP(nn.Module):
   features: int
   dilations: tuple[int, ...] = (1, 6, 12, 18)
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:

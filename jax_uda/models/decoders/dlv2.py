@@ -6,11 +6,12 @@ follow the released checkpoints. Goldens: `base/dlv2_head`, `base/deeplab_*`,
 `rccr/classifier_two_branch`.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import torch_uniform
 from jax_uda.models.protocols import Features, Options
@@ -29,7 +30,7 @@ class DilatedConv(nn.Module):
 
   features: int
   dilation: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -60,7 +61,7 @@ class DLV2Head(nn.Module):
 
   num_classes: int
   dilations: tuple[int, ...] = (6, 12, 18, 24)
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(

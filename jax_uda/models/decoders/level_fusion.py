@@ -1,10 +1,11 @@
 """The base of decoders that embed each encoder level and fuse the levels."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import torch_uniform
 from jax_uda.models.protocols import Features, Options
@@ -32,7 +33,7 @@ class LevelFusionHead(nn.Module):
   channels: int = 256
   dropout: float = 0.1
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(

@@ -1,10 +1,11 @@
 """A top-down decoder for cheap networks: one 3x3 convolution per level."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.norm import GroupNorm
 from jax_uda.models.protocols import Features, Options
@@ -24,7 +25,7 @@ class LightDecoder(nn.Module):
 
   num_classes: int
   width: int = 48
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(

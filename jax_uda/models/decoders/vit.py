@@ -4,11 +4,12 @@ Module names follow the released checkpoints (`upscale_0` here is `upscale.0` th
 `base/dino_tiny`.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers import vit
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS
@@ -27,7 +28,7 @@ class UpConv(nn.Module):
   """
 
   features: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -50,7 +51,7 @@ class ViTHead(nn.Module):
   tiny: ClassVar[Options] = {}
 
   num_classes: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(

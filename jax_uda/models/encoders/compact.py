@@ -7,11 +7,12 @@ branch adds the scene as a whole. The last norm of each residual branch starts a
 begins shallow and can take a large learning rate.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers.norm import GroupNorm
@@ -20,7 +21,9 @@ from jax_uda.models.protocols import Features, Options
 STRIDE = 8
 
 
-def conv(features: int, *, stride: int = 1, dilation: int = 1, dtype: Any, name: str) -> nn.Conv:
+def conv(
+  features: int, *, stride: int = 1, dilation: int = 1, dtype: DTypeLike, name: str
+) -> nn.Conv:
   """A 3x3 convolution without bias, padded symmetrically by its dilation."""
   return nn.Conv(
     features,
@@ -48,7 +51,7 @@ class ResidualBlock(nn.Module):
   features: int
   stride: int = 1
   dilation: int = 1
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -80,7 +83,7 @@ class CompactEncoder(nn.Module):
 
   widths: tuple[int, int, int] = (32, 64, 128)
   depths: tuple[int, int] = (2, 3)
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:

@@ -4,11 +4,12 @@ Module names follow the official checkpoints (`blocks_0` here is `blocks.0` ther
 `base/dino_tiny`, `base/dino_pos_embed`.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers import block_stack, vit
@@ -63,7 +64,7 @@ class DINOv2(nn.Module):
   position_grid: int = 37
   scan_blocks: bool = False
   remat: bool = False
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(

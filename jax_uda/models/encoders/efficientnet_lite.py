@@ -7,11 +7,12 @@ Module names are those of the PyTorch port in the pip package `efficientnet-lite
 `_fc` make a classifier and have no counterpart here.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.common.registry import SettingError
 from jax_uda.models.layers.depthwise import DepthwiseConv
@@ -45,11 +46,11 @@ STAGES = (
 )
 
 
-def _norm(dtype: Any, name: str) -> BatchNorm:
+def _norm(dtype: DTypeLike, name: str) -> BatchNorm:
   return BatchNorm(epsilon=1e-3, momentum=0.01, dtype=dtype, name=name)
 
 
-def _pointwise(features: int, dtype: Any, name: str) -> nn.Conv:
+def _pointwise(features: int, dtype: DTypeLike, name: str) -> nn.Conv:
   return nn.Conv(features, (1, 1), use_bias=False, kernel_init=CONV_INIT, dtype=dtype, name=name)
 
 
@@ -70,7 +71,7 @@ class InvertedBottleneck(nn.Module):
   kernel_size: int
   stride: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
@@ -115,7 +116,7 @@ class EfficientNetLite(nn.Module):
   strides: tuple[int, ...] = STRIDES
   depthwise: str = "auto"
   frozen_statistics: bool = False
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def __post_init__(self):
     """Refuses strides that the network does not have, or that do not ascend, by a SettingError."""

@@ -7,12 +7,13 @@ official checkpoints (`block1_0` here is `block1.0` there). Goldens: `base/mit_t
 """
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers import block_stack
@@ -27,12 +28,12 @@ BLOCK_EPS = 1e-6  # norms of blocks and stages
 CONV_EPS = 1e-5  # norms after the patch embedding and after the reducing convolution
 
 
-def _norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
+def _norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
   # The fast variance E[x^2] - E[x]^2 loses digits where the official eps matters.
   return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
-def _linear(features: int, dtype: Any, name: str) -> nn.Dense:
+def _linear(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
   return nn.Dense(features, kernel_init=LINEAR_INIT, dtype=dtype, name=name)
 
 
@@ -49,7 +50,7 @@ class PatchEmbed(nn.Module):
   dim: int
   kernel_size: int
   stride: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -78,7 +79,7 @@ class Attention(nn.Module):
 
   num_heads: int
   sr_ratio: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -113,7 +114,7 @@ class MixFFN(nn.Module):
 
   hidden: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -155,7 +156,7 @@ class Block(nn.Module):
   sr_ratio: int
   mlp_ratio: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, drop_path: jax.Array | float = 0.0, *, train: bool) -> jax.Array:
@@ -201,7 +202,7 @@ class MixTransformer(nn.Module):
   depthwise: str = "auto"
   scan_blocks: bool = False
   remat: bool = False
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:

@@ -7,11 +7,12 @@ follow the official checkpoints (`layer1_0` here is `layer1.0` there). Goldens: 
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.common import registry
 from jax_uda.models.encoders import imagenet
@@ -75,7 +76,7 @@ VARIANTS = {
 
 
 def _conv(
-  features: int, size: int, *, stride: int = 1, dilation: int = 1, dtype: Any, name: str
+  features: int, size: int, *, stride: int = 1, dilation: int = 1, dtype: DTypeLike, name: str
 ) -> nn.Conv:
   """A convolution without bias, padded symmetrically."""
   pad = (dilation * (size // 2), dilation * (size // 2))
@@ -92,7 +93,7 @@ def _conv(
   )
 
 
-def _batch_norm(variant: Variant, dtype: Any, name: str) -> BatchNorm:
+def _batch_norm(variant: Variant, dtype: DTypeLike, name: str) -> BatchNorm:
   """The variant's BatchNorm; the caller sees to frozen statistics (`use_running_average`)."""
   return BatchNorm(epsilon=variant.epsilon, trainable=variant.train_affine, dtype=dtype, name=name)
 
@@ -122,7 +123,7 @@ class Bottleneck(nn.Module):
   variant: Variant
   stride: int = 1
   dilation: int = 1
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
@@ -160,7 +161,7 @@ class ResNet(nn.Module):
   depths: tuple[int, int, int, int] = (3, 4, 6, 3)
   width: int = 64
   stem_width: int | None = None
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def __post_init__(self):
     """Refuses an unknown variant by a SettingError."""

@@ -1,10 +1,9 @@
 """CONFETI's class activation maps (Zhou et al., 2016), learned from the classes of an image."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS
 from jax_uda.models.protocols import Features
@@ -23,7 +22,7 @@ class CAMHead(nn.Module):
   """
 
   num_classes: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, features: Features, fused: jax.Array | None = None, **mode: bool) -> jax.Array:

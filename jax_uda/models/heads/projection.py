@@ -1,10 +1,11 @@
 """Heads that map features to the vectors that contrastive losses compare."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.conv_module import ConvModule
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
@@ -29,7 +30,7 @@ class ProjectionHead(nn.Module):
   dim: int = 512
   hidden: int = 0
   levels: Literal["all", "last"] = "all"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
@@ -74,7 +75,7 @@ class RegionProjectionHead(nn.Module):
   uniform_bias: bool = False
   source: Literal["last", "fused"] = "last"
   pool: int = 1
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, features: Features, fused: jax.Array | None = None, **mode: bool) -> jax.Array:
@@ -113,7 +114,7 @@ class LinearProjectionHead(nn.Module):
   """
 
   dim: int = 512
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, features: Features, fused: jax.Array | None = None, **mode: bool) -> jax.Array:

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jax_uda.common import registry
 from jax_uda.models.decoders.segformer import SegFormerHead
@@ -64,7 +65,7 @@ class MultiScaleDecoder(nn.Module):
     return resize.bilinear(self.feat_weighter(features, **mode)[0], size)
 
   @property
-  def dtype(self) -> Any:
+  def dtype(self) -> DTypeLike:
     """Compute dtype of the shared decoder."""
     return self.head.dtype
 
@@ -131,21 +132,11 @@ class HRDA(Segmentor):
     image = self._standardise(image)
     features = self._encode_context(image, **mode)
     logits, fused, heads = None, None, {}
-    if "fused" in wanted and "decoder" not in wanted:
-      _, fused = self.decoder.decode(features, **mode)
     if "decoder" in wanted:
       context, fused = self.decoder.decode(features, **mode)
-      size = context.shape[1], context.shape[2]
-      stride = self._stride(image, context)
-      if train:
-        box = self._crop_box(crop_box, image, context, stride)
-        logits, heads = self._with_crop(image, features, context, box, stride, mode)
-      else:
-        detail = self._windows(image, stride, mode)
-        attention = self.decoder.attend(features, size, **mode)
-        logits = hrda_fusion.fuse(context, detail, attention, order=self.fusion).logits
-      if self.decoder.feat_weighter is not None and (train or self.is_initializing()):
-        heads["feature_weight"] = self.decoder.weigh(features, size, **mode)
+      logits, heads = self._add_detail(image, features, context, crop_box, mode)
+    elif "fused" in wanted:
+      _, fused = self.decoder.decode(features, **mode)
     for name, head in self.heads.items():
       if name in wanted:
         heads[name] = head(features, fused, **mode)
@@ -165,6 +156,27 @@ class HRDA(Segmentor):
     context = resize.bilinear(image, half)
     return self.encoder(context, train=train, use_running_average=use_running_average)
 
+  def _add_detail(
+    self,
+    image: jax.Array,
+    features: Features,
+    context: jax.Array,
+    crop_box: CropBox | None,
+    mode: Mapping[str, bool],
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the logits of context and detail, and the further heads of the pass."""
+    stride, size = self._stride(image, context), (context.shape[1], context.shape[2])
+    if mode["train"]:
+      box = self._crop_box(crop_box, image, context, stride)
+      logits, heads = self._with_crop(image, features, context, box, stride, mode)
+    else:
+      detail = self._windows(image, stride, mode)
+      attention = self.decoder.attend(features, size, **mode)
+      logits, heads = hrda_fusion.fuse(context, detail, attention, order=self.fusion).logits, {}
+    if self.decoder.feat_weighter is not None and (mode["train"] or self.is_initializing()):
+      heads["feature_weight"] = self.decoder.weigh(features, size, **mode)
+    return logits, heads
+
   def _with_crop(
     self,
     image: jax.Array,
@@ -177,8 +189,7 @@ class HRDA(Segmentor):
     """Returns the logits with the detail inside the box alone, and the heads of a training pass."""
     crop = hrda_boxes.crop(image, box, self.crop_size)
     detail, detail_fused = self.decoder.decode(self.encoder(crop, **mode), **mode)
-    size = context.shape[1], context.shape[2]
-    attention = self.decoder.attend(features, size, **mode)
+    attention = self.decoder.attend(features, (context.shape[1], context.shape[2]), **mode)
     fused = hrda_fusion.fuse(context, detail, attention, box=box // stride, order=self.fusion)
     return fused.logits, {
       "hr_logits": detail,

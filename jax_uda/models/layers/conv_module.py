@@ -1,10 +1,9 @@
 """The block of convolution, norm and ReLU of which decoders and heads are made."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.depthwise import DepthwiseConv
 from jax_uda.models.layers.norm import BatchNorm
@@ -28,7 +27,7 @@ class ConvModule(nn.Module):
   kernel_size: int = 1
   dilation: int = 1
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:

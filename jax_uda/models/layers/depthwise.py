@@ -1,11 +1,11 @@
 """Depthwise convolution that is fast on every backend."""
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 METHODS = ("auto", "shift", "conv")
 
@@ -35,7 +35,7 @@ class DepthwiseConv(nn.Module):
   use_bias: bool = True
   method: str = "auto"
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -1,10 +1,9 @@
 """Normalisation layers whose statistics are float32, whatever the compute dtype."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 class BatchNorm(nn.Module):
@@ -27,7 +26,7 @@ class BatchNorm(nn.Module):
   epsilon: float = 1e-5
   momentum: float = 0.1
   trainable: bool = True
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
@@ -72,7 +71,7 @@ class GroupNorm(nn.Module):
   groups: int = 8
   epsilon: float = 1e-5
   scale_init: nn.initializers.Initializer = nn.initializers.ones
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -3,11 +3,10 @@
 The names of the submodules are those of DINOv2's checkpoints (`attn`, `mlp`, `ls1`, …).
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS
 
@@ -16,13 +15,13 @@ EPSILON = 1e-6  # of every layer norm
 INIT = nn.initializers.normal(0.02)
 
 
-def norm(dtype: Any, name: str) -> nn.LayerNorm:
+def norm(dtype: DTypeLike, name: str) -> nn.LayerNorm:
   """A layer norm over channels."""
   # The fast variance E[x^2] - E[x]^2 loses digits.
   return nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, dtype=dtype, name=name)
 
 
-def linear(features: int, dtype: Any, name: str) -> nn.Dense:
+def linear(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
   """A linear layer with bias, whose weights start as N(0, 0.02^2)."""
   return nn.Dense(features, kernel_init=INIT, dtype=dtype, name=name)
 
@@ -38,7 +37,7 @@ class PatchEmbed(nn.Module):
 
   dim: int
   patch: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, image: jax.Array) -> jax.Array:
@@ -63,7 +62,7 @@ class Attention(nn.Module):
   """
 
   num_heads: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -84,7 +83,7 @@ class MLP(nn.Module):
   """
 
   hidden: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -97,7 +96,7 @@ class MLP(nn.Module):
 class LayerScale(nn.Module):
   """A learned factor per channel (Touvron et al., 2021)."""
 
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -116,7 +115,7 @@ class Block(nn.Module):
 
   num_heads: int
   mlp_ratio: int = 4
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:

@@ -3,11 +3,10 @@
 Golden: `confeti/cut_nets`.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.translation import layers
 
@@ -25,7 +24,7 @@ class PatchDiscriminator(nn.Module):
   """
 
   width: int = 64
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Lists the layers; the index of a layer is its number in checkpoints."""

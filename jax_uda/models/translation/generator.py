@@ -3,11 +3,10 @@
 Golden: `confeti/cut_nets`.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.translation import layers
 
@@ -21,7 +20,7 @@ class ResidualBlock(nn.Module):
   """
 
   features: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Lists the layers; the index of a layer is its number in checkpoints."""
@@ -54,7 +53,7 @@ class Generator(nn.Module):
   width: int = 64
   blocks: int = 9
   nce_layers: tuple[int, ...] = (0, 4, 8, 12, 16)
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
     """Lists the layers; the index of a layer is its number in checkpoints and in `nce_layers`."""

@@ -5,11 +5,11 @@ cost as much as the convolution that follows.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 # Xavier normal with gain 0.02, in the patch MLP too.
 INIT = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
@@ -45,7 +45,7 @@ def upsample(x: jax.Array) -> jax.Array:
   return x
 
 
-def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: Any) -> nn.Conv:
+def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: DTypeLike) -> nn.Conv:
   """Returns a convolution with bias, padded with zeros."""
   return nn.Conv(
     features,
@@ -56,7 +56,7 @@ def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: Any) -> nn
   )
 
 
-def instance_norm(dtype: Any) -> nn.InstanceNorm:
+def instance_norm(dtype: DTypeLike) -> nn.InstanceNorm:
   """Returns a norm of each channel of each image, without parameters; float32 inside."""
   return nn.InstanceNorm(
     epsilon=1e-5, use_bias=False, use_scale=False, use_fast_variance=False, dtype=dtype

@@ -1,10 +1,9 @@
 """The discriminator of segmentation maps (AdaptSegNet, Tsai et al., CVPR 2018; SPCL's warm-up)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import torch_uniform
 
@@ -18,7 +17,7 @@ class OutputDiscriminator(nn.Module):
   """
 
   width: int = 64
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, probability: jax.Array) -> jax.Array:
@@ -35,7 +34,7 @@ class OutputDiscriminator(nn.Module):
       x = nn.leaky_relu(x, 0.2)
     return self._conv(x, 1, "classifier", jnp.float32)
 
-  def _conv(self, x: jax.Array, features: int, name: str, dtype: Any) -> jax.Array:
+  def _conv(self, x: jax.Array, features: int, name: str, dtype: DTypeLike) -> jax.Array:
     init = torch_uniform(16 * x.shape[-1])
     return nn.Conv(
       features,

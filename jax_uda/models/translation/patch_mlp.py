@@ -4,11 +4,11 @@ Golden: `confeti/cut_nets`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.translation import layers
 
@@ -37,7 +37,7 @@ class PatchMLP(nn.Module):
   """
 
   dim: int = 256
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
