@@ -6,7 +6,6 @@ line: `encoder="my_module:MyEncoder"`. `jax_uda.models.protocols` says what it m
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import jax.numpy as jnp
 from flax.core import FrozenDict
@@ -24,8 +23,6 @@ from jax_uda.models.encoders.efficientnet_lite import EfficientNetLite
 from jax_uda.models.hrda import network as hrda_lib
 from jax_uda.models.protocols import Decoder, Encoder, Head, Options
 from jax_uda.models.segmentor import Segmentor
-
-T = TypeVar("T")
 
 # Called with the options and the compute dtype.
 ENCODERS: dict[str, Callable[..., Encoder]] = {
@@ -74,8 +71,8 @@ def build(
   Raises:
     SettingError: A name or an option is unknown; its path begins with the argument.
   """
-  make_encoder = find(ENCODERS, encoder, ("encoder",))
-  make_decoder = find(DECODERS, decoder, ("decoder",))
+  make_encoder = registry.choose(ENCODERS, encoder, ("encoder",))
+  make_decoder = registry.choose(DECODERS, decoder, ("decoder",))
   with registry.within("encoder_options"):
     network = registry.call(make_encoder, (), dtype=dtype, **(encoder_options or {}))
   with registry.within("decoder_options"):
@@ -94,22 +91,6 @@ def build(
     return registry.call(hrda_lib.wrap, (), segmentor, **hrda)
 
 
-def find(
-  table: Mapping[str, Callable[..., T]], name: str, field: tuple[str, ...]
-) -> Callable[..., T]:
-  """Returns the class, or the function, that builds a module.
-
-  Args:
-    table: `ENCODERS` or `DECODERS`.
-    name: A key of the table, or "module:name".
-    field: The argument in which the user chose the name, for errors.
-
-  Raises:
-    SettingError: The table has no such name, or it cannot be imported.
-  """
-  return registry.imported(name, field) if ":" in name else registry.lookup(table, name, field)
-
-
 def tiny(name: str) -> Options:
   """Returns the options that make an encoder or decoder as cheap as possible.
 
@@ -121,5 +102,5 @@ def tiny(name: str) -> Options:
   Raises:
     SettingError: There is no such encoder or decoder.
   """
-  make = find({**ENCODERS, **DECODERS}, name, ("name",))
+  make = registry.choose({**ENCODERS, **DECODERS}, name, ("name",))
   return getattr(make.func if isinstance(make, functools.partial) else make, "tiny", {})

@@ -75,7 +75,7 @@ def shapes_of(
   if decoder:
     module = catalog.build(encoder=encoder, decoder=decoder, num_classes=num_classes, hrda=hrda)
   else:
-    module = catalog.find(catalog.ENCODERS, encoder, ("encoder",))()
+    module = registry.choose(catalog.ENCODERS, encoder, ("encoder",))()
   image = lambda: jnp.zeros((1, SIDE, SIDE, 3))
   init = lambda: module.init(jax.random.key(0), image(), train=False, use_running_average=True)
   shapes = dict(jax.eval_shape(init))
