@@ -214,7 +214,8 @@ def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
 
 def _build_model(config: config_lib.ConfigDict, num_classes: int) -> models.Segmentor:
   dtype = registry.lookup(DTYPES, config.compute_dtype, "compute_dtype")
-  return registry.call(models.build, "model", num_classes=num_classes, dtype=dtype, **config.model)
+  with registry.within("config", "model"):
+    return registry.call(models.build, (), num_classes=num_classes, dtype=dtype, **config.model)
 
 
 def build(config: config_lib.ConfigDict) -> Experiment:

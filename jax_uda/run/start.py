@@ -138,6 +138,8 @@ def from_file(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Pa
     student, loaded = weights.load(
       state.student, exp.config.init_weights, network=exp.config.init_network
     )
+  except registry.SettingError as error:
+    raise registry.SettingError("config.init_network", error.message) from None
   except ValueError as error:
     raise ValueError(f"config.init_weights: {error}") from None
   say(f"weights: {loaded}")
