@@ -78,7 +78,7 @@ def test_methods_see_the_translation_and_keep_the_image_given():
 def test_sides_that_4_does_not_divide_are_refused():
   player = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
   params = jax.eval_shape(player.init, KEY)["params"]
-  with pytest.raises(ValueError, match=r"config.data.crop_size = \(34, 32\).*multiples of 4"):
+  with pytest.raises(ValueError, match=r"data.crop_size = \(34, 32\).*multiples of 4"):
     jax.eval_shape(player.prepare, params, batch_of((34, 32)))
 
 
@@ -112,5 +112,5 @@ def test_stages_hand_on_what_the_next_one_has():
 
 
 def test_stages_that_do_not_exist_are_refused():
-  with pytest.raises(ValueError, match="config.method.stage = 3; expected 0, 1 or 2"):
+  with pytest.raises(ValueError, match="method.stage = 3; expected 0, 1 or 2"):
     methods.build(TASK, name="confeti", stage=3)
