@@ -7,11 +7,14 @@ is saved: its position is the step.
 
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import flax
 import jax
 import orbax.checkpoint as ocp
+
+Path = tuple[str, ...]  # of a variable: ("student", "params", "encoder", …)
 
 
 class CheckpointError(ValueError):
@@ -148,27 +151,39 @@ class Checkpoints:
     except Exception as error:
       raise self._read_error(step, error) from error
 
-  def restore_shared(self, template: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Reads what the newest checkpoint has of some variables; the rest stays as in `template`.
+  def restore_shared(
+    self,
+    template: dict[str, Any],
+    other_name: Callable[[Path], Path | None] = lambda path: None,
+  ) -> tuple[dict[str, Any], list[str]]:
+    """Reads those variables that the newest checkpoint has; the others stay as in `template`.
 
     Args:
       template: Nested dicts of arrays, by field of the saved state.
+      other_name: From the path of a variable to the path under which another kind of network keeps it, or
+        None. It is asked where the checkpoint lacks the variable itself.
 
     Returns:
-      The variables, and the paths (`student/params/…`) of those that the checkpoint has not.
+      The variables, and the paths (`student/params/…`) of those that the checkpoint lacks.
 
     Raises:
       CheckpointError: As `restore`.
     """
-    step = self._existing(None)
-    there = self._shapes(step)
-    flat = flax.traverse_util.flatten_dict(template)
-    wanted = {path: value for path, value in flat.items() if ".".join(path) in there}
-    missing = ["/".join(path) for path in flat if path not in wanted]
-    if not wanted:
+    there = self._shapes(self._existing(None))
+    wanted = flax.traverse_util.flatten_dict(template)
+    sources: dict[Path, Path] = {}  # path of a variable -> its path in the checkpoint
+    for path in wanted:
+      for candidate in (path, other_name(path)):
+        if candidate and ".".join(candidate) in there:
+          sources[path] = candidate
+          break
+    missing = ["/".join(path) for path in wanted if path not in sources]
+    if not sources:
       return template, missing
-    found = self.restore_part(flax.traverse_util.unflatten_dict(wanted))
-    merged = flat | flax.traverse_util.flatten_dict(found)
+    part = {source: wanted[path] for path, source in sources.items()}
+    restored = self.restore_part(flax.traverse_util.unflatten_dict(part))
+    values = flax.traverse_util.flatten_dict(restored)
+    merged = wanted | {path: values[source] for path, source in sources.items()}
     return flax.traverse_util.unflatten_dict(merged), missing
 
   def _existing(self, step: int | None) -> int:
