@@ -82,7 +82,6 @@ def confeti(
   if stage not in (0, 1, 2):
     raise ValueError(f"config.method.stage = {stage}; expected 0, 1 or 2.")
   cut = Translator(
-    task,
     **{"train": stage < 2, "embedding_dim": embedding_dim if stage == 1 else 0}
     | dict(translator or {}),
   )
@@ -96,10 +95,8 @@ def confeti(
     )
   settled = contrast_after + 1
   make_views = confeti_views.Views(
-    task,
     label=functools.partial(
       self_training.target_view,
-      task=task,
       threshold=pseudo_threshold,
       per_pixel=pseudo_weight_per_pixel,
     ),

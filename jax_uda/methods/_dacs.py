@@ -51,11 +51,10 @@ def dacs(
   """
 
   def views(draws, batch, teacher):
-    source = self_training.source_view(batch, task)
+    source = self_training.source_view(batch)
     target = self_training.target_view(
       batch,
       teacher,
-      task,
       threshold=pseudo_threshold,
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,
@@ -64,8 +63,8 @@ def dacs(
     )
     mixed = self_training.mixed_view(source, target, draws.classes, per_image=mix_per_image_classes)
     if source_augmentation:
-      source = self_training.augmented(source, draws.source, task)
-    mixed = self_training.augmented(mixed, draws.mixed, task)
+      source = self_training.augmented(source, draws.source)
+    mixed = self_training.augmented(mixed, draws.mixed)
     return {"source": source, "target": target, "mixed": mixed}
 
   weights = class_weights(task, class_weight_power)

@@ -14,7 +14,7 @@ from jax_uda.methods import extension
 from jax_uda.methods._dacs import daformer
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.step.context import named_key
-from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.step.method import Batch, Method, Task
 from jax_uda.views import block_mask, self_training, strong
 
 
@@ -31,7 +31,7 @@ def masked(
   """`method` with the masked view and its cross-entropy, of weight 1.
 
   Args:
-    task: The classes and the standardisation.
+    task: The color that holes are filled with.
     method: Has the view `target`, with pseudo-labels and weights; for "both" also `source`.
     ratio: Expected share of the patches that are taken out.
     block: Side of a patch in pixels: 64 for crops of 1024, 32 for crops of 512.
@@ -52,7 +52,7 @@ def masked(
     batch_size, *size = batch["source"]["image"].shape[:3]
     look = strong.draw(named_key(key, "look"), batch_size, strength=jitter_strength)
     holes = block_mask.draw(named_key(key, "holes"), batch_size, tuple(size), block)
-    return {"look": strong.one_call(look), "holes": holes}
+    return {"look": strong.share_across_batch(look), "holes": holes}
 
   def views(draws, batch: Batch, teacher, found):
     del teacher
@@ -61,14 +61,15 @@ def masked(
     if domains == "both":
       number = len(view.label)
       half = number // 2
-      source = found["source"].replace(image=standardise(batch["source"]["image"], task))
+      source = found["source"].replace(image=batch["source"]["image"])
       view = jax.tree.map(
         lambda s, t: jnp.concatenate([s[:half], t[: number - half]]), source, view
       )
     if augmentation:
-      view = self_training.augmented(view, draws["look"], task)
+      view = self_training.augmented(view, draws["look"])
     holes = draws["holes"][: len(view.label)]
-    return {"masked": view.replace(image=block_mask.apply(view.image, holes, ratio=ratio))}
+    image = block_mask.apply(view.image, holes, ratio=ratio, color=task.mean_color)
+    return {"masked": view.replace(image=image)}
 
   return extension.extend(
     method,
@@ -92,7 +93,7 @@ def mic(
   """MIC on DAFormer.
 
   Args:
-    task: The classes and the standardisation.
+    task: The classes, and the color that holes are filled with.
     mask_ratio: See `masked`; so are the next three.
     mask_block: See there.
     masked_domains: See there.

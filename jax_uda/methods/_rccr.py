@@ -18,7 +18,7 @@ from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.models.heads.projection import RegionProjectionHead
 from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.step.method import Batch, Method, Task
 from jax_uda.step.optimizer import NEVER
 from jax_uda.views import cutmix, self_training, strong
 
@@ -75,6 +75,7 @@ def region_consistent(
     TypeError: A setting is unknown.
   """
 
+  del task
   require_labels(method, "region_consistent", "target")
 
   def draw(key: jax.Array, batch: Batch) -> Draws:
@@ -83,21 +84,21 @@ def region_consistent(
     cells = batch_size * (height // cell + 1) * (width // cell + 1)
     return Draws(
       box=cutmix.draw(named_key(key, "box")),
-      look=strong.one_call(look),
+      look=strong.share_across_batch(look),
       rows=jax.random.uniform(named_key(key, "rows"), (2, cells)),
     )
 
   def views(draws: Draws, batch: Batch, teacher, found):
     del teacher
     require_views(found, "region_consistent", "source", "target")
-    image = standardise(batch["source"]["image"], task)
+    image = batch["source"]["image"]
     size = image.shape[1:3]
     box = cutmix.cutmix_box(draws.box.ratio, draws.box.offset, size, cell)
     inside = cutmix.box_mask(box, size)
     weight = jnp.broadcast_to(inside.astype(jnp.float32), image.shape[:3])
     label = cutmix.paste(inside, found["target"].label, found["source"].label)
     mixed = View(cutmix.paste(inside, found["target"].image, image), label, weight)
-    return {"cutmix": self_training.augmented(mixed, draws.look, task)}
+    return {"cutmix": self_training.augmented(mixed, draws.look)}
 
   term = objectives.region_consistency(
     view="cutmix",

@@ -118,20 +118,20 @@ def sepico(
       lambda k: balanced_crop.candidate_offsets(k, whole, tuple(size), crop_candidates)
     )(jax.random.split(named_key(key, "offsets"), batch_size))
     gates = dict(jitter_gate=base.mixed.jitter_gate, blur_gate=base.mixed.blur_gate)
-    base = base.replace(source=strong.one_call(base.source).replace(**gates))
-    return Draws(base, strong.one_call(target).replace(**gates), offsets)
+    base = base.replace(source=strong.share_across_batch(base.source).replace(**gates))
+    return Draws(base, strong.share_across_batch(target).replace(**gates), offsets)
 
   def views(draws: Draws, batch: Batch, teacher) -> dict[str, View]:
-    weak = self_training.source_view(batch, task)
+    weak = self_training.source_view(batch)
     target = target_view(batch, teacher, draws.offsets, weak.image.shape[1:3])
     mixed = self_training.mixed_view(
       weak, target, draws.base.classes, per_image=mix_per_image_classes
     )
     return {
       "weak": weak,
-      "source": self_training.augmented(weak, draws.base.source, task),
-      "target": self_training.augmented(target, draws.target, task),
-      "mixed": self_training.augmented(mixed, draws.base.mixed, task),
+      "source": self_training.augmented(weak, draws.base.source),
+      "target": self_training.augmented(target, draws.target),
+      "mixed": self_training.augmented(mixed, draws.base.mixed),
     }
 
   # The order of the terms is that of the passes through BatchNorm: source, target, mixed.

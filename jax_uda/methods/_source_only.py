@@ -34,10 +34,8 @@ def source_only(
 
   def views(draws, batch, teacher):
     del teacher
-    source = self_training.source_view(batch, task)
-    return {
-      "source": self_training.augmented(source, draws, task) if source_augmentation else source
-    }
+    source = self_training.source_view(batch)
+    return {"source": self_training.augmented(source, draws) if source_augmentation else source}
 
   weights = class_weights(task, class_weight_power)
   objective = objectives.chain(

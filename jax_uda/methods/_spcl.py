@@ -12,7 +12,7 @@ from jax_uda.methods import extension
 from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_views
 from jax_uda.step.context import View
-from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.step.method import Batch, Method, Task
 from jax_uda.views.pseudo_labels import pseudo_label
 
 VIEW = "similarity_target"
@@ -34,7 +34,7 @@ def similarity(
   """`method` with prototypes of the decoder's map and the contrast with them.
 
   Args:
-    task: The classes and the standardisation.
+    task: The number of classes.
     method: Has the view `source` and, for "mixed", that one too, without further heads' needs.
     feature_dim: Channels of the decoder's map before its classifier: 2048 of DeepLabV2 on ResNet-101,
       256 of DAFormer.
@@ -61,7 +61,7 @@ def similarity(
     require_views(found, "similarity", "source", *(["mixed"] if target == "mixed" else []))
     if target == "mixed":
       return {}
-    image = standardise(batch["target"]["image"], task)
+    image = batch["target"]["image"]
     if "target" in found and found["target"].image.shape != image.shape:
       raise ValueError(
         "config.method.crop_target = True: similarity learns from the images of the data set. Set "
@@ -95,7 +95,7 @@ def spcl(task: Task, *, feature_dim: int, **settings: Any) -> Method:
   """SPCL on DACS.
 
   Args:
-    task: The classes and the standardisation.
+    task: The number of classes.
     feature_dim: See `similarity`.
     **settings: Of `dacs`, of `similarity` and of `objectives.similarity_contrast`.
   """

@@ -20,7 +20,7 @@ from jax_uda import objectives
 from jax_uda.models.translation.output_discriminator import OutputDiscriminator
 from jax_uda.step import optimizer
 from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Method, Player, Task, standardise
+from jax_uda.step.method import Batch, Method, Player, Task
 from jax_uda.views import color, self_training
 
 # Relative strength of brightness, contrast, saturation and hue.
@@ -146,7 +146,6 @@ def _make_views(
   task: Task, strength: float, *, jittered: str, target_label: bool
 ) -> tuple[Callable, Callable]:
   """`draw` and `views` of a method with source and target; the latter's labels are from the batch."""
-  mean, std = (jnp.array(x) / 255 for x in (task.image_mean, task.image_std))
 
   def draw(key: jax.Array, batch: Batch) -> color.ColorDraws:
     draws = color.draw(named_key(key, "jitter"), len(batch["source"]["image"]), strength)
@@ -154,7 +153,7 @@ def _make_views(
     return draws.replace(factors=middle + (draws.factors - middle) * jnp.array(JITTER))
 
   def target_view(batch: Batch) -> View:
-    image, label = standardise(batch["target"]["image"], task), batch["target"].get("label")
+    image, label = batch["target"]["image"], batch["target"].get("label")
     if not target_label:
       label = jnp.full(image.shape[:3], 255, jnp.int32)
     elif label is None:
@@ -165,11 +164,10 @@ def _make_views(
 
   def views(draws: color.ColorDraws, batch: Batch, teacher) -> dict[str, View]:
     del teacher
-    found = {"source": self_training.source_view(batch, task), "target": target_view(batch)}
+    found = {"source": self_training.source_view(batch), "target": target_view(batch)}
     view = found[jittered]
     if not strength:
       return found
-    image = (color.jitter(view.image * std + mean, draws) - mean) / std
-    return {**found, jittered: view.replace(image=image)}
+    return {**found, jittered: view.replace(image=color.jitter(view.image, draws))}
 
   return draw, views

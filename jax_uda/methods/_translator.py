@@ -24,12 +24,11 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda import losses
-from jax_uda.methods import _translator as translator
 from jax_uda.models import translation
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.step import optimizer
 from jax_uda.step.context import named_key
-from jax_uda.step.method import Batch, Method, Player, Task, standardise
+from jax_uda.step.method import Batch, Method, Player, Task
 from jax_uda.views import balanced_crop
 
 State = dict[str, Any]
@@ -60,7 +59,6 @@ class Translator:
 
   def __init__(
     self,
-    task: Task,
     *,
     train: bool = True,
     embedding_dim: int = 0,
@@ -78,7 +76,6 @@ class Translator:
     """Builds the networks; the defaults are those of CUT and CONFETI.
 
     Args:
-      task: The standardisation.
       train: Otherwise there is a generator alone, and it stays as it is.
       embedding_dim: Side of `reg_proj`, which trained translators have; 0 = none.
       learning_rate: Of the Adams of G, D and F.
@@ -92,7 +89,7 @@ class Translator:
       discriminator: Attributes of `translation.PatchDiscriminator`.
       patch_mlp: Attributes of `translation.PatchMLP`.
     """
-    self.task, self.train, self.num_patches = task, train, num_patches
+    self.train, self.num_patches = train, num_patches
     self.nce = dict(temperature=temperature, negatives=negatives)
     options = {k: tuple(v) if k == "nce_layers" else v for k, v in (generator or {}).items()}
     self.generator = translation.Generator(**options)
@@ -133,8 +130,8 @@ class Translator:
     return Player(init, update, self.prepare, self.draw)
 
   def translate(self, params: Any, image: jax.Array) -> jax.Array:
-    """Standardised images [B,H,W,3] in the style of the target; `params` are the player's."""
-    return self._from_gan(self._generate(params["generator"], self._to_gan(image)))
+    """Images [B,H,W,3], RGB in [0, 1], in the style of the target; `params` are the player's."""
+    return from_gan(self._generate(params["generator"], to_gan(image)))
 
   def regress(self, params: Any, embedding: jax.Array) -> jax.Array:
     """[..., A] -> [..., A], `reg_proj`."""
@@ -186,7 +183,7 @@ class Translator:
     """The steps of D, then of G and F."""
     params = state["params"]
     given = jnp.concatenate([self._source(batch), self._crop(batch, draws.corners)])
-    given, count = self._to_gan(given), len(given) // 2
+    given, count = to_gan(given), len(given) // 2
     fake = self._generate(params["generator"], given)[:count]
     fake_and_real = jax.lax.stop_gradient(jnp.concatenate([fake, given[count:]]))
 
@@ -227,7 +224,7 @@ class Translator:
     """Target images, of the size of the source's."""
     size = batch["source"]["image"].shape[1:3]
     crop = functools.partial(balanced_crop.crop, size=size)
-    return jax.vmap(crop)(standardise(batch["target"]["image"], self.task), corners)
+    return jax.vmap(crop)(batch["target"]["image"], corners)
 
   def _generate(self, params: Any, image: jax.Array) -> jax.Array:
     return self.generator.apply({"params": params}, image)
@@ -244,13 +241,7 @@ class Translator:
       raise ValueError(
         f"config.data.crop_size = ({height}, {width}): the translator needs multiples of 4."
       )
-    return standardise(batch["source"]["image"], self.task)
-
-  def _to_gan(self, image: jax.Array) -> jax.Array:
-    return translator.to_gan(image, self.task.image_mean, self.task.image_std)
-
-  def _from_gan(self, image: jax.Array) -> jax.Array:
-    return translator.from_gan(image, self.task.image_mean, self.task.image_std)
+    return batch["source"]["image"]
 
 
 def translated(task: Task, method: Method, **settings: Any) -> Method:
@@ -259,16 +250,17 @@ def translated(task: Task, method: Method, **settings: Any) -> Method:
   Its losses leave the translator alone; a feature distance sees the translated images.
 
   Args:
-    task: The standardisation.
+    task: Not used; every extension takes it.
     method: Any method that reads `batch["source"]`.
     **settings: See `Translator`.
 
   Raises:
     ValueError: `method` has a second player already.
   """
+  del task
   if method.player:
     raise ValueError("config.method: translated needs a method without a second player.")
-  return method._replace(player=Translator(task, **settings).player)
+  return method._replace(player=Translator(**settings).player)
 
 
 def _part(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -285,36 +277,27 @@ def _step(state: State, name: str, tx: optax.GradientTransformation, grads: Any)
   }
 
 
-def to_gan(image: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-  """`2 (x std + mean) / 255 - 1`, not clipped.
+def to_gan(image: jax.Array) -> jax.Array:
+  """`2 x - 1`: RGB in [0, 1] becomes what a generator takes, in [-1, 1]; nothing is clipped.
 
   Args:
-    image: [..., 3], normalised, any float dtype.
-    mean: [3], of RGB in 0..255.
-    std: [3], likewise.
+    image: [..., 3], any float dtype.
 
   Returns:
     [..., 3] float32.
 
   Raises:
-    ValueError: The image does not hold floats, or its channels are not those of mean and std.
+    ValueError: The image does not hold floats.
   """
-  mean, std = _constants(image, mean, std)
-  return 2 * (image.astype(jnp.float32) * std + mean) / 255 - 1
+  return 2 * _floats(image) - 1
 
 
-def from_gan(image: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-  """`(127.5 (y + 1) - mean) / std`, the inverse of `to_gan`, with the same arguments and errors."""
-  mean, std = _constants(image, mean, std)
-  return (127.5 * (image.astype(jnp.float32) + 1) - mean) / std
+def from_gan(image: jax.Array) -> jax.Array:
+  """`(y + 1) / 2`, the inverse of `to_gan`, with the same argument and error."""
+  return (_floats(image) + 1) / 2
 
 
-def _constants(image, mean, std) -> tuple[jax.Array, jax.Array]:
-  """Mean and std as float32 arrays [3], checked."""
-  mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+def _floats(image: jax.Array) -> jax.Array:
   if not jnp.issubdtype(image.dtype, jnp.floating):
     raise ValueError(f"image has dtype {image.dtype}; expected floats, not pixel values")
-  for name, value in (("mean", mean), ("std", std)):
-    if value.shape != image.shape[-1:]:
-      raise ValueError(f"{name} has shape {value.shape}, but image has shape {image.shape}")
-  return mean, std
+  return image.astype(jnp.float32)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax_uda import objectives
 from jax_uda.ops import resize
 from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.step.method import Batch, Method, Task
 from jax_uda.views import color, pseudo_labels, self_training, strong
 
 
@@ -67,12 +67,10 @@ def vfm_uda(
     )
 
   def jittered(view: View, draws: color.ColorDraws) -> View:
-    mean, std = jnp.array(task.image_mean) / 255, jnp.array(task.image_std) / 255
-    image = color.jitter(view.image * std + mean, draws)
-    return view.replace(image=(image - mean) / std)
+    return view.replace(image=color.jitter(view.image, draws))
 
   def target_view(batch: Batch, teacher) -> View:
-    image = standardise(batch["target"]["image"], task)
+    image = batch["target"]["image"]
     probability = lambda name, x: jax.nn.softmax(
       resize.bilinear(teacher(name, x).logits, x.shape[1:3])
     )
@@ -87,16 +85,15 @@ def vfm_uda(
     return View(image, labelled.label, labelled.weight)
 
   def views(draws: Draws, batch: Batch, teacher) -> dict[str, View]:
-    source = self_training.source_view(batch, task)
-    source = jittered(source, draws.source)
+    source = jittered(self_training.source_view(batch), draws.source)
     source = source.replace(weight=(source.label != 255).astype(jnp.float32))
     target = target_view(batch, teacher)
     mixed = self_training.mixed_view(source, jittered(target, draws.target), draws.base.classes)
     return {
       "source": source,
       "target": target,
-      "mixed": self_training.augmented(mixed, draws.base.mixed, task),
-      "masked": self_training.augmented(target, draws.masked, task),
+      "mixed": self_training.augmented(mixed, draws.base.mixed),
+      "masked": self_training.augmented(target, draws.masked),
     }
 
   return Method(

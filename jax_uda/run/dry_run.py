@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.ops import windows
+from jax_uda.run.evaluation import forward
 from jax_uda.run.experiment import Experiment
 from jax_uda.step import optimizer
-from jax_uda.step.inference import forward
 
 NETWORK = ("model.encoder", "model.decoder", "model.hrda.crop_size")
 
@@ -46,9 +47,9 @@ def training(exp: Experiment, batch: Any) -> None:
   with _naming(exp.settings.fields, "data.crop_size", *NETWORK, "method.name"):
     state = exp.abstract_state()
     optimizer.check_groups(state.student["params"], exp.parameter_groups)
-    for phase in sorted({0, *learner.method.gates}):
+    for phase in learner.method.phases:
       if phase < exp.settings.end_step:
-        learner.step_function(phase).eval_shape(state, batch)
+        learner.step_of(phase).eval_shape(state, batch)
 
 
 def evaluation(exp: Experiment) -> None:
@@ -71,13 +72,11 @@ def evaluation(exp: Experiment) -> None:
         size = (y2 - y1, x2 - x1)
       descriptions.setdefault(size, f"{name} images of {whole[0]}x{whole[1]}")
   variables = exp.abstract_state().student
-  run = lambda variables, image: forward(
-    exp.learner.model, variables, image, outputs=("decoder",)
-  )
+  run = lambda variables, image: forward(exp.learner.model, variables, image, parts=("decoder",))
   for size, description in descriptions.items():
     with _naming(exp.settings.fields, "eval.window", "eval.scales", *NETWORK):
       try:
-        jax.eval_shape(run, variables, jax.ShapeDtypeStruct((1, *size, 3), "uint8"))
+        jax.eval_shape(run, variables, jax.ShapeDtypeStruct((1, *size, 3), jnp.float32))
       except SettingError:
         raise
       except ValueError as error:

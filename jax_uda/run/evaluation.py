@@ -1,17 +1,37 @@
 """Evaluation of a network on a labelled set of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from jax_uda import models
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import metrics
-from jax_uda.step.inference import Inference, forward
+from jax_uda.step.inference import Inference
 from jax_uda.step.learner import Learner
+from jax_uda.step.outputs import Outputs
+
+
+def forward(
+  model: models.Segmentor,
+  variables: Mapping[str, Any],
+  image: jax.Array,
+  *,
+  parts: Collection[str] | None = None,
+) -> Outputs:
+  """The outputs of a network in evaluation mode; to be called in a jitted function.
+
+  Args:
+    model: The network.
+    variables: Its variables.
+    image: [B,H,W,3] float32, RGB in [0, 1].
+    parts: What runs behind the encoder: "decoder" and names of heads; None: everything.
+  """
+  return model.apply(variables, image, train=False, use_running_average=True, parts=parts)
 
 
 def confusion_of(
@@ -37,7 +57,7 @@ def confusion_of(
   for batch in batches.evaluation_batches(examples, batch_size):
     size = batch["label"].shape[1:]
     prediction = learner.predict(variables, batch["image"], inference, size=size)
-    counts += metrics.confusion(batch["label"], prediction.labels, num_classes)
+    counts += metrics.confusion(batch["label"], prediction.label, num_classes)
   return counts
 
 
@@ -101,7 +121,8 @@ def _numbered_classes(
   learner: Learner, variables: Mapping[str, Any], image: np.ndarray
 ) -> LabelSpace:
   """As many classes as the network has logits for image [H,W,3]; their names are numbers."""
-  run = lambda variables, images: forward(learner.model, variables, images, outputs=("decoder",))
-  num_classes = jax.eval_shape(run, variables, image[None]).logits.shape[-1]
+  run = lambda variables, images: forward(learner.model, variables, images, parts=("decoder",))
+  one_image = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
+  num_classes = jax.eval_shape(run, variables, one_image).logits.shape[-1]
   names = tuple(map(str, range(num_classes)))
   return LabelSpace("numbered classes", names, np.zeros((num_classes, 3), np.uint8), {})

@@ -116,7 +116,11 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     with registry.within("eval"):
       settings.evaluation.inference.check_classes(num_classes)
     model = build_model(config.model, num_classes, dtype)
-    task = Task(num_classes=num_classes, class_frequency=domains.class_frequency)
+    task = Task(
+      num_classes=num_classes,
+      class_frequency=domains.class_frequency,
+      mean_color=model.image_mean,
+    )
     schedule = _build_schedule(config)
     groups = _parameter_groups(config)
     learner = Learner(

@@ -141,7 +141,7 @@ class PredictionWriter:
     names = iter(path.stem for path in images)
     with tqdm(total=len(images), desc=self.title, unit=" images") as bar:
       for batch in batches:
-        labels = self.predict(batch["image"], batch["label"].shape[1:]).labels
+        labels = self.predict(batch["image"], batch["label"].shape[1:]).label
         for label in self.ids[labels]:
           path = folder / f"{next(names)}.png"
           if is_main:

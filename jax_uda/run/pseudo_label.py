@@ -132,9 +132,7 @@ class Labeller:
         histogram = label_thresholds.add_pixels(histogram, confidence, labels)
     if is_small:
       confidence, labels = (np.concatenate(part) for part in zip(*pixels, strict=True))
-      values = label_thresholds.median_thresholds(
-        confidence, labels, num_classes, cap=settings.cap
-      )
+      values = label_thresholds.median_thresholds(confidence, labels, num_classes, cap=settings.cap)
     else:
       values = label_thresholds.histogram_thresholds(histogram, cap=settings.cap)
     return {

@@ -69,7 +69,7 @@ class EvalSettings:
     """How the networks predict the set `name`: class weights are for the target alone."""
     if name == "target":
       return self.inference
-    return dataclasses.replace(self.inference, class_weights=None)
+    return dataclasses.replace(self.inference, class_weights=())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -259,7 +259,7 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
         scales=tuple(group["scales"]),
         average=group["average"],
         align_corners=group["align_corners"],
-        class_weights=_tuple(group["class_weights"]),
+        class_weights=tuple(group["class_weights"]),
       ),
     )
 
@@ -268,7 +268,9 @@ def _data_settings(group: config_lib.ConfigDict) -> DataSettings:
   with registry.within("data"):
     crop_size = _size(group.crop_size, "crop_size")
     if crop_size is None or min(crop_size) < 1:
-      raise SettingError("crop_size", f"= {tuple(group.crop_size)} must be (height, width) in pixels.")
+      raise SettingError(
+        "crop_size", f"= {tuple(group.crop_size)} must be (height, width) in pixels."
+      )
     rare_class = dict(group.rare_class)
     return DataSettings(
       crop_size=crop_size,

@@ -11,8 +11,9 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batches
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.ops.pixels import to_unit
+from jax_uda.run.evaluation import forward
 from jax_uda.step.context import View
-from jax_uda.step.inference import forward
 from jax_uda.step.learner import Learner
 from jax_uda.step.state import TrainState
 
@@ -34,19 +35,20 @@ def run(learner: Learner, state: TrainState, source: Examples, batch_size: int) 
     source: `image` and `label` of the source's training images.
     batch_size: Images that are predicted together.
   """
-  passes = learner.method.surveys
+  terms = learner.method.terms
+  passes = {name: term.source_pass for name, term in terms.items() if term.source_pass}
   if not passes:
     return state
 
   @jax.jit
   def add(variables: Any, sums: dict[str, Any], image: jax.Array, label: jax.Array):
     label = label.astype(jnp.int32)
-    view = View(image, label, jnp.ones(label.shape, jnp.float32))
-    outputs = forward(learner.model, variables, image, outputs=("decoder",))
-    return {name: term.add(sums[name], view, outputs) for name, term in passes.items()}
+    view = View(to_unit(image), label, jnp.ones(label.shape, jnp.float32))
+    outputs = forward(learner.model, variables, view.image, parts=("decoder",))
+    return {name: one.add(sums[name], view, outputs) for name, one in passes.items()}
 
   mesh = learner.mesh
-  sums = {name: term.init() for name, term in passes.items()}
+  sums = {name: one.init() for name, one in passes.items()}
   bar = tqdm(total=len(source), desc="pass over the source", unit=" images", mininterval=0.5)
   with bar:
     for batch in batches.evaluation_batches(source, batch_size):
@@ -56,6 +58,8 @@ def run(learner: Learner, state: TrainState, source: Examples, batch_size: int) 
       if mesh_lib.must_wait(mesh):
         jax.block_until_ready(sums)
       bar.update(len(batch["image"]))
-  initial = {name: term.finish(state.objective[name], sums[name]) for name, term in passes.items()}
+  initial = {
+    name: one.finish(state.objective_state[name], sums[name]) for name, one in passes.items()
+  }
   initial = jax.device_put(initial, mesh_lib.replicated(mesh))
-  return state.replace(objective={**state.objective, **initial})
+  return state.replace(objective_state={**state.objective_state, **initial})

@@ -106,9 +106,7 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
 
 
 @contextlib.contextmanager
-def _other_run(
-  workdir: pathlib.Path, field: str, name: str
-) -> Iterator[checkpoint.Checkpoints]:
+def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpoint.Checkpoints]:
   """The checkpoints of the run `name` beside `workdir`; errors name the field that asked for it."""
   with open_checkpoints(workdir.parent / name) as others:
     try:
@@ -153,15 +151,15 @@ def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
 
 def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
   """The state with the auxiliary networks of another run, as far as this run has them."""
-  if state.player is None:
+  if state.auxiliary is None:
     raise SettingError("init_player", ": this method has no second player; leave it empty.")
-  restored, missing = others.restore_shared({"player": {"params": state.player["params"]}})
-  if len(missing) == len(jax.tree.leaves(state.player["params"])):
+  restored, missing = others.restore_shared({"auxiliary": {"params": state.auxiliary["params"]}})
+  if len(missing) == len(jax.tree.leaves(state.auxiliary["params"])):
     raise SettingError(
       "init_player",
       f": the run in {others.folder.parent} has no such player; name one whose method trains it.",
     )
-  return state.replace(player={**state.player, **restored["player"]})
+  return state.replace(auxiliary={**state.auxiliary, **restored["auxiliary"]})
 
 
 def _all_at(state: TrainState, student: dict[str, Any]) -> TrainState:

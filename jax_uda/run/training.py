@@ -76,9 +76,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     return scores
 
 
-def trained(
-  config: config_lib.ConfigDict, workdir: pathlib.Path
-) -> tuple[Experiment, TrainState]:
+def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
   """The run of `config` with the state of the newest checkpoint in `workdir`.
 
   Where nothing is trained yet, the networks are those of `config.init_weights`.
@@ -219,9 +217,7 @@ def _train_to_the_end(
   )
   if checkpoints.latest_step() is not None:
     _catch_up(state, end, periodic, workdir)
-  log = StepLog(
-    exp.learner.schedule, writer, first, end, images_per_step=2 * settings.batch_size
-  )
+  log = StepLog(exp.learner.schedule, writer, first, end, images_per_step=2 * settings.batch_size)
   batches = pipeline.iterate(ready, first, num_threads=settings.data.num_threads)
   try:
     return _loop(exp.learner, settings, state, batches, log, checkpoints, periodic)
@@ -259,9 +255,9 @@ def _loop(
   for step in range(int(state.step), end):
     with log.waiting_for_data():
       batch = mesh_lib.put_batch(learner.mesh, next(batches))
-    if train_step is None or phase != learner.method.phase_start(step):
+    if train_step is None or phase != learner.method.phase(step):
       log.flush()  # the metrics of another phase may have other names
-      phase = learner.method.phase_start(step)
+      phase = learner.method.phase(step)
       train_step = _compile(learner, phase, state, batch)
       log.start()
     state, metrics = train_step(state, batch)
@@ -288,7 +284,7 @@ def _loop(
 def _compile(learner: Learner, phase: int, state: TrainState, batch: Any) -> jax.stages.Compiled:
   """Compiles the step of a phase ahead of time and says what it needs."""
   began = time.perf_counter()
-  step = learner.step_function(phase).lower(state, batch).compile()
+  step = learner.step_of(phase).lower(state, batch).compile()
   seconds = time.perf_counter() - began
   memory = step.memory_analysis()
   mib = lambda size: f"{size / 2**20:.0f} MiB"

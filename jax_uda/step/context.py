@@ -23,7 +23,7 @@ class View:
   """One version of the batch that losses look at.
 
   Attributes:
-    image: [B, H, W, 3] float32, standardised with the encoder's mean and std.
+    image: [B, H, W, 3] float32, RGB in [0, 1]; the network standardises it.
     label: [B, H, W] int32 train ids, 255 = ignore.
     weight: [B, H, W] float32 weight of each pixel's loss.
     inputs: Arrays that the student's pass is given beside the image, by argument: `crop_box` of HRDA,

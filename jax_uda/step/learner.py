@@ -1,12 +1,10 @@
 """A model, a method and how they are trained: what a notebook holds."""
 
-import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -18,9 +16,17 @@ from jax_uda.step import state as state_lib
 from jax_uda.step import train_step
 from jax_uda.step.context import Context, Passes, View, named_key
 from jax_uda.step.inference import Inference, Prediction, Size
-from jax_uda.step.method import Method
+from jax_uda.step.method import Method, with_unit_images
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
+
+
+class Seen(NamedTuple):
+  """What a step looks at."""
+
+  batch: Any
+  views: dict[str, View]
+  crops: dict[str, np.ndarray]
 
 
 class Learner:
@@ -71,7 +77,7 @@ class Learner:
     place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
     return jax.tree.map(place, self._create(tuple(image_size)).eval_shape(0))
 
-  def step_function(self, phase: int) -> Callable:
+  def step_of(self, phase: int) -> Callable:
     if phase not in self._steps:
       replicated = mesh_lib.replicated(self.mesh)
       step = train_step.make_train_step(
@@ -86,7 +92,7 @@ class Learner:
     return self._steps[phase]
 
   def step(self, state: TrainState, batch: Any):
-    return self.step_function(self.method.phase_start(int(state.step)))(state, batch)
+    return self.step_of(self.method.phase(int(state.step)))(state, batch)
 
   def predict(
     self,
@@ -100,38 +106,29 @@ class Learner:
       self._predicts[settings] = inference_lib.make_predict(self.model, self.mesh, settings)
     return self._predicts[settings](variables, images, size or images.shape[1:3])
 
-  def views_of(self, state: TrainState, batch: Any) -> dict[str, View]:
-    from jax_uda.views import self_training
-
-    phase_start = self.method.phase_start(int(state.step))
+  def views_of(self, state: TrainState, batch: Any) -> Seen:
+    phase = self.method.phase(int(state.step))
     order = []  # of the views: what jit returns is sorted by name
 
     @jax.jit
-    def build(state: TrainState, batch: Any) -> dict[str, View]:
+    def look(state: TrainState, batch: Any):
       key = jax.random.fold_in(state.key, state.step)
+      batch = with_unit_images(batch)
       teacher = Passes(
         train_step.teacher_pass(self.model, self.method.teacher_parts), state.teacher
       )
-      params = state.player["params"] if self.auxiliary else None
+      params = state.auxiliary["params"] if self.auxiliary else None
       prepared = self.auxiliary.prepare(params, batch) if self.auxiliary else batch
       draws = self.method.draw(named_key(key, "draws"), batch)
       views = self.method.views(draws, prepared, teacher)
-      boxes = {}
+      crops = {}
       if "hrda" in type(self.model).__module__:
-        boxes = self._detail_crops(state, views, draws, key, phase_start)
-      views = {
-        name: view.replace(inputs=view.inputs | {"crop_box": boxes[name]}) if name in boxes else view
-        for name, view in views.items()
-      }
-      task = getattr(self, "task", self.model)
-      views = {"source": self_training.source_view(prepared, task)} | views
-      if self.auxiliary:
-        views = {"given": self_training.source_view(batch, task)} | views
+        crops = self._detail_crops(state, views, draws, key, phase)
       order.extend(views)
-      return views
+      return prepared, views, crops
 
-    views = jax.device_get(build(state, batch))
-    return {name: views[name] for name in order}
+    batch, views, crops = jax.device_get(look(state, batch))
+    return Seen(batch, {name: views[name] for name in order}, crops)
 
   def _detail_crops(self, state, views, draws, key, phase_start) -> dict[str, jax.Array]:
     boxes = {}
@@ -154,8 +151,8 @@ class Learner:
       student=Passes(apply, state.teacher),
       teacher=Passes(train_step.teacher_pass(self.model, self.method.teacher_parts), state.teacher),
       reference=reference if self.method.uses_reference else None,
-      player=state.player["params"] if self.auxiliary else None,
+      player=state.auxiliary["params"] if self.auxiliary else None,
       phase_start=phase_start,
     )
-    self.method.objective.apply(state.objective, context)
+    self.method.objective.apply(state.objective_state, context)
     return boxes

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 
+from jax_uda.ops import pixels
 from jax_uda.step.context import Passes, View
 from jax_uda.step.objective import Objective, Survey
 
@@ -16,19 +16,19 @@ Batch = Mapping[str, Mapping[str, jax.Array]]
 
 
 class Task(NamedTuple):
-  """What a method must know of the data and of the encoder.
+  """What a method must know of the data and of the network.
 
   Attributes:
     num_classes: Number of classes, C.
-    image_mean: Of the encoder's standardisation, RGB in 0..255.
-    image_std: Likewise.
-    class_frequency: [C] share of each class in the labelled pixels of the source.
+    class_frequency: [C] share of each class in the labelled pixels of the source; empty where it is
+      not known and not needed.
+    mean_color: RGB in [0, 1], the color that the network subtracts: a pixel of it is 0 to the encoder.
+      The default is that of ImageNet.
   """
 
   num_classes: int
-  image_mean: tuple[float, ...]
-  image_std: tuple[float, ...]
-  class_frequency: tuple[float, ...]
+  class_frequency: tuple[float, ...] = ()
+  mean_color: tuple[float, float, float] = (0.485, 0.456, 0.406)
 
 
 class Player(NamedTuple):
@@ -43,8 +43,10 @@ class Player(NamedTuple):
     update: `(state, grads, draws, batch) -> (state, metrics)` at the end of a step; `grads` are those
       of the method's loss by `state["params"]`, `batch` is the one before `prepare`.
     prepare: `(params, batch) -> batch`, what the player does to the batch before the views are made,
-      e.g. source images in the style of the target (float32, already standardised).
+      e.g. source images in the style of the target.
     draw: `(key, batch) -> draws`, the random numbers of `update`.
+
+  Images of a batch are RGB in [0, 1], float32.
   """
 
   init: Callable[[jax.Array], dict[str, Any]]
@@ -58,7 +60,8 @@ class Method(NamedTuple):
 
   Attributes:
     draw: `(key, batch) -> draws`, a pytree with every random number the views need.
-    views: `(draws, batch, teacher) -> {name: View}`, deterministic, never differentiated.
+    views: `(draws, batch, teacher) -> {name: View}`, deterministic, never differentiated. Images of
+      the batch are RGB in [0, 1], float32.
       `teacher(name, image)` gives the teacher's `Outputs`.
     objective: The training loss, usually a `chain`.
     uses_reference: Whether objectives ask for the frozen initial network.
@@ -89,17 +92,37 @@ class Method(NamedTuple):
   surveys: Mapping[str, Survey] = types.MappingProxyType({})
   unlabelled: tuple[str, ...] = ()
 
+  @property
+  def phases(self) -> tuple[int, ...]:
+    """The steps at which phases begin."""
+    return tuple(sorted({0, *self.gates}))
+
+  def phase(self, step: int) -> int:
+    """As `phase_start`."""
+    return self.phase_start(step)
+
+  @property
+  def terms(self) -> dict[str, Any]:
+    """The terms that have a pass over the source."""
+    return {
+      name: types.SimpleNamespace(source_pass=survey) for name, survey in self.surveys.items()
+    }
+
   def phase_start(self, step: int) -> int:
     """The last gate at or before `step`, or 0: steps with the same answer run the same program."""
     return max((gate for gate in self.gates if gate <= step), default=0)
 
 
-def standardise(image: jax.Array, task: Task) -> jax.Array:
-  """uint8 RGB [B,H,W,3] -> float32, standardised with the encoder's mean and std.
+def with_unit_images(batch: Batch) -> dict[str, Any]:
+  """The batch as methods and players take it: its images are RGB in [0, 1], float32.
 
-  A float image is standardised already: what a player makes in `Player.prepare`.
+  Args:
+    batch: As the data sets give it: the arrays `image` and `day_image` of `source` and `target` are
+      uint8. Everything else is handed on as it is.
   """
-  if jnp.issubdtype(image.dtype, jnp.floating):
-    return image
-  mean, std = jnp.array(task.image_mean), jnp.array(task.image_std)
-  return (image.astype(jnp.float32) - mean) / std
+  convert = lambda arrays: {
+    name: pixels.to_unit(value) if name in ("image", "day_image") else value
+    for name, value in arrays.items()
+  }
+  domains = [name for name in ("source", "target") if name in batch]
+  return {**batch, **{name: convert(batch[name]) for name in domains}}

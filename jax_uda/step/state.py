@@ -32,8 +32,8 @@ class TrainState:
   teacher: dict[str, Any]
   reference: dict[str, Any] | None
   opt_state: Any
-  objective: Any
-  player: Any
+  objective_state: Any
+  auxiliary: Any
   key: jax.Array
 
 
@@ -62,8 +62,8 @@ def from_variables(
     teacher=copy(variables),
     reference=copy(encoder_variables(variables)) if method.uses_reference else None,
     opt_state=optimizer.init(variables["params"]),
-    objective=method.objective.init(named_key(key, "objective")),
-    player=player.init(named_key(key, "player")) if player else None,
+    objective_state=method.objective.init(named_key(key, "objective")),
+    auxiliary=player.init(named_key(key, "player")) if player else None,
     key=key,
   )
 

@@ -14,7 +14,7 @@ import optax
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Context, Passes, named_key
-from jax_uda.step.method import Method, Player
+from jax_uda.step.method import Method, Player, with_unit_images
 from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens")
@@ -86,13 +86,14 @@ def make_train_step(
 
   def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(state.key, state.step)
+    batch = with_unit_images(batch)
     follow = lambda teacher, student: ema.follow(teacher, student, state.step, teacher_rule)
     early = not teacher_rule.after_update
     teacher = Passes(
       teacher_pass(model, method.teacher_parts),
       follow(state.teacher, state.student) if early else state.teacher,
     )
-    play = state.player["params"] if player else None
+    play = state.auxiliary["params"] if player else None
     seen = player.prepare(play, batch) if player else batch
     draws = method.draw(named_key(key, "draws"), batch)
     views = jax.lax.stop_gradient(method.views(draws, seen, teacher))
@@ -115,7 +116,7 @@ def make_train_step(
         player=play,
         phase_start=phase_start,
       )
-      result = method.objective.apply(state.objective, ctx)
+      result = method.objective.apply(state.objective_state, ctx)
       student.variables.pop("params")
       return result.loss, (result, student.variables, teacher.variables)
 
@@ -130,18 +131,18 @@ def make_train_step(
       **{f"weight/{name}": jnp.mean(view.weight) for name, view in views.items()},
       "grad_norm": optax.global_norm(grads[0]),
     }
-    played = state.player
+    played = state.auxiliary
     if player:
       moves = player.draw(named_key(key, "player"), batch)
-      played, found = player.update(state.player, grads[1], moves, batch)
+      played, found = player.update(state.auxiliary, grads[1], moves, batch)
       metrics |= found
     state = state.replace(
       step=state.step + 1,
       student=student,
       teacher=teacher_variables if early else follow(teacher_variables, student),
       opt_state=opt_state,
-      objective=result.state,
-      player=played,
+      objective_state=result.state,
+      auxiliary=played,
     )
     return state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Task
+from jax_uda.step.method import Batch
 from jax_uda.views import self_training
 
 
@@ -39,14 +39,12 @@ class Views:
   """Makes the views of a step.
 
   Attributes:
-    task: The classes and the standardisation.
     label: `self_training.target_view` with its settings, but for the margins.
     margins: The rows of the target without a label in mixed images.
     mix_per_image_classes: Of `self_training.mixed_view`.
     source_augmentation: Whether the source view is augmented.
   """
 
-  task: Task
   label: functools.partial
   margins: dict[str, int]
   mix_per_image_classes: bool
@@ -54,14 +52,14 @@ class Views:
 
   def __call__(self, draws: Draws, batch: Batch, teacher) -> dict[str, View]:
     """The views; the batch's source images are translated already, its `raw` ones are not."""
-    source = self_training.source_view(batch, self.task)
+    source = self_training.source_view(batch)
     target = self.label(batch, teacher, **self.margins)
     mix = lambda target: self_training.mixed_view(
       source, target, draws.base.classes, per_image=self.mix_per_image_classes
     )
-    mixed = self_training.augmented(mix(target), draws.base.mixed, self.task)
+    mixed = self_training.augmented(mix(target), draws.base.mixed)
     pasted = mix(target.replace(label=jnp.full_like(target.label, 255)))
-    augmented = self_training.augmented(source, draws.base.source, self.task)
+    augmented = self_training.augmented(source, draws.base.source)
     return {
       "source": augmented if self.source_augmentation else source,
       "raw": source.replace(image=batch["source"]["raw"]),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.step.context import Passes, View, named_key
-from jax_uda.step.method import Batch, Task, standardise
+from jax_uda.step.method import Batch
 from jax_uda.views import classmix, strong
 from jax_uda.views.pseudo_labels import pseudo_label
 
@@ -38,23 +38,20 @@ def draw(key: jax.Array, batch: Batch, *, strength: float) -> Draws:
   )
 
 
-def source_view(batch: Batch, task: Task) -> View:
+def source_view(batch: Batch) -> View:
   """The labelled source batch as it is."""
   label = batch["source"]["label"].astype(jnp.int32)
-  image = standardise(batch["source"]["image"], task)
-  return View(image, label, jnp.ones(label.shape, jnp.float32))
+  return View(batch["source"]["image"], label, jnp.ones(label.shape, jnp.float32))
 
 
-def augmented(view: View, draws: strong.StrongDraws, task: Task) -> View:
+def augmented(view: View, draws: strong.StrongDraws) -> View:
   """The view with a strongly augmented image."""
-  image = strong.augment(view.image, draws, mean=task.image_mean, std=task.image_std)
-  return view.replace(image=image)
+  return view.replace(image=strong.augment(view.image, draws))
 
 
 def target_view(
   batch: Batch,
   teacher: Passes,
-  task: Task,
   *,
   threshold: float,
   ignore_top: int = 0,
@@ -66,7 +63,7 @@ def target_view(
 
   `batch["target"]["valid"]`, if there, marks with 0 the pixels whose weight is 0 (margins).
   """
-  image = standardise(batch["target"]["image"], task)
+  image = batch["target"]["image"]
   found = pseudo_label(
     teacher("target", image).logits,
     image.shape[1:3],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jax_uda.ops import resize
 from jax_uda.step.context import View
-from jax_uda.step.method import Batch, Task, standardise
+from jax_uda.step.method import Batch, Task
 from jax_uda.views import balanced_crop, day_night
 
 # The teacher sees these views; those with `_day` with `day_night_fusion` only.
@@ -20,7 +20,7 @@ class TargetView:
   """Makes the target view, pseudo-labels and their weight included.
 
   Attributes:
-    task: The classes and the standardisation.
+    task: The number of classes.
     class_weights: [C] on the fused probabilities, or None.
     crop: Whether whole images come, of which the most varied of several crops is taken by the
       teacher's labels of the whole, and labelled again by itself.
@@ -53,8 +53,8 @@ class TargetView:
         "config.method.day_night_fusion = True needs images of the same places at day: "
         "config.data.target.day_images = True, of dark_zurich."
       )
-    image = standardise(batch["target"]["image"], self.task)
-    day = standardise(batch["target"]["day_image"], self.task) if self.day_night_fusion else None
+    image = batch["target"]["image"]
+    day = batch["target"]["day_image"] if self.day_night_fusion else None
     valid = batch["target"].get("valid")
     if self.crop:
       label, _ = self._predict(teacher, "whole_target", image, day)

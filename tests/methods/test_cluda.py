@@ -60,7 +60,7 @@ def small_network(**hrda):
 def small_step(model, phase_start):
   """The compiled metrics of one step of CLUDA with entropy crops from step 5."""
   method = methods.build(
-    Task(3, (0.0,) * 3, (1.0,) * 3, (0.5, 0.3, 0.2)),
+    Task(3, (0.5, 0.3, 0.2)),
     name="cluda",
     thing_classes=(1,),
     grid=(9, 9),

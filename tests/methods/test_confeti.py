@@ -4,6 +4,7 @@ import functools
 
 import flax.linen as nn
 import golden_cases
+import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,14 +18,16 @@ from jax_uda.models.encoders import imagenet
 from jax_uda.models.heads.projection import LinearProjectionHead
 from jax_uda.models.layers.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
+from jax_uda.ops import pixels
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import View
-from jax_uda.step.method import Method, Player, Task
+from jax_uda.step.method import Method, Player, Task, with_unit_images
 from jax_uda.views import classmix, self_training, strong
 from jax_uda.views.confeti import Draws
 
-MEAN, STD = imagenet.MEAN, imagenet.STD
+STATISTICS = dict(image_mean=imagenet.MEAN, image_std=imagenet.STD)
+as_pixels = functools.partial(golden_steps.as_pixels, mean=imagenet.MEAN, std=imagenet.STD)
 NETWORKS = {"generator": "G", "discriminator": "D", "patch_mlp": "F"}
 KEY = jax.random.key(0)
 
@@ -93,9 +96,7 @@ class FrozenEncoder(nn.Module):
 
 def joint_method(case: Case) -> tuple[Method, translator.Translator]:
   """The consistency with recorded prototypes is the whole loss; the student stays as it is."""
-  task = Task(len(case.prototypes), MEAN, STD, ())
   cut = translator.Translator(
-    task,
     embedding_dim=len(case.reg_bias),
     temperature=float(case.temperature),
     head_learning_rate=1.0,
@@ -146,7 +147,8 @@ def joint_run(name: str):
     return now, {**metrics, "consistency": grads}
 
   watched = player._replace(draw=lambda key, batch: batch["patches"], update=update)
-  model = Segmentor(FrozenEncoder(), None, {"projection": LinearProjectionHead(8)})
+  heads = {"projection": LinearProjectionHead(8)}
+  model = Segmentor(FrozenEncoder(), None, heads, **STATISTICS)
   tx = optimizer.build(lambda step: 0.0)
   now = state.from_variables(joint_variables(case), method, tx, KEY, watched)
   now = with_networks(now, case, {"kernel": case.reg_kernel.T, "bias": case.reg_bias})
@@ -154,16 +156,16 @@ def joint_run(name: str):
   step, states, metrics = jax.jit(step), [now], []
   for t in range(len(case.img)):
     batch = {
-      "source": {"image": jnp.asarray(case.img[t])},
-      "target": {"image": jnp.asarray(case.target_img[t])},
+      "source": {"image": as_pixels(case.img[t])},
+      "target": {"image": as_pixels(case.target_img[t])},
       "patches": recorded_moves(case, f"ids/step{t}"),
     }
     now, found = step(states[-1], batch)
     states.append(now)
     metrics.append(found)
-  first = {"source": {"image": jnp.asarray(case.img[0])}}
+  first = with_unit_images({"source": {"image": as_pixels(case.img[0])}})
   style = jax.jit(player.prepare)(states[0].player["params"], first)["source"]["image"]
-  return case, states, metrics, style
+  return case, states, metrics, pixels.standardise(style, imagenet.MEAN, imagenet.STD)
 
 
 JOINT = golden("confeti/cut_joint_step")
@@ -234,9 +236,6 @@ def test_networks_of_the_translator_after_two_steps_match_reference(case: Case):
 class ToyEncoder(nn.Module):
   """Two strided convolutions, each with BatchNorm and ReLU; the last map is given."""
 
-  image_mean: tuple[float, ...] = MEAN
-  image_std: tuple[float, ...] = STD
-
   @nn.compact
   def __call__(self, image, *, train, use_running_average):
     del train
@@ -296,7 +295,7 @@ def recorded_batch(case: Case, t: int) -> dict:
 
 def recorded_method(case: Case) -> Method:
   method = methods.build(
-    Task(int(case.num_classes), MEAN, STD, ()),
+    Task(int(case.num_classes)),
     name="confeti",
     stage=int(case.stage),
     thing_classes=tuple(case.fdist_classes.tolist()),
@@ -323,7 +322,7 @@ def run(name: str):
   case = golden_cases.load(golden_cases.ROOT / f"{name}.npz")
   method, rate = recorded_method(case), lambda step: float(case.lr)
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
-  model = Segmentor(ToyEncoder(), ToyDecoder(int(case.num_classes)), heads)
+  model = Segmentor(ToyEncoder(), ToyDecoder(int(case.num_classes)), heads, **STATISTICS)
   tx = optimizer.build(
     rate,
     weight_decay=float(case.weight_decay),

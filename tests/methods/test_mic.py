@@ -27,7 +27,7 @@ def network(case: Case) -> models.Segmentor:
   sizes = {name: tuple(case[name].tolist()) for name in ("embed_dims", "num_heads", "depths")}
   width = {"embed_dim": int(case.head_embed), "channels": int(case.head_embed), "dropout": 0.0}
   boxes = case.parts("s")[0].draw_crop_boxes
-  return models.build(
+  model = models.build(
     encoder="mit_b0",
     decoder="daformer",
     num_classes=int(case.num_classes),
@@ -38,12 +38,13 @@ def network(case: Case) -> models.Segmentor:
       "attention_options": width,
     },
   )
+  return golden_models.with_statistics(model, case)
 
 
 def recipe(case: Case) -> methods.Method:
   """The method, replaying the draws and the detail crops of the batch."""
   method = methods.build(
-    Task(int(case.num_classes), tuple(case.mean), tuple(case.std), ()),
+    Task(int(case.num_classes), mean_color=tuple((case.mean / 255).tolist())),
     name="mic",
     pseudo_threshold=float(case.pseudo_threshold),
     feature_distance_weight=float(case.fd_lambda),
@@ -129,13 +130,13 @@ def test_networks_match_reference(case: Case):
 def masked_view(domains: str) -> View:
   """The masked view of four images: source images are 1, target images 2."""
   method = methods.build(
-    Task(3, (0.0,) * 3, (1.0,) * 3, (0.5, 0.3, 0.2)),
+    Task(3, (0.5, 0.3, 0.2), mean_color=(0.0, 0.0, 0.0)),
     name="dacs",
     also={"masked": {"domains": domains, "augmentation": False, "block": 4, "ratio": 0.5}},
   )
   batch = {
-    "source": {"image": jnp.full((4, 8, 8, 3), 1, jnp.uint8), "label": jnp.zeros((4, 8, 8), int)},
-    "target": {"image": jnp.full((4, 8, 8, 3), 2, jnp.uint8)},
+    "source": {"image": jnp.full((4, 8, 8, 3), 1.0), "label": jnp.zeros((4, 8, 8), int)},
+    "target": {"image": jnp.full((4, 8, 8, 3), 2.0)},
   }
   teacher = lambda name, image: models.segmentor.Outputs(
     jnp.zeros((4, 2, 2, 3)).at[..., 1].set(9), (), None, {}
@@ -150,11 +151,7 @@ def test_half_of_a_masked_batch_of_both_domains_is_source_with_its_labels():
 
 
 def test_masking_names_the_view_that_a_method_lacks():
-  method = methods.build(
-    Task(3, (0.0,) * 3, (1.0,) * 3, ()), name="source_only", also={"masked": {}}
-  )
-  batch = {
-    "source": {"image": jnp.zeros((1, 8, 8, 3), jnp.uint8), "label": jnp.zeros((1, 8, 8), int)}
-  }
+  method = methods.build(Task(3), name="source_only", also={"masked": {}})
+  batch = {"source": {"image": jnp.zeros((1, 8, 8, 3)), "label": jnp.zeros((1, 8, 8), int)}}
   with pytest.raises(ValueError, match="masked needs the view target"):
     method.views(method.draw(jax.random.key(0), batch), batch, None)

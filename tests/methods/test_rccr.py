@@ -28,9 +28,6 @@ close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=2e-5)
 class Stem(nn.Module):
   """The file's network: a patch convolution, BatchNorm with frozen parameters, ReLU."""
 
-  image_mean: tuple[float, ...]
-  image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
-
   @nn.compact
   def __call__(self, image, *, train, use_running_average):
     del train
@@ -86,10 +83,9 @@ def recorded_batch(case: Case, t: int) -> dict:
 
 def build(case: Case, **settings):
   """The step and the state before the first."""
-  mean = tuple(case.img_mean_bgr.tolist())
   num_classes = case["init/cls_b"].shape[-1]
   method = methods.build(
-    Task(num_classes, mean, (1.0,) * 3, ()),
+    Task(num_classes),
     name="rccr",
     align_corners=True,
     train_projector=bool(case.projector_trained),
@@ -100,7 +96,13 @@ def build(case: Case, **settings):
   )
   method = method._replace(draw=lambda key, batch: batch["draws"])
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
-  model = models.Segmentor(Stem(mean), DLV2Head(num_classes, dilations=(6, 12)), heads)
+  model = models.Segmentor(
+    Stem(),
+    DLV2Head(num_classes, dilations=(6, 12)),
+    heads,
+    image_mean=tuple((case.img_mean_bgr / 255).tolist()),
+    image_std=(1 / 255,) * 3,
+  )
   schedule = optimizer.warmup_poly(
     learning_rate=float(case.base_lr), num_steps=int(case.num_iterations), power=0.9
   )

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import golden_cases
+import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,7 @@ from jax_uda.ops import resize
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Passes
-from jax_uda.step.method import Task
+from jax_uda.step.method import Task, with_unit_images
 from jax_uda.views import classmix, self_training, strong
 
 VARIANTS = {"proto": "prototype", "dist": "distribution", "bank": "bank"}
@@ -30,8 +31,6 @@ class ToyEncoder(nn.Module):
   """A patch convolution with BatchNorm and, if asked for, a second level."""
 
   levels: int
-  image_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-  image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
   @nn.compact
   def __call__(self, image, *, train, use_running_average):
@@ -76,7 +75,7 @@ def variables_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 def build(case: Case):
   weights = np.asarray(case.class_weight) if int(case.dark) else None
   method = methods.build(
-    Task(int(case.num_classes), (0.0,) * 3, (1.0,) * 3, ()),
+    Task(int(case.num_classes)),
     name="sepico",
     variant=VARIANTS[str(case.variant)],
     start_step=int(case.start_distribution_iter),
@@ -119,11 +118,11 @@ def recorded_batch(case: Case, t: int) -> dict[str, Any]:
     jitter_gate=jnp.float32(0), blur_gate=jnp.float32(0)
   )
   base = self_training.Draws(source=none, mixed=none, classes=jnp.asarray(priority))
-  target = {"image": case.target_full[t]}
+  target = {"image": golden_steps.as_pixels(case.target_full[t])}
   if int(case.dark):
-    target["day_image"] = case.target_day_full[t]
+    target["day_image"] = golden_steps.as_pixels(case.target_day_full[t])
   return {
-    "source": {"image": case.img[t], "label": label},
+    "source": {"image": golden_steps.as_pixels(case.img[t]), "label": label},
     "target": target,
     "draws": Draws(base, none, jnp.asarray(case.cand_yx[t])),
   }
@@ -147,7 +146,7 @@ def run(name: str):
   @jax.jit
   def look(teacher, batch):
     passes = Passes(train_step.teacher_pass(model, method.teacher_parts), teacher)
-    return method.views(batch["draws"], batch, passes)
+    return method.views(batch["draws"], with_unit_images(batch), passes)
 
   for t in range(int(case.num_steps)):
     batch = recorded_batch(case, t)

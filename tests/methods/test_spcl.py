@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from golden_cases import Case, assert_close, golden
+from golden_steps import as_pixels
 
 from jax_uda import methods
 from jax_uda.models.decoders.dlv2 import DLV2Head
@@ -49,10 +50,6 @@ class PassOn(nn.Module):
   def __call__(self, features, *, train, use_running_average):
     del train, use_running_average
     return features[1], features[0]
-
-
-def task(num_classes: int) -> Task:
-  return Task(num_classes, (0.0,) * 3, (1.0,) * 3, ())
 
 
 def start(model, method, tx, params, *, prototypes=None, player=None):
@@ -101,7 +98,7 @@ def of_views(method):
 def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
   num_classes, dim = case.prototypes0.shape
   method = methods.build(
-    task(num_classes),
+    Task(num_classes),
     name="spcl_contrast",
     feature_dim=dim,
     temperature=float(case.temperature),
@@ -120,7 +117,13 @@ def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
     weight_decay=float(case.weight_decay),
     groups=(optimizer.Group("^decoder", 10.0),),
   )
-  model = Segmentor(Pixelwise(dim), DLV2Head(num_classes))
+  channels = case.x_src.shape[-1]
+  model = Segmentor(
+    Pixelwise(dim),
+    DLV2Head(num_classes),
+    image_mean=(0.0,) * channels,
+    image_std=(1.0,) * channels,
+  )
   branches = {
     f"aspp_modules_{i}": {"conv": {"kernel": kernel, "bias": bias}}
     for i, (kernel, bias) in enumerate(zip(case.cls_w0, case.cls_b0, strict=True))
@@ -130,8 +133,8 @@ def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
   step = make_step(model, method, tx)
   for t in range(len(case.lr)):
     batch = {
-      "source": {"image": case.x_src[t], "label": case.src_label[t]},
-      "target": {"image": case.x_tgt[t], "label": case.tgt_pseudo_label[t]},
+      "source": {"image": as_pixels(case.x_src[t]), "label": case.src_label[t]},
+      "target": {"image": as_pixels(case.x_tgt[t]), "label": case.tgt_pseudo_label[t]},
     }
     now, metrics = step(now, batch)
     close(metrics["loss/source"], case.loss_seg[t])
@@ -152,7 +155,7 @@ def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
 def test_groups_have_prototypes_and_losses_of_their_own_as_in_the_reference(case: Case):
   groups, num_classes, dim = case.prototypes0.shape
   settings = dict(feature_dim=dim, groups=groups, jitter_strength=0.0)
-  method = of_views(methods.build(task(num_classes), name="spcl_contrast", **settings))
+  method = of_views(methods.build(Task(num_classes), name="spcl_contrast", **settings))
   model, tx = Segmentor(Recorded(), PassOn()), reader()
   flat = lambda x: np.reshape(x, (-1, *x.shape[2:]))
   source = dict(features=case.src_feat, logits=case.src_logits)
@@ -183,7 +186,7 @@ def discriminator_params(case: Case, prefix: str):
 def test_two_steps_of_the_adversarial_warm_up_match_the_reference(case: Case):
   method = of_views(
     methods.build(
-      task(case.src_logits.shape[-1]),
+      Task(case.src_logits.shape[-1]),
       name="spcl_warm_up",
       temperature=float(case.temperature),
       adversarial_weight=float(case.lambda_adv),
@@ -219,7 +222,7 @@ def test_two_steps_of_the_adversarial_warm_up_match_the_reference(case: Case):
 def common_base(target: str, start_step: int):
   """States and metrics of two steps of SPCL on DACS with a network of two layers."""
   name = dict(name="spcl", feature_dim=6, target=target, start_step=start_step, threshold=0.0)
-  method = methods.build(Task(3, (128.0,) * 3, (64.0,) * 3, ()), **name)
+  method = methods.build(Task(3), **name)
   model, tx = Segmentor(Pixelwise(6), DLV2Head(3, dilations=(1,))), optimizer.build(lambda _: 1e-3)
   now = state.create(model, method, tx, image_size=(8, 8), seed=0)
   images = jax.random.randint(jax.random.key(1), (2, 2, 8, 8, 3), 0, 256).astype(jnp.uint8)
@@ -259,7 +262,7 @@ def test_the_mixed_view_may_stand_for_the_target():
 
 
 def test_labels_from_files_are_asked_for_when_they_are_missing():
-  method = methods.build(task(3), name="spcl_contrast", feature_dim=2)
+  method = methods.build(Task(3), name="spcl_contrast", feature_dim=2)
   label = jnp.zeros((1, 4, 4), jnp.int32)
   batch = {"source": {"image": jnp.zeros((1, 4, 4, 3)), "label": label}}
   batch["target"] = {"image": batch["source"]["image"]}

@@ -13,7 +13,7 @@ from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[2]
-TASK = Task(11, (0.0,) * 3, (1.0,) * 3, (1 / 11,) * 11)
+TASK = Task(11, (1 / 11,) * 11)
 
 
 @pytest.fixture

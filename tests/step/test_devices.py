@@ -14,7 +14,7 @@ from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 
 CLASSES, SIZE = 5, (32, 32)
-TASK = Task(CLASSES, (120.0,) * 3, (60.0,) * 3, (0.4, 0.3, 0.2, 0.1, 0.0))
+TASK = Task(CLASSES, (0.4, 0.3, 0.2, 0.1, 0.0))
 
 
 @functools.cache

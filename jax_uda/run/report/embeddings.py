@@ -13,11 +13,15 @@ from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.ops import resize
+from jax_uda.ops.pixels import to_unit
+from jax_uda.run.evaluation import forward
 from jax_uda.run.report import drawing
-from jax_uda.step.inference import forward
 from jax_uda.step.learner import Learner
 
-HEADS = ("projection", "region")  # heads whose output is an embedding; without them the fused map is
+HEADS = (
+  "projection",
+  "region",
+)  # heads whose output is an embedding; without them the fused map is
 IMAGES, PIXELS = 32, 256  # images of each domain; pixels of each image, from which some are chosen
 PER_CLASS = 60  # pixels of each class and domain
 
@@ -164,7 +168,7 @@ def _make_embed(learner: Learner) -> Callable[[Any, jax.Array], tuple[jax.Array,
   """`(variables, images) -> (embedding [B,h,w,A], prediction [B,h,w])`."""
 
   def embed(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    outputs = forward(learner.model, variables, images)
+    outputs = forward(learner.model, variables, to_unit(images))
     heads = [outputs.heads[name] for name in HEADS if name in outputs.heads]
     embedding = (heads or [outputs.fused])[0].astype(jnp.float32)
     embedding /= jnp.maximum(jnp.linalg.norm(embedding, axis=-1, keepdims=True), 1e-12)

@@ -1,9 +1,9 @@
 """The figures of a run: what the method sees, what the networks predict, and how they embed it.
 
-  panels.png       images, mixed view, pseudo-labels, predictions and ground truth side by side
-  views.png        every view of a training step with its label and its weight
-  projection.png   embeddings of validation pixels in the plane, before and after training
-  prototypes.png   similarities of the class prototypes over the training
+panels.png       images, mixed view, pseudo-labels, predictions and ground truth side by side
+views.png        every view of a training step with its label and its weight
+projection.png   embeddings of validation pixels in the plane, before and after training
+prototypes.png   similarities of the class prototypes over the training
 """
 
 import pathlib
@@ -22,7 +22,10 @@ from jax_uda.run.report import embeddings, panels, prototypes, views
 from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.context import View
+from jax_uda.step.learner import Learner, Seen
+from jax_uda.step.method import with_unit_images
 from jax_uda.step.state import TrainState
+from jax_uda.views import self_training
 
 FIRST_EMBEDDINGS = "projection_start.npz"  # those before training
 STRIDE = 32  # pixels: images of different sizes are cut to a multiple, which all networks take
@@ -41,7 +44,7 @@ def keep_first_embeddings(exp: Experiment, state: TrainState, workdir: pathlib.P
 def note_prototypes(state: TrainState, workdir: pathlib.Path) -> None:
   """Adds the similarities of the prototypes at this step to the run's file."""
   if mesh_lib.is_main_process():
-    prototypes.add(workdir, int(state.step), state.objective)
+    prototypes.add(workdir, int(state.step), state.objective_state)
 
 
 def draw_views(
@@ -49,10 +52,10 @@ def draw_views(
 ) -> None:
   """Draws the views of a training step at `state`, `views_<step>.png`."""
   batch, _ = validation_batch(exp)
-  step_views = exp.learner.views_of(state, batch)  # runs the teacher: on every process
+  views_of_step = step_views(exp.learner, state, batch)  # runs the networks: on every process
   if mesh_lib.is_main_process():
     album = _Album(workdir, int(state.step), writer)
-    draw = lambda path: _draw_views(exp, state, step_views, path)
+    draw = lambda path: _draw_views(exp, state, views_of_step, path)
     album.add("views", draw, file=f"views_{album.step:06d}.png")
 
 
@@ -68,8 +71,8 @@ def draw_at_end(
     writer: Receives the figures too.
   """
   batch, ground_truth = validation_batch(exp)
-  step_views = exp.learner.views_of(state, batch)
-  columns = panel_columns(exp, state, batch, step_views, ground_truth)
+  views_of_step = step_views(exp.learner, state, batch)
+  columns = panel_columns(exp, state, batch, views_of_step.views, ground_truth)
   projection = exp.settings.figures.projection
   sample = _embeddings(exp, state) if projection else None
   note_prototypes(state, workdir)
@@ -79,7 +82,7 @@ def draw_at_end(
   title = f"{exp.settings.title}, step {step}"
   album = _Album(workdir, step, writer)
   album.add("panels", lambda path: panels.draw(path, columns, space, title=title))
-  album.add("views", lambda path: _draw_views(exp, state, step_views, path))
+  album.add("views", lambda path: _draw_views(exp, state, views_of_step, path))
   if sample and projection:
     samples = {f"step {step}": sample}
     if (workdir / FIRST_EMBEDDINGS).exists():
@@ -120,6 +123,19 @@ def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
   return batch, stack("target", "label")
 
 
+def step_views(learner: Learner, state: TrainState, batch: Batch) -> Seen:
+  """What a training step at `state` looks at, with the source images among the views.
+
+  A method without a source view, which trains its auxiliary networks alone, shows what those make of the
+  source; where there are such networks, the view `untranslated` shows the source as it was.
+  """
+  seen = learner.views_of(state, batch)
+  extra = {"source": self_training.source_view(seen.batch)}
+  if learner.auxiliary:
+    extra = {"untranslated": self_training.source_view(with_unit_images(batch))} | extra
+  return seen._replace(views=extra | seen.views)
+
+
 def pick(examples: Any, number: int) -> list[dict[str, np.ndarray]]:
   """`number` examples spread evenly over the set, their labels at the size of the images."""
   picked = []
@@ -134,7 +150,7 @@ def panel_columns(
   exp: Experiment,
   state: TrainState,
   batch: Batch,
-  step_views: dict[str, View],
+  shown: dict[str, View],
   ground_truth: np.ndarray,
 ) -> dict[str, Any]:
   """Arrays for `panels.draw`, one image per row.
@@ -143,20 +159,20 @@ def panel_columns(
   predictions for the target, and its ground truth.
   """
   target = batch["target"]["image"]
-  columns: dict[str, Any] = {"source": views.picture(step_views["source"]), "target": target}
-  if "mixed" in step_views:
-    mixed = step_views["mixed"]
+  columns: dict[str, Any] = {"source": views.picture(shown["source"]), "target": target}
+  if "mixed" in shown:
+    mixed = shown["mixed"]
     columns["mixed"] = views.picture(mixed)
     columns["mixed: label"] = mixed.label
     columns["mixed: weight"] = mixed.weight
-  if "target" in step_views and (np.asarray(step_views["target"].label) != IGNORE).any():
-    columns["pseudo-label"] = step_views["target"].label
+  if "target" in shown and (np.asarray(shown["target"].label) != IGNORE).any():
+    columns["pseudo-label"] = shown["target"].label
   inference = exp.settings.evaluation.inference
   for network in NETWORKS:
     prediction = exp.learner.predict(
       getattr(state, network), target, inference, size=ground_truth.shape[1:]
     )
-    columns[f"{network}'s prediction"] = prediction.labels
+    columns[f"{network}'s prediction"] = prediction.label
   columns["ground truth"] = ground_truth
   return columns
 
@@ -177,10 +193,8 @@ def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:
   )
 
 
-def _draw_views(
-  exp: Experiment, state: TrainState, step_views: dict[str, View], path: pathlib.Path
-) -> None:
-  columns, row_names = views.columns(step_views)
+def _draw_views(exp: Experiment, state: TrainState, seen: Seen, path: pathlib.Path) -> None:
+  columns, row_names = views.columns(seen.views, seen.crops)
   title = f"views of {exp.settings.title}, step {int(state.step)}"
   panels.draw(path, columns, exp.domains.label_space, title=title, row_names=row_names)
 

@@ -10,12 +10,17 @@ IMAGES = 2  # of each view
 BOX_COLOR = (255, 0, 255)  # no class has it
 
 
-def columns(views: Mapping[str, View]) -> tuple[dict[str, list[np.ndarray]], list[str]]:
+def columns(
+  views: Mapping[str, View], crops: Mapping[str, np.ndarray]
+) -> tuple[dict[str, list[np.ndarray]], list[str]]:
   """Arrays for `panels.draw`, one view per row: image, label and weight of the first images.
 
-  Views that are equal share a row. A box is drawn around the detail crop of a network with two
-  resolutions (`crop_box` of the view's inputs); without one, around the pixels that count where these form a
-  rectangle (CutMix, margins).
+  Views that are equal share a row. Where a view has a detail crop, a box is drawn around it; else around
+  the pixels that count, if they form a rectangle (CutMix, margins).
+
+  Args:
+    views: Views by name.
+    crops: Boxes [B,4] (y1, y2, x1, x2) of detail crops (HRDA), by name of the view.
 
   Returns:
     Arrays by column title, and the names of the rows.
@@ -31,7 +36,8 @@ def columns(views: Mapping[str, View]) -> tuple[dict[str, list[np.ndarray]], lis
   for group in groups:
     view, pictures = views[group[0]], picture(views[group[0]])
     for i in range(min(len(pictures), IMAGES)):
-      for box in _detail_crops(views, group, i) or [rectangle(view.weight[i])]:
+      boxes = [crops[name][i] for name in group if name in crops]
+      for box in boxes or [rectangle(view.weight[i])]:
         _outline(pictures[i], box)
       for title, array in (("image", pictures), ("label", view.label), ("weight", view.weight)):
         cells.setdefault(f"{title} {i + 1}", []).append(np.asarray(array[i]))
@@ -40,7 +46,7 @@ def columns(views: Mapping[str, View]) -> tuple[dict[str, list[np.ndarray]], lis
 
 def picture(view: View) -> np.ndarray:
   """The images of a view, uint8 [B,H,W,3]."""
-  return np.clip(np.asarray(view.image) * 255, 0, 255).astype(np.uint8)
+  return np.clip(np.round(255 * np.asarray(view.image)), 0, 255).astype(np.uint8)
 
 
 def rectangle(weight: np.ndarray) -> np.ndarray | None:
@@ -52,12 +58,6 @@ def rectangle(weight: np.ndarray) -> np.ndarray | None:
   box = np.array([rows[0], rows[-1] + 1, cells[0], cells[-1] + 1])
   filled = (weight[box[0] : box[1], box[2] : box[3]] > 0).all()
   return box if filled and (weight == 0).any() else None
-
-
-def _detail_crops(views: Mapping[str, View], group: list[str], index: int) -> list[np.ndarray]:
-  """The boxes (y1, y2, x1, x2) of image `index` in equal views that each have a detail crop."""
-  boxes = (views[name].inputs.get("crop_box") for name in group)
-  return [np.asarray(box[index]) for box in boxes if box is not None]
 
 
 def _equal(first: View, second: View) -> bool:
