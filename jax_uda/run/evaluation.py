@@ -15,6 +15,8 @@ from jax_uda.step.inference import Inference
 from jax_uda.step.learner import Learner
 from jax_uda.step.outputs import Outputs
 
+WHOLE_IMAGES = Inference()
+
 
 def forward(
   model: models.Segmentor,
@@ -40,7 +42,7 @@ def confusion_of(
   examples: Sequence[Example],
   num_classes: int,
   *,
-  inference: Inference = Inference(),
+  inference: Inference = WHOLE_IMAGES,
   batch_size: int = 1,
 ) -> np.ndarray:
   """[C, C] int64 pixel counts over all `examples`; rows are labels, columns predictions.
@@ -89,7 +91,7 @@ def evaluate(
   examples: Sequence[Example],
   *,
   label_space: LabelSpace | None = None,
-  inference: Inference = Inference(),
+  inference: Inference = WHOLE_IMAGES,
   batch_size: int = 1,
 ) -> dict[str, Any]:
   """Scores of a network on a labelled set.

@@ -129,11 +129,11 @@ def step_views(learner: Learner, state: TrainState, batch: Batch) -> Seen:
   A method without a source view, which trains its auxiliary networks alone, shows what those make of the
   source; where there are such networks, the view `untranslated` shows the source as it was.
   """
-  seen = learner.views_of(state, batch)
-  extra = {"source": self_training.source_view(seen.batch)}
+  snapshot = learner.views_of(state, batch)
+  extra = {"source": self_training.source_view(snapshot.batch)}
   if learner.auxiliary:
     extra = {"untranslated": self_training.source_view(with_unit_images(batch))} | extra
-  return seen._replace(views=extra | seen.views)
+  return snapshot._replace(views=extra | snapshot.views)
 
 
 def pick(examples: Any, number: int) -> list[dict[str, np.ndarray]]:
@@ -193,8 +193,8 @@ def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:
   )
 
 
-def _draw_views(exp: Experiment, state: TrainState, seen: Seen, path: pathlib.Path) -> None:
-  columns, row_names = views.columns(seen.views, seen.crops)
+def _draw_views(exp: Experiment, state: TrainState, snapshot: Seen, path: pathlib.Path) -> None:
+  columns, row_names = views.columns(snapshot.views, snapshot.crops)
   title = f"views of {exp.settings.title}, step {int(state.step)}"
   panels.draw(path, columns, exp.domains.label_space, title=title, row_names=row_names)
 
