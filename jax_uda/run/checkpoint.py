@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 Path = tuple[str, ...]  # of a variable: ("student", "params", "encoder", …)
 
@@ -170,7 +171,7 @@ class Checkpoints:
       CheckpointError: As `restore`.
     """
     there = self._shapes(self._existing(None))
-    wanted = flax.traverse_util.flatten_dict(template)
+    wanted = traverse_util.flatten_dict(template)
     sources: dict[Path, Path] = {}  # path of a variable -> its path in the checkpoint
     for path in wanted:
       for candidate in (path, other_name(path)):
@@ -181,10 +182,10 @@ class Checkpoints:
     if not sources:
       return template, missing
     part = {source: wanted[path] for path, source in sources.items()}
-    restored = self.restore_part(flax.traverse_util.unflatten_dict(part))
-    values = flax.traverse_util.flatten_dict(restored)
+    restored = self.restore_part(traverse_util.unflatten_dict(part))
+    values = traverse_util.flatten_dict(restored)
     merged = wanted | {path: values[source] for path, source in sources.items()}
-    return flax.traverse_util.unflatten_dict(merged), missing
+    return traverse_util.unflatten_dict(merged), missing
 
   def _existing(self, step: int | None) -> int:
     step = self.latest_step() if step is None else step
@@ -207,7 +208,7 @@ class Checkpoints:
       return
     for path, value in jax.tree_util.tree_leaves_with_path(template):
       name = jax.tree_util.keystr(path, simple=True, separator=".")
-      is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)  # saved as its numbers
+      is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)  # saved as its numbers
       if not is_key and saved.get(name, value.shape) != value.shape:
         raise CheckpointError(
           f"the checkpoint of step {step} in {self.folder} cannot be read: {name} has the shape "

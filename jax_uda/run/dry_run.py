@@ -65,7 +65,7 @@ def evaluation(exp: Experiment) -> None:
       continue
     whole = examples[0]["image"].shape[:2]
     for scale in inference.scales:
-      size = tuple(int(side * scale + 0.5) for side in whole)
+      size = (int(whole[0] * scale + 0.5), int(whole[1] * scale + 0.5))
       if inference.window and inference.stride:
         with _naming(exp.settings.fields, "eval.window", "eval.stride"):
           y1, y2, x1, x2 = windows.boxes(size, inference.window, inference.stride)[0]

@@ -22,7 +22,7 @@ from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
 from jax_uda.step import optimizer, teacher
 from jax_uda.step.learner import Learner
-from jax_uda.step.method import Method, Task
+from jax_uda.step.method import Task
 from jax_uda.step.state import TrainState
 
 DTYPES = {name: jnp.dtype(name) for name in ("float32", "bfloat16")}
@@ -108,27 +108,27 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   """
   with registry.within("config"):
     settings = settings_lib.from_config(config)
-    dtype = registry.lookup(DTYPES, config.compute_dtype, "compute_dtype")
+    fields: dict[str, Any] = config.to_dict()
+    dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
     mesh = mesh_lib.data_mesh()
     mesh_lib.check_batch_size(settings.batch_size, mesh)
-    domains, further_targets = _load_data(config)
+    domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes
     with registry.within("eval"):
       settings.evaluation.inference.check_classes(num_classes)
-    model = build_model(config.model, num_classes, dtype)
+    model = build_model(fields["model"], num_classes, dtype)
     task = Task(
       num_classes=num_classes,
       class_frequency=domains.class_frequency,
       mean_color=model.image_mean,
     )
-    schedule = _build_schedule(config)
-    groups = _parameter_groups(config)
+    groups = _parameter_groups(fields["optimizer"])
     learner = Learner(
       model,
-      _build_method(config.method, task),
-      schedule=schedule,
-      optimizer=_optimizer_of(config, groups),
-      teacher_rule=_teacher_rule(config.ema),
+      methods.build(task, **fields["method"]),
+      schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
+      optimizer=_optimizer_of(fields["optimizer"], groups),
+      teacher_rule=_teacher_rule(fields["ema"]),
       mesh=mesh,
     )
   return Experiment(learner, domains, settings, groups, further_targets)
@@ -157,42 +157,38 @@ def build_model(
   return registry.call(models.build, "model", num_classes=num_classes, dtype=dtype, **group)
 
 
-def _load_data(
-  config: config_lib.ConfigDict,
-) -> tuple[catalog.Domains, dict[str, Examples]]:
+def _load_data(fields: Mapping[str, Any]) -> tuple[catalog.Domains, dict[str, Examples]]:
   """The two domains, and the further validation sets of the target."""
-  data_dir = paths.as_path(config.data.dir, "config.data.dir")
-  domains = catalog.load_domains(config.data, data_dir)
-  return domains, catalog.load_evaluation(config.eval.targets, data_dir, domains.label_space)
+  data_dir = paths.as_path(fields["data"]["dir"], "config.data.dir")
+  domains = catalog.load_domains(fields["data"], data_dir)
+  targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
+  return domains, targets
 
 
-def _build_method(group: config_lib.ConfigDict, task: Task) -> Method:
-  return methods.build(task, **group)
-
-
-def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
-  settings = config.schedule.to_dict()
+def _build_schedule(group: Mapping[str, Any], num_steps: int) -> optax.Schedule:
+  settings = dict(group)
   name = settings.pop("name", "warmup_poly")
   function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  return registry.call(function, "schedule", num_steps=config.num_steps, **settings)
+  return registry.call(function, "schedule", num_steps=num_steps, **settings)
 
 
-def _teacher_rule(group: config_lib.ConfigDict) -> teacher.Rule:
+def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:
   rule = registry.call(teacher.Rule, "ema", **group)
   if not 0 <= rule.decay <= 1:
     raise registry.SettingError("ema.decay", f"= {rule.decay} must lie between 0 and 1.")
   return rule
 
 
-def _parameter_groups(config: config_lib.ConfigDict) -> tuple[optimizer.Group, ...]:
+def _parameter_groups(group: Mapping[str, Any]) -> tuple[optimizer.Group, ...]:
   return tuple(
-    registry.call(optimizer.Group, "optimizer.groups", **group) for group in config.optimizer.groups
+    registry.call(optimizer.Group, "optimizer.groups", **settings) for settings in group["groups"]
   )
 
 
 def _optimizer_of(
-  config: config_lib.ConfigDict, groups: tuple[optimizer.Group, ...]
+  group: Mapping[str, Any], groups: tuple[optimizer.Group, ...]
 ) -> Callable[..., optax.GradientTransformation]:
   """`optimizer.build` with the settings of the config; takes the schedule and `start_steps`."""
-  settings = config.optimizer.to_dict() | {"groups": groups}
-  return functools.partial(registry.call, optimizer.build, "optimizer", **settings)
+  return functools.partial(
+    registry.call, optimizer.build, "optimizer", **{**group, "groups": groups}
+  )

@@ -37,8 +37,8 @@ def fit(image: np.ndarray, bound: Size) -> np.ndarray:
   """
   unit = math.gcd(32, *bound)
   height, width = rescale.keep_ratio_size(image.shape[:2], bound)
-  size = [max(round(side / unit), 1) * unit for side in (height, width)]
-  return rescale.resize_image(image, size)
+  rounded = lambda side: max(round(side / unit), 1) * unit
+  return rescale.resize_image(image, (rounded(height), rounded(width)))
 
 
 class ImageFiles(Sequence[Example]):

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda.common import files
+from jax_uda.common import files, registry
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
@@ -27,6 +27,7 @@ from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, record, start
+from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import PseudoLabelSettings
 from jax_uda.step.inference import Inference, Prediction, Size
 
@@ -45,11 +46,13 @@ def write_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   Raises:
     ValueError: `config.init_from` is missing or has no checkpoint, or the folder is of another config.
   """
-  run = workdir.parent / config.init_from
-  if not config.init_from or not start.has_checkpoints(run):
+  with registry.within("config"):
+    name = settings_lib.start_of(config).init_from or ""
+  run = workdir.parent / name
+  if not name or not start.has_checkpoints(run):
     raise SettingError(
       ("config", "init_from"),
-      f"= {config.init_from!r} of the stage {workdir.name!r}: no checkpoints in "
+      f"= {name!r} of the stage {workdir.name!r}: no checkpoints in "
       f"{run}; run the stage whose network is to label the target first.",
     )
   record.check_config(config, workdir)

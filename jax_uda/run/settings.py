@@ -16,7 +16,7 @@ from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
 
-PROJECTIONS = {"": None, "pca": "pca", "tsne": "tsne"}
+PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
@@ -178,44 +178,30 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
   Raises:
     SettingError: A field cannot be used; its path is that in the config, without "config".
   """
-  for path, value in (
-    ("num_steps", config.num_steps),
-    ("checkpoint.keep", config.checkpoint.keep),
-    ("eval.batch_size", config.eval.batch_size),
-  ):
-    if value is not None and value < 1:
-      raise SettingError(path, f"= {value} must be at least 1.")
-  if config.stop_step > config.num_steps:
-    raise SettingError(
-      "stop_step",
-      f"= {config.stop_step} lies after the end, config.num_steps = {config.num_steps}; a recipe sets "
-      "it per stage: config.stage.<name>.stop_step.",
-    )
-  missing = set(config_lib.default().eval) - set(config.eval)
-  if missing:
-    raise SettingError(
-      "eval", f"lacks {', '.join(sorted(missing))}: set its fields by config.eval.update(…)."
-    )
+  fields: dict[str, Any] = config.to_dict()
+  _check(fields)
+  figures = FigureSettings(
+    panel_images=max(fields["panel_images"], 1),
+    views_every_steps=fields["views_every_steps"] or None,
+    projection=registry.lookup(PROJECTIONS, fields["projection"], "projection"),
+  )
+  checkpoint = CheckpointSettings(
+    every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
+  )
   return RunSettings(
-    title=" + ".join([config.method.name, *_extensions(config.method)]),
-    encoder=config.model.encoder,
-    decoder=config.model.decoder,
-    seed=config.seed,
+    title=" + ".join([fields["method"]["name"], *_extensions(fields["method"])]),
+    encoder=fields["model"]["encoder"],
+    decoder=fields["model"]["decoder"],
+    seed=fields["seed"],
     end_step=config_lib.last_step(config),
-    batch_size=config.batch_size,
-    log_every_steps=config.log_every_steps or None,
-    data=_data_settings(config.data),
+    batch_size=fields["batch_size"],
+    log_every_steps=fields["log_every_steps"] or None,
+    data=_data_settings(fields["data"]),
     start=start_of(config),
-    evaluation=evaluation_of(config.eval),
-    checkpoint=CheckpointSettings(
-      every_steps=config.checkpoint.every_steps or None, keep=config.checkpoint.keep
-    ),
-    figures=FigureSettings(
-      panel_images=max(config.panel_images, 1),
-      views_every_steps=config.views_every_steps or None,
-      projection=registry.lookup(PROJECTIONS, config.projection, "projection"),
-    ),
-    pseudo_label=_pseudo_label_settings(config.pseudo_label),
+    evaluation=evaluation_of(fields["eval"]),
+    checkpoint=checkpoint,
+    figures=figures,
+    pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
     fields=config_lib.flatten(config_lib.to_plain(config)),
   )
 
@@ -226,13 +212,14 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   Raises:
     SettingError: `init_carry` is unknown.
   """
-  registry.lookup(CARRIED, config.init_carry, "init_carry")
+  fields: dict[str, Any] = config.to_dict()
+  registry.lookup(CARRIED, fields["init_carry"], "init_carry")
   return StartSettings(
-    init_from=config.init_from or None,
-    init_carry=config.init_carry,
-    init_player=config.init_player or None,
-    init_weights=config.init_weights or None,
-    init_network=config.init_network,
+    init_from=fields["init_from"] or None,
+    init_carry=fields["init_carry"],
+    init_player=fields["init_player"] or None,
+    init_weights=fields["init_weights"] or None,
+    init_network=fields["init_network"],
   )
 
 
@@ -243,7 +230,8 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
     SettingError: A field cannot be used.
   """
   with registry.within("eval"):
-    if bool(len(group["window"])) != bool(len(group["stride"])):
+    window, stride = (_size(group[name], name) for name in ("window", "stride"))
+    if (window is None) != (stride is None):
       raise SettingError(
         "window",
         f"= {tuple(group['window'])} and config.eval.stride = {tuple(group['stride'])} must both be "
@@ -253,8 +241,8 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
       every_steps=group["every_steps"] or None,
       batch_size=group["batch_size"],
       inference=Inference(
-        window=_size(group["window"], "window"),
-        stride=_size(group["stride"], "stride"),
+        window=window,
+        stride=stride,
         flip=group["flip"],
         scales=tuple(group["scales"]),
         average=group["average"],
@@ -264,44 +252,66 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
     )
 
 
-def _data_settings(group: config_lib.ConfigDict) -> DataSettings:
+def _check(fields: Mapping[str, Any]) -> None:
+  """Raises SettingError for fields that do not fit each other."""
+  for path, value in (
+    ("num_steps", fields["num_steps"]),
+    ("checkpoint.keep", fields["checkpoint"]["keep"]),
+    ("eval.batch_size", fields["eval"]["batch_size"]),
+  ):
+    if value is not None and value < 1:
+      raise SettingError(path, f"= {value} must be at least 1.")
+  if fields["stop_step"] > fields["num_steps"]:
+    raise SettingError(
+      "stop_step",
+      f"= {fields['stop_step']} lies after the end, config.num_steps = {fields['num_steps']}; a "
+      "recipe sets it per stage: config.stage.<name>.stop_step.",
+    )
+  missing = set(config_lib.default().eval) - set(fields["eval"])
+  if missing:
+    raise SettingError(
+      "eval", f"lacks {', '.join(sorted(missing))}: set its fields by config.eval.update(…)."
+    )
+
+
+def _data_settings(group: Mapping[str, Any]) -> DataSettings:
   with registry.within("data"):
-    crop_size = _size(group.crop_size, "crop_size")
+    crop_size = _size(group["crop_size"], "crop_size")
     if crop_size is None or min(crop_size) < 1:
       raise SettingError(
-        "crop_size", f"= {tuple(group.crop_size)} must be (height, width) in pixels."
+        "crop_size", f"= {tuple(group['crop_size'])} must be (height, width) in pixels."
       )
-    rare_class = dict(group.rare_class)
+    rare_class = group["rare_class"]
     return DataSettings(
       crop_size=crop_size,
-      crop_target=group.crop_target,
-      target_scale=_tuple(group.target_scale),
-      target_margins=_tuple(group.target_margins),
-      flip=group.flip,
-      cat_max_ratio=group.cat_max_ratio,
+      crop_target=group["crop_target"],
+      target_scale=_tuple(group["target_scale"]),
+      target_margins=_tuple(group["target_margins"]),
+      flip=group["flip"],
+      cat_max_ratio=group["cat_max_ratio"],
       rare_class=(
         registry.call(RareClassSampling, "rare_class", **rare_class) if rare_class else None
       ),
-      class_balanced=group.class_balanced,
-      pseudo_labels=group.pseudo_labels or None,
-      num_threads=group.num_threads,
+      class_balanced=group["class_balanced"],
+      pseudo_labels=group["pseudo_labels"] or None,
+      num_threads=group["num_threads"],
     )
 
 
-def _pseudo_label_settings(group: config_lib.ConfigDict) -> PseudoLabelSettings:
+def _pseudo_label_settings(group: Mapping[str, Any]) -> PseudoLabelSettings:
   with registry.within("pseudo_label"):
     return PseudoLabelSettings(
-      cap=group.cap,
-      label_size=_size(group.label_size, "label_size"),
-      align_corners=group.align_corners,
-      exact_pixels=group.exact_pixels,
+      cap=group["cap"],
+      label_size=_size(group["label_size"], "label_size"),
+      align_corners=group["align_corners"],
+      exact_pixels=group["exact_pixels"],
     )
 
 
-def _extensions(method: config_lib.ConfigDict) -> Sequence[str]:
+def _extensions(method: Mapping[str, Any]) -> list[str]:
   """The names of the method's extensions; a group that is none is refused when the method is built."""
   also = method.get("also") or {}
-  return list(also) if hasattr(also, "keys") else []
+  return list(also) if isinstance(also, Mapping) else []
 
 
 def _size(value: Sequence[int], field: str) -> Size | None:
@@ -311,6 +321,6 @@ def _size(value: Sequence[int], field: str) -> Size | None:
   return (int(value[0]), int(value[1])) if len(value) else None
 
 
-def _tuple(value: Sequence[Any]) -> tuple[Any, ...] | None:
+def _tuple(value: Sequence[Any]) -> Any:
   """A tuple, or None for an empty sequence."""
   return tuple(value) or None

@@ -116,7 +116,7 @@ def load(
   classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None)
   with registry.within("config"):
     # A run of an earlier version lacks what was added to the defaults since.
-    evaluation = settings.evaluation_of({**config_lib.default().eval, **config["eval"]})
+    evaluation = settings.evaluation_of(config_lib.default().eval.to_dict() | config["eval"])
     dtype = registry.lookup(experiment.DTYPES, config["compute_dtype"], "compute_dtype")
     num_classes = classes.label_space.num_classes
     model = experiment.build_model(config["model"], num_classes, dtype)

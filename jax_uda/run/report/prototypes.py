@@ -55,7 +55,7 @@ def add(workdir: pathlib.Path, step: int, objective_state: Any) -> None:
   now = {f"{term}@{step}": similarity(table) for term, table in prototypes.items()}
   temporary = workdir / f"{FILE}.tmp"
   with temporary.open("wb") as file:
-    np.savez_compressed(file, **(kept | now))
+    np.savez_compressed(file, **kept, **now)
   os.replace(temporary, workdir / FILE)
 
 

@@ -37,7 +37,7 @@ def columns(
     view, pictures = views[group[0]], picture(views[group[0]])
     for i in range(min(len(pictures), IMAGES)):
       boxes = [crops[name][i] for name in group if name in crops]
-      for box in boxes or [rectangle(view.weight[i])]:
+      for box in boxes or [rectangle(np.asarray(view.weight[i]))]:
         _outline(pictures[i], box)
       for title, array in (("image", pictures), ("label", view.label), ("weight", view.weight)):
         cells.setdefault(f"{title} {i + 1}", []).append(np.asarray(array[i]))
@@ -51,7 +51,6 @@ def picture(view: View) -> np.ndarray:
 
 def rectangle(weight: np.ndarray) -> np.ndarray | None:
   """The box (y1, y2, x1, x2) that the pixels of [H,W] above 0 fill; None if they fill none, or all."""
-  weight = np.asarray(weight)
   rows, cells = (np.flatnonzero((weight > 0).any(axis)) for axis in (1, 0))
   if not len(rows):
     return None
