@@ -8,6 +8,8 @@ import numpy as np
 import optax
 
 from jax_uda.step import optimizer
+from jax_uda.step.method import Method
+from jax_uda.step.objective import no_draws
 from jax_uda.views import classmix, color, strong
 from jax_uda.views.self_training import Draws
 
@@ -77,3 +79,13 @@ def recipe_optimizer(
     groups=groups,
   )
   return schedule, tx
+
+
+def replayed(method: Method) -> Method:
+  """The method with recorded draws: those of a maker of views or a term are `batch["draws"][name]`."""
+  recorded = lambda name: lambda key, batch: batch["draws"][name]
+  replay = lambda parts: {
+    name: part if part.draw is no_draws else part._replace(draw=recorded(name))
+    for name, part in parts.items()
+  }
+  return method._replace(views=replay(method.views), terms=replay(method.terms))

@@ -1,158 +1,224 @@
-"""A model, a method and how they are trained: what a notebook holds."""
+"""A model, a method and an optimizer that learn together: what a notebook holds.
 
-from collections.abc import Callable, Mapping
+learner = Learner(model, method, schedule=optimizer.warmup_poly(learning_rate=6e-5, num_steps=40_000))
+state = learner.init(seed=0, image_size=(512, 512))
+state, metrics = learner.step(state, batch)
+"""
+
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.step import inference as inference_lib
-from jax_uda.step import optimizer as optimizer_lib
-from jax_uda.step import state as state_lib
-from jax_uda.step import train_step
-from jax_uda.step.context import Context, Passes, View, named_key
-from jax_uda.step.inference import Inference, Prediction, Size
-from jax_uda.step.method import Method, with_unit_images
+from jax_uda.step import optimizer, state, train_step
+from jax_uda.step.context import Context, Passes, View
+from jax_uda.step.inference import Inference, Prediction, make_predict
+from jax_uda.step.method import Batch, Method, with_unit_images
+from jax_uda.step.objective import add_terms
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
+from jax_uda.step.train_step import Metrics
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 class Seen(NamedTuple):
-  """What a step looks at."""
+  """What a step looks at, as NumPy arrays for pictures.
 
-  batch: Any
+  Attributes:
+    batch: The batch; source images as the auxiliary networks prepared them.
+    views: The method's views by name, in the order in which they are made.
+    crops: By view, [B,4] int32 boxes (y1, y2, x1, x2) of HRDA's detail; empty on other networks.
+  """
+
+  batch: Batch
   views: dict[str, View]
   crops: dict[str, np.ndarray]
 
 
 class Learner:
-  """One method on one network; keeps the compiled steps of its phases."""
+  """Everything that a training step needs but its state; it reads no config.
+
+  Attributes:
+    model: The segmentor, with the method's heads.
+    method: The UDA method.
+    schedule: Learning rate as a function of the step.
+    optimizer: The optimizer of the student's parameters.
+    auxiliary: The method's auxiliary networks, or None.
+    teacher_rule: How the teacher follows the student.
+    mesh: Devices that share a batch.
+  """
 
   def __init__(
     self,
-    model: Any,
+    model: nn.Module,
     method: Method,
     *,
     schedule: optax.Schedule,
-    optimizer: Callable[..., optax.GradientTransformation] = optimizer_lib.build,
+    optimizer: Callable[..., optax.GradientTransformation] = optimizer.build,
     teacher_rule: Rule = Rule(),
     mesh: Mesh | None = None,
   ):
-    heads = {name: head(dtype=model.decoder.dtype) for name, head in method.heads.items()}
+    """Puts the parts together; nothing is compiled or allocated.
+
+    Args:
+      model: A segmentor; it gets the heads that `method` needs.
+      method: The UDA method.
+      schedule: Learning rate as a function of the step.
+      optimizer: `(schedule, start_steps=…) -> optax optimizer`; the default is AdamW.
+      teacher_rule: How the teacher follows the student.
+      mesh: Devices that share a batch; all, if not given.
+    """
+    dtype = getattr(model, "dtype", jnp.float32)
+    heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
-    self.method = method
-    self.schedule = schedule
+    self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
-    self.auxiliary = method.player(schedule) if method.player else None
-    self.teacher_rule = teacher_rule
+    self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
-    self._steps: dict[int, Callable] = {}
-    self._creates: dict[Size, Callable] = {}
-    self._predicts: dict[Inference, inference_lib.Predict] = {}
+    self._steps: dict[int, Any] = {}
+    self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
 
-  def _create(self, image_size: Size):
-    if image_size not in self._creates:
-      create = lambda seed: state_lib.create(
-        self.model,
-        self.method,
-        self.optimizer,
-        image_size=image_size,
-        seed=seed,
-        player=self.auxiliary,
-      )
-      self._creates[image_size] = jax.jit(
-        create, out_shardings=mesh_lib.replicated(self.mesh), static_argnums=0
-      )
-    return self._creates[image_size]
+  def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
+    """The state before step 0, with random parameters, on the devices.
 
-  def init(self, seed: int, image_size: Size) -> TrainState:
-    return self._create(tuple(image_size))(seed)
+    Args:
+      seed: Root of all randomness of the run.
+      image_size: Any (height, width) that the model accepts; parameters do not depend on it.
+    """
+    return self._create(seed, image_size)()
 
-  def abstract_state(self, image_size: Size) -> TrainState:
+  def abstract_state(self, image_size: tuple[int, int]) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is compiled."""
     sharding = mesh_lib.replicated(self.mesh)
     place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    return jax.tree.map(place, self._create(tuple(image_size)).eval_shape(0))
+    return jax.tree.map(place, self._create(0, image_size).eval_shape())
 
-  def step_of(self, phase: int) -> Callable:
+  def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
+    """The state before step 0 that starts from `variables` of the model."""
+    key = jax.random.key(seed)
+    return state.from_variables(variables, self.method, self.optimizer, key, self.auxiliary)
+
+  def _create(self, seed: int, image_size: tuple[int, int]) -> Any:
+    create = lambda: state.create(
+      self.model,
+      self.method,
+      self.optimizer,
+      image_size=image_size,
+      seed=seed,
+      auxiliary=self.auxiliary,
+    )
+    return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))
+
+  def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One training step; it consumes `state`, whose buffers are reused.
+
+    Args:
+      state: The state before the step.
+      batch: This process's rows: uint8 images `batch["source"]["image"]` and
+        `batch["target"]["image"]` [B,H,W,3], labels `batch["source"]["label"]` [B,H,W].
+
+    Returns:
+      The next state; float32 scalars by name.
+    """
+    phases = self.method.phases
+    # To look at the step's number means to wait for the step before.
+    phase = self.method.phase(int(state.step)) if len(phases) > 1 else phases[0]
+    return self.step_of(phase)(state, mesh_lib.put_batch(self.mesh, batch))
+
+  def step_of(self, phase: int) -> Any:
+    """The jitted step of a phase of the method, for batches on the devices; it donates the state.
+
+    Args:
+      phase: First step of the phase, `method.phase(step)`.
+    """
     if phase not in self._steps:
       replicated = mesh_lib.replicated(self.mesh)
-      step = train_step.make_train_step(
-        self.model,
-        self.method,
-        self.optimizer,
-        teacher_rule=self.teacher_rule,
-        player=self.auxiliary,
-        phase_start=phase,
+      self._steps[phase] = jax.jit(
+        self.pure_step(phase), donate_argnums=0, out_shardings=(replicated, replicated)
       )
-      self._steps[phase] = jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
     return self._steps[phase]
 
-  def step(self, state: TrainState, batch: Any):
-    return self.step_of(self.method.phase(int(state.step)))(state, batch)
+  def pure_step(self, phase: int = 0) -> Step:
+    """The step of a phase as a pure function, not compiled."""
+    return train_step.make_train_step(
+      self.model,
+      self.method,
+      self.optimizer,
+      teacher_rule=self.teacher_rule,
+      auxiliary=self.auxiliary,
+      phase=phase,
+    )
 
   def predict(
     self,
-    variables: Mapping[str, Any],
+    variables: Any,
     images: np.ndarray,
     settings: Inference = Inference(),
-    *,
-    size: Size | None = None,
   ) -> Prediction:
-    if settings not in self._predicts:
-      self._predicts[settings] = inference_lib.make_predict(self.model, self.mesh, settings)
-    return self._predicts[settings](variables, images, size or images.shape[1:3])
+    """Labels and confidences of whole images.
 
-  def views_of(self, state: TrainState, batch: Any) -> Seen:
+    Args:
+      variables: Those of a network, `state.student` or `state.teacher`.
+      images: [B,H,W,3] uint8.
+      settings: Windows, scales and mirror images that are averaged.
+    """
+    return self._predict(settings)(variables, images, images.shape[1:3])
+
+  def views_of(self, state: TrainState, batch: Batch) -> Seen:
+    """What a step from `state` would look at, with the teacher as it is, for pictures.
+
+    Args:
+      state: The state; it is not consumed.
+      batch: Rows that every process has, as for `step`.
+    """
     phase = self.method.phase(int(state.step))
-    order = []  # of the views: what jit returns is sorted by name
+    order: list[str] = []  # jit returns dictionaries sorted by name
 
     @jax.jit
-    def look(state: TrainState, batch: Any):
+    def look(state: TrainState, batch: Batch):
       key = jax.random.fold_in(state.key, state.step)
-      batch = with_unit_images(batch)
+      params = state.auxiliary and state.auxiliary["params"]
       teacher = Passes(
-        train_step.teacher_pass(self.model, self.method.teacher_parts), state.teacher
+        train_step.teacher_network(self.model, self.method.teacher_outputs), state.teacher
       )
-      params = state.auxiliary["params"] if self.auxiliary else None
-      prepared = self.auxiliary.prepare(params, batch) if self.auxiliary else batch
-      draws = self.method.draw(named_key(key, "draws"), batch)
-      views = self.method.views(draws, prepared, teacher)
-      crops = {}
-      if "hrda" in type(self.model).__module__:
-        crops = self._detail_crops(state, views, draws, key, phase)
-      order.extend(views)
-      return prepared, views, crops
+      scene = train_step.set_scene(
+        self.method, self.auxiliary, params, with_unit_images(batch), teacher, key
+      )
+      order.extend(scene.views)
+      return scene.batch, scene.views, self._crops(state, scene, teacher, key, phase)
 
     batch, views, crops = jax.device_get(look(state, batch))
     return Seen(batch, {name: views[name] for name in order}, crops)
 
-  def _detail_crops(self, state, views, draws, key, phase_start) -> dict[str, jax.Array]:
-    boxes = {}
-    run = train_step.student_pass(self.model, key, self.method.calls(phase_start))
+  def _crops(self, state, scene, teacher: Passes, key, phase: int) -> dict[str, jax.Array]:
+    """HRDA's detail crops of the student's passes, with the teacher's variables."""
+    crops = {}
+    network = train_step.student_network(self.model, key, self.method.passes(phase))
 
-    def apply(variables, image, name, **inputs):
-      outputs, statistics = run(variables, image, name, **inputs)
+    def student(variables, image, name, **inputs):
+      outputs, statistics = network(variables, image, name, **inputs)
       if "hr_box" in outputs.heads:
-        boxes[name] = outputs.heads["hr_box"]
+        crops[name] = outputs.heads["hr_box"]
       return outputs, statistics
 
-    reference = lambda image: self.model.apply(
-      state.reference, image, train=False, use_running_average=True, method="encode"
-    )
+    reference = train_step.reference_network(self.model, state.reference)
     context = Context(
-      views=views,
+      views=scene.views,
       step=state.step,
-      key=named_key(key, "objectives"),
-      draws=draws,
-      student=Passes(apply, state.teacher),
-      teacher=Passes(train_step.teacher_pass(self.model, self.method.teacher_parts), state.teacher),
+      student=Passes(student, state.teacher),
+      teacher=teacher,
       reference=reference if self.method.uses_reference else None,
-      player=state.auxiliary["params"] if self.auxiliary else None,
-      phase_start=phase_start,
+      auxiliary=state.auxiliary and state.auxiliary["params"],
+      phase=phase,
     )
-    self.method.objective.apply(state.objective_state, context)
-    return boxes
+    add_terms(self.method.terms, state.objective_state, context, scene.draws)  # asks for the passes
+    return crops

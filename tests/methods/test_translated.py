@@ -37,11 +37,13 @@ def shapes_of_a_step(method, batch):
     encoder="compact", decoder="light", num_classes=5, decoder_options=dict(width=8)
   ).clone(heads=flax.core.FrozenDict(heads))
   tx = optimizer.build(lambda step: 1e-3, start_steps=method.start_steps)
-  player = method.player(lambda step: 1e-3)
+  player = method.auxiliary(lambda step: 1e-3)
   make = functools.partial(
-    state.create, model, method, tx, image_size=(32, 32), seed=0, player=player
+    state.create, model, method, tx, image_size=(32, 32), seed=0, auxiliary=player
   )
-  step = train_step.make_train_step(model, method, tx, teacher_rule=teacher.Rule(), player=player)
+  step = train_step.make_train_step(
+    model, method, tx, teacher_rule=teacher.Rule(), auxiliary=player
+  )
   before = jax.eval_shape(make)
   after, metrics = jax.eval_shape(step, before, batch)
   assert jax.tree.structure(before) == jax.tree.structure(after)
@@ -58,7 +60,7 @@ def test_any_method_can_train_on_translated_images(name):
 
 
 def test_methods_see_the_translation_and_keep_the_image_given():
-  player = translator.Translator(train=False, **SMALL).player(lambda step: 0.0)
+  player = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
   batch = batch_of()
   image = jax.random.randint(KEY, (2, 32, 32, 3), 0, 256).astype(jnp.uint8)
   batch["source"]["image"] = image
@@ -74,7 +76,7 @@ def test_methods_see_the_translation_and_keep_the_image_given():
 
 
 def test_sides_that_4_does_not_divide_are_refused():
-  player = translator.Translator(train=False, **SMALL).player(lambda step: 0.0)
+  player = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
   params = jax.eval_shape(player.init, KEY)["params"]
   with pytest.raises(ValueError, match=r"config.data.crop_size = \(34, 32\).*multiples of 4"):
     jax.eval_shape(player.prepare, params, batch_of((34, 32)))
@@ -82,8 +84,8 @@ def test_sides_that_4_does_not_divide_are_refused():
 
 def test_one_translator_a_method():
   method = methods.build(TASK, name="dacs", also={"translated": SMALL})
-  with pytest.raises(ValueError, match="without a second player"):
-    translator.translated(TASK, method)
+  with pytest.raises(ValueError, match="without auxiliary networks"):
+    translator.add_translated(TASK, method)
 
 
 def test_stage_0_leaves_the_student_alone():

@@ -29,9 +29,7 @@ def parts():
   method = methods.build(
     TASK,
     name="dacs",
-    pseudo_threshold=0.3,
-    source_augmentation=True,
-    class_weight_power=0.3,
+    self_training=dict(pseudo_threshold=0.3, source_augmentation=True, class_weight_power=0.3),
     feature_distance_weight=0.01,
     thing_classes=(1, 2),
   )

@@ -24,13 +24,15 @@ def build(case: golden_cases.Case):
   method = methods.build(
     task,
     name="daformer",
-    pseudo_threshold=float(case.pseudo_threshold),
-    ignore_top=int(case.ignore_top),
-    ignore_bottom=int(case.ignore_bottom),
+    self_training=dict(
+      pseudo_threshold=float(case.pseudo_threshold),
+      ignore_top=int(case.ignore_top),
+      ignore_bottom=int(case.ignore_bottom),
+    ),
     feature_distance_weight=float(case.fd_lambda),
     thing_classes=tuple(case.thing_classes.tolist()),
   )
-  method = method._replace(draw=lambda key, batch: batch["draws"])
+  method = golden_steps.replayed(method)
   schedule, tx = golden_steps.recipe_optimizer(case)
   model = golden_models.with_statistics(golden_models.tiny_daformer(case), case)
   return model, method, tx, schedule
@@ -56,7 +58,7 @@ def run(case_name: str):
     batch = {
       "source": {"image": part.src_img_u8, "label": part.src_label},
       "target": {"image": part.tgt_img_u8},
-      "draws": recorded_draws(part),
+      "draws": {"self_training": recorded_draws(part)},
     }
     after, found = step(states[-1], batch)
     states.append(after)
@@ -106,10 +108,10 @@ def test_parameters_teacher_and_statistics_match_reference(case: golden_cases.Ca
 def test_views_match_reference(case: golden_cases.Case):
   case, method, model, _, states, _ = run(case.name)
   views_of = jax.jit(
-    lambda variables, draws, batch: method.views(
-      draws,
+    lambda variables, draws, batch: method.make_views(
+      {"self_training": draws},
       batch,
-      train_step.Passes(train_step.teacher_pass(model, {}), variables),
+      train_step.Passes(train_step.teacher_network(model, {}), variables),
     ),
     compiler_options=golden_steps.OPTIMIZED,
   )
