@@ -6,6 +6,7 @@ from typing import Any
 from absl import flags
 
 from jax_uda.cli import flags as command
+from jax_uda.common import registry
 
 flags.adopt_module_key_flags(command)
 
@@ -172,14 +173,17 @@ def _import_weights() -> None:
   command.require("out", _OUT.value, "weights")
   from jax_uda.models.weights import _convert as convert
 
-  written, loaded = convert.convert(
-    _FROM.value,
-    _OUT.value,
-    encoder=_ENCODER.value,
-    decoder=_DECODER.value,
-    num_classes=_NUM_CLASSES.value,
-    network=_NETWORK.value,
-  )
+  try:
+    written, loaded = convert.convert(
+      _FROM.value,
+      _OUT.value,
+      encoder=_ENCODER.value,
+      decoder=_DECODER.value,
+      num_classes=_NUM_CLASSES.value,
+      network=_NETWORK.value,
+    )
+  except registry.SettingError as error:  # its path is an argument, which has a flag's name
+    raise registry.SettingError(f"--{error.path[-1]}", error.message) from None
   print(f"{loaded}\nwritten to {written}; train with --config.init_weights={written}")
 
 

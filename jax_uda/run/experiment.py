@@ -154,7 +154,8 @@ def build_model(
   Raises:
     SettingError: A name or an option is unknown; the path begins with "model".
   """
-  return registry.call(models.build, "model", num_classes=num_classes, dtype=dtype, **group)
+  with registry.within("model"):
+    return registry.call(models.build, (), num_classes=num_classes, dtype=dtype, **group)
 
 
 def _load_data(fields: Mapping[str, Any]) -> tuple[catalog.Domains, dict[str, Examples]]:

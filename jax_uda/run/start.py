@@ -98,6 +98,8 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
     student, loaded = weights.load(
       state.student, settings.init_weights, network=settings.init_network
     )
+  except SettingError as error:  # about its argument `network`
+    raise SettingError("init_network", error.message) from None
   except ValueError as error:
     raise SettingError("init_weights", f": {error}") from None
   say(f"weights: {loaded}")

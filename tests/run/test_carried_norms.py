@@ -12,9 +12,9 @@ from jax_uda.step.state import TrainState
 SIZES = dict(depths=(1, 1, 1, 1), width=2)
 
 
-def student(flavour: str, shift: float):
+def student(variant: str, shift: float):
   """Variables of a small ResNet, all scales and biases raised by `shift`."""
-  model = ResNet(flavour, **SIZES)
+  model = ResNet(variant, **SIZES)
   init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), **MODE))
   raised = lambda path, x: x + shift * (path[-1].key in ("scale", "bias"))
   return model, jax.tree.map_with_path(raised, dict(init()))
