@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def lookup(table: Mapping[str, T], name: str, field: str) -> T:
     return table[name]
   raise SettingError(
     f"config.{field}",
-    f"= {name!r} is unknown.{_hint(name, table)} Known: {', '.join(sorted(table))}.",
+    f"= {name!r} is unknown.{hint(name, table)} Known: {', '.join(sorted(table))}.",
   )
 
 
@@ -71,7 +71,7 @@ def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) ->
   takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
   for key in () if takes_any else settings.keys() - known.keys():
     raise SettingError(
-      f"config.{field}", f"has no field {key!r}.{_hint(key, known)} Known: {', '.join(known)}."
+      f"config.{field}", f"has no field {key!r}.{hint(key, known)} Known: {', '.join(known)}."
     )
   try:
     signature.bind(*args, **settings)
@@ -80,6 +80,7 @@ def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) ->
   return function(*args, **settings)
 
 
-def _hint(name: str, known: Mapping[str, Any]) -> str:
+def hint(name: str, known: Iterable[str]) -> str:
+  """` Did you mean 'encoder'?` if a known name resembles `name`; else an empty text."""
   near = difflib.get_close_matches(str(name), known, n=1)
   return f" Did you mean {near[0]!r}?" if near else ""

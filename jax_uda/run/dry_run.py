@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jax_uda.ops import windows
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment
+from jax_uda.run import config_diff, experiment
 
 NETWORK = ("model.encoder", "model.decoder", "model.hrda.crop_size")
 
@@ -22,7 +22,7 @@ def _naming(config: config_lib.ConfigDict, *fields: str) -> Iterator[None]:
   except ValueError as error:
     if "config." in str(error):
       raise
-    values = config_lib.flatten(config_lib.to_plain(config))
+    values = config_diff.flatten(config_diff.to_plain(config))
     given = (f"config.{name} = {values[name]!r}" for name in fields if name in values)
     raise ValueError(f"{', '.join(given)}: {error}") from error
 

@@ -189,7 +189,7 @@ def _check_fields(config: config_lib.ConfigDict) -> None:
   if config.stop_step > config.num_steps:
     raise ValueError(
       f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
-      f"{config.num_steps}; a recipe sets it per stage: config.stage.<name>.stop_step."
+      f"{config.num_steps}; a recipe sets it per stage: config.stages.<name>.stop_step."
     )
   if not 0 <= config.ema.get("decay", 0) <= 1:
     raise ValueError(f"config.ema.decay = {config.ema.decay} must lie between 0 and 1.")
