@@ -50,11 +50,11 @@ import numpy as np  # noqa: E402
 
 from jax_uda import losses, methods, models
 from jax_uda.methods.requirements import class_weights
-from jax_uda.ops import resize
+from jax_uda.ops import pixels, resize
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Passes, named_key
-from jax_uda.step.method import Task, standardise
+from jax_uda.step.method import Task, with_unit_images
 from jax_uda.views import strong
 
 
@@ -93,7 +93,7 @@ class Ours:
 
   def __init__(self):
     self.model = models.build(encoder="compact", decoder="light", num_classes=CLASSES)
-    self.task = Task(CLASSES, self.model.image_mean, self.model.image_std, FREQUENCY)
+    self.task = Task(CLASSES, FREQUENCY, mean_color=self.model.image_mean)
     shared = dict(source_augmentation=True, class_weight_power=POWER)
     self.methods = {
       "source_only": methods.build(self.task, name="source_only", **shared),
@@ -157,7 +157,7 @@ def pieces(ours: Ours, batch) -> list[Side]:
   def augment(image, batch, step):
     draws = ours.draws(step, batch)
     both = (draws.source, draws.mixed)
-    return [strong.augment(image, d, mean=task.image_mean, std=task.image_std) for d in both]
+    return [strong.augment(image, d) for d in both]
 
   def loss(params, image, label):
     full = resize.bilinear(logits(params, image), SIZE)
@@ -168,7 +168,8 @@ def pieces(ours: Ours, batch) -> list[Side]:
     moved = jax.tree.map(jnp.add, params, updates)
     return moved, opt_state, ema.update(params, moved, step, DECAY)
 
-  image, label = standardise(batch["source"]["image"], task), batch["source"]["label"]
+  batch = with_unit_images(batch)
+  image, label = batch["source"]["image"], batch["source"]["label"]
 
   def side(name, function, operands):
     function = jax.jit(function)
@@ -212,8 +213,8 @@ def torch_sides(ours: Ours, batch) -> list[Side]:
   def side(name, adapt, layout):
     step = torch_demo_step.Step(
       CLASSES,
-      task.image_mean,
-      task.image_std,
+      ours.model.image_mean,
+      ours.model.image_std,
       weights,
       adapt=adapt,
       threshold=THRESHOLD,
@@ -247,12 +248,13 @@ def check_same_network(net, ours: Ours, batch) -> None:
     name = ".".join([*module, "bias" if leaf == "bias" else "weight"])
     tensors[name] = torch.tensor(value.copy())
   net.load_state_dict(tensors)  # strict: every name and shape must fit
-  image = standardise(batch["source"]["image"], ours.task)
+  image = pixels.to_unit(batch["source"]["image"])
   expected = np.asarray(
     ours.model.apply({"params": params}, image, train=False, use_running_average=True).logits
   )
   with torch.no_grad():
-    actual = net(torch.tensor(np.moveaxis(np.asarray(image), -1, 1).copy())).numpy()
+    standardised = pixels.standardise(image, ours.model.image_mean, ours.model.image_std)
+    actual = net(torch.tensor(np.moveaxis(np.asarray(standardised), -1, 1).copy())).numpy()
   difference = np.abs(np.moveaxis(actual, 1, -1) - expected).max()
   counts = [sum(p.size for p in jax.tree.leaves(params)), sum(p.numel() for p in net.parameters())]
   print(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jax_uda.step import train_step
 from jax_uda.step.context import Context, Passes, named_key
-from jax_uda.step.method import Method, Player
+from jax_uda.step.method import Method, Player, with_unit_images
 from jax_uda.step.state import TrainState
 
 
@@ -90,6 +90,7 @@ def _random(shapes: Any) -> Any:
 def compile_terms(model, method: Method, player: Player | None, state: TrainState, batch) -> Terms:
   """The program for one method's batch; pixels that a player prepares come prepared."""
   play = state.player["params"] if player else None
+  batch = with_unit_images(batch)
   seen = jax.jit(player.prepare)(play, batch) if player else batch
   calls = method.calls(max(method.gates, default=0))
   encode = lambda variables, image: model.apply(

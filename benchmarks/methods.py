@@ -35,8 +35,7 @@ BATCH, CLASSES, WARM_UP = 2, 19, 1
 MIB = 2**20
 BASE = "dacs"
 NETWORK = dict(encoder="mit_b0", decoder="daformer")
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-TASK = Task(CLASSES, MEAN, STD, (1 / CLASSES,) * CLASSES)
+TASK = Task(CLASSES, (1 / CLASSES,) * CLASSES)
 
 
 def settings_of(size: tuple[int, int]) -> dict[str, dict[str, Any]]:

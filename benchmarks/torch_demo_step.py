@@ -191,8 +191,8 @@ class Step:
     self.optimizer = torch.optim.AdamW(
       self.net.parameters(), lr=2e-3, weight_decay=0.01, fused=True
     )
-    self.mean = torch.tensor(mean).view(1, 3, 1, 1) / 255
-    self.std = torch.tensor(std).view(1, 3, 1, 1) / 255
+    self.mean = torch.tensor(mean).view(1, 3, 1, 1)
+    self.std = torch.tensor(std).view(1, 3, 1, 1)
     self.class_weights, self.adapt, self.threshold = torch.tensor(class_weights), adapt, threshold
     self.decay, self.count = decay, 0
 

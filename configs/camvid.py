@@ -24,7 +24,10 @@ METHODS = small.METHODS | {
   "cluda": small.METHODS["cluda"]
   | dict(also=dict(pixel_contrasted=dict(grid=(24, 32), ignore_is_class=False))),
   # The encoder's last map has stride 32: its cells are too few to be regions.
-  "rccr": small.METHODS["rccr"] | dict(source="fused", pool=2),
+  "rccr": small.METHODS["rccr"]
+  | dict(
+    region_consistent=small.METHODS["rccr"]["region_consistent"] | dict(source="fused", pool=2)
+  ),
 }
 
 

@@ -35,37 +35,45 @@ TRANSLATOR = dict(
 
 METHODS: dict[str, dict[str, Any]] = {
   "source_only": dict(name="source_only", **SHARED),
-  "dacs": dict(name="dacs", **SELF_TRAINING),
-  "daformer": dict(name="daformer", thing_classes=THINGS, **SELF_TRAINING),
-  "hrda": dict(name="dacs", **SELF_TRAINING),
-  "mic": dict(name="dacs", also=dict(masked=dict(block=16)), **SELF_TRAINING),
+  "dacs": dict(name="dacs", self_training=SELF_TRAINING),
+  "daformer": dict(name="daformer", self_training=SELF_TRAINING, thing_classes=THINGS),
+  "hrda": dict(name="dacs", self_training=SELF_TRAINING),
+  "mic": dict(name="dacs", self_training=SELF_TRAINING, also=dict(masked=dict(block=16))),
   "vfm_uda": dict(name="vfm_uda", pseudo_threshold=0.9),
   "sepico": dict(
     name="sepico",
-    variant="distribution",
     start_step=100,
+    self_training=dict(class_weight_power=0.3, **TEACHER),
+    contrast=dict(variant="distribution"),
     crop_target=False,
     embedding_dim=64,
     head_options=dict(hidden=64),
-    class_weight_power=0.3,
-    **TEACHER,
   ),
-  "spcl": dict(name="spcl", feature_dim=48, target="target", threshold=0.9, **SELF_TRAINING),
+  "spcl": dict(
+    name="spcl",
+    feature_dim=48,
+    self_training=SELF_TRAINING,
+    similarity=dict(target="target", threshold=0.9),
+  ),
   "cluda": dict(
     name="dacs",
+    self_training=SELF_TRAINING,
     also=dict(pixel_contrasted=dict(grid=(16, 24), ignore_is_class=False)),
-    **SELF_TRAINING,
   ),
-  "rccr": dict(name="rccr", num_rows=384, embedding_dim=64, weight=0.1, **SELF_TRAINING),
+  "rccr": dict(
+    name="rccr",
+    self_training=SELF_TRAINING,
+    region_consistent=dict(embedding_dim=64, contrast=dict(num_rows=384, weight=0.1)),
+  ),
   "confeti": dict(
     name="confeti",
     stage=2,
+    self_training=SELF_TRAINING,
     thing_classes=THINGS,
     embedding_dim=64,
     mixed_cam_after=100,
     contrast_after=200,
     translator=TRANSLATOR,
-    **SELF_TRAINING,
   ),
 }
 
@@ -145,7 +153,8 @@ def _hrda(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> None:
 def _rccr(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> None:
   stage = _add_last_stage(config, method, settings)
   stage.ema = dict(decay=0.99, after_update=True)
-  stage.method.ramp_steps = config.get_ref("num_steps")  # the contrast's ramp ends with the run
+  # The contrast's ramp ends with the run.
+  stage.method.region_consistent.contrast.ramp_steps = config.get_ref("num_steps")
 
 
 def _vfm_uda(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> None:

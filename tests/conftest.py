@@ -23,6 +23,21 @@ jax.config.update("jax_compilation_cache_dir", str(CACHE / "jax_uda_test_cache")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+COLLECTED: set[pathlib.Path] = set()
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+  """Remembers the test modules that this process collects."""
+  if isinstance(collector, pytest.Module):
+    COLLECTED.add(collector.path)
+
+
+@pytest.fixture(scope="session")
+def collected_modules() -> set[pathlib.Path]:
+  """The files of all test modules that were collected, also those without a selected test."""
+  return COLLECTED
+
+
 @pytest.fixture(scope="session")
 def camvid_dir() -> pathlib.Path:
   """The CamVid photographs (research licence, not in this repository); skips without them."""

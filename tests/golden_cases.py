@@ -1,8 +1,8 @@
 """Numbers computed by the reference implementations, as pytest parameters.
 
 `JAX_UDA_GOLDEN` names another folder of the same schema; the default is
-`tests/golden`. A file `<method>/<name>.npz` belongs to the longest kind that
-its name starts with.
+`tests/golden`. A kind is the beginning of the names `<method>/<file>` that a
+test asks for.
 """
 
 import dataclasses
@@ -12,108 +12,17 @@ import json
 import os
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
 
 ROOT = pathlib.Path(os.environ.get("JAX_UDA_GOLDEN", pathlib.Path(__file__).parent / "golden"))
 
-# Kind -> the test module that checks it.
-CLAIMED: dict[str, str] = {
-  "base/adamw": "step/test_optimizer.py",
-  "base/classmix": "views/test_classmix.py",
-  "base/crop_accept": "data/pipeline/test_crop.py",
-  "base/dacs_steps": "step/test_train_step.py",
-  "base/daformer_head": "models/decoders/test_daformer.py",
-  "base/deeplab_caffe": "models/encoders/test_resnet.py",
-  "base/deeplab_tv_frozen": "models/encoders/test_resnet.py",
-  "base/deeplab_v1c": "models/encoders/test_resnet.py",
-  "base/dino_pos_embed": "models/encoders/test_dinov2.py",
-  "base/dino_tiny": "models/encoders/test_dinov2.py",
-  "base/dlv2_head": "models/decoders/test_dlv2.py",
-  "base/ema": "step/test_teacher.py",
-  "base/feature_distance": "losses/test_feature_distance.py",
-  "base/hrda_attention_head": "models/decoders/test_segformer.py",
-  "base/hrda_boxes": "ops/test_boxes.py",
-  "base/hrda_fusion": "models/hrda/test_fusion.py",
-  "base/hrda_tiny": "models/hrda/test_network.py",
-  "base/image_rescale": "data/pipeline/test_rescale.py",
-  "base/label_maps": "data/test_label_spaces.py",
-  "base/lr_schedule": "step/test_optimizer.py",
-  "base/lr_schedule_vfm": "step/test_optimizer.py",
-  "base/mic_block_mask": "views/test_block_mask.py",
-  "base/mic_hrda_steps": "methods/test_mic.py",
-  "base/miou": "run/test_metrics.py",
-  "base/mit_tiny": "models/encoders/test_mit.py",
-  "base/mit_tiny_eps": "models/encoders/test_mit.py",
-  "base/names": "models/weights/test_names.py",
-  "base/param_groups": "step/test_optimizer.py",
-  "base/pseudo_label": "views/test_pseudo_labels.py",
-  "base/rcs": "data/pipeline/test_rare_class.py",
-  "base/resize": "ops/test_resize.py",
-  "base/slide_inference": "ops/test_windows.py",
-  "base/strong_aug": "views/test_color.py",
-  "base/weighted_ce": "losses/test_cross_entropy.py",
-  "cluda/cl_grid": "test_parity.py",
-  "cluda/entropy_crop": "test_parity.py",
-  "cluda/feat_weighter": "models/decoders/test_segformer.py",
-  "cluda/fused_feature": "models/decoders/test_daformer.py",
-  "cluda/hrda_head": "models/hrda/test_cluda.py",
-  "cluda/multires_cl": "test_parity.py",
-  "cluda/single_cl": "test_parity.py",
-  "confeti/cam_head": "test_parity.py",
-  "confeti/cut_joint_step": "methods/test_confeti.py",
-  "confeti/cut_nets": "models/translation/test_translation.py",
-  "confeti/lsgan": "test_parity.py",
-  "confeti/patchnce": "test_parity.py",
-  "confeti/pixel_proto": "test_parity.py",
-  "confeti/proto_update": "test_parity.py",
-  "confeti/resize_align_corners": "test_parity.py",
-  "confeti/semantic_consistency": "test_parity.py",
-  "confeti/style_range": "test_parity.py",
-  "confeti/train_step_stage": "methods/test_confeti.py",
-  "rccr/classifier_two_branch": "models/decoders/test_dlv2.py",
-  "rccr/classmix_consistency": "test_parity.py",
-  "rccr/color_blur": "test_parity.py",
-  "rccr/cutmix_box": "test_parity.py",
-  "rccr/ema": "test_parity.py",
-  "rccr/projection_head": "models/heads/test_projection.py",
-  "rccr/region_contrast": "test_parity.py",
-  "rccr/schedules": "test_parity.py",
-  "rccr/sgd_repeats": "step/test_optimizer.py",
-  "rccr/supervised_ce": "test_parity.py",
-  "rccr/train_steps": "methods/test_rccr.py",
-  "sepico/bank_loss": "test_parity.py",
-  "sepico/cbc_crop": "test_parity.py",
-  "sepico/dark_class_weight": "test_parity.py",
-  "sepico/day_night_mix": "test_parity.py",
-  "sepico/delayed_adamw": "test_parity.py",
-  "sepico/dist_loss": "test_parity.py",
-  "sepico/estimator": "test_parity.py",
-  "sepico/label_downscale": "test_parity.py",
-  "sepico/proj_head": "models/heads/test_projection.py",
-  "sepico/proto_loss": "test_parity.py",
-  "sepico/pseudo_label": "test_parity.py",
-  "sepico/step_bank": "methods/test_sepico.py",
-  "sepico/step_dark_dist": "methods/test_sepico.py",
-  "sepico/step_dist": "methods/test_sepico.py",
-  "sepico/step_proto": "methods/test_sepico.py",
-  "spcl/adv_warmup": "test_parity.py",
-  "spcl/cl_loss": "test_parity.py",
-  "spcl/class_balance": "test_parity.py",
-  "spcl/groups": "test_parity.py",
-  "spcl/label_nearest": "test_parity.py",
-  "spcl/lr_poly": "test_parity.py",
-  "spcl/median_index": "test_parity.py",
-  "spcl/proto_init": "test_parity.py",
-  "spcl/proto_update_seq": "test_parity.py",
-  "spcl/pseudo_label": "test_parity.py",
-  "spcl/seg_loss": "test_parity.py",
-  "spcl/train_steps": "methods/test_spcl.py",
-}
-
-# Kinds whose code is still to be written. This list only shrinks.
-NOT_YET: tuple[str, ...] = ()
+# What the test modules asked for while they were collected: kind -> names of the modules.
+ASKED: dict[str, set[str]] = {}
+# Name of a golden file -> the kinds under which tests got it.
+SERVED: dict[str, set[str]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,18 +83,22 @@ def files() -> list[pathlib.Path]:
   return sorted([*ROOT.glob("*/*.npz"), *ROOT.glob("*/*.json.gz")])
 
 
-def kind_of(name: str) -> str | None:
-  """The longest known kind that `name` starts with, or None."""
-  kinds = [kind for kind in (*CLAIMED, *NOT_YET) if name.startswith(kind)]
-  return max(kinds, key=len, default=None)
+def golden(kind: str, *, but_not: tuple[str, ...] = ()) -> list:
+  """Pytest parameters of all files of one kind; the ids are `golden[<method>/<file>]`.
 
+  Remembers what it served; `tests/test_golden_cases.py` compares that with the folder.
 
-def golden(kind: str) -> list:
-  """Pytest parameters of all files of `kind`; the ids are `golden[<method>/<file>]`."""
-  assert kind in CLAIMED, f"add {kind!r} to CLAIMED"
+  Args:
+    kind: The files are those whose names begin with it.
+    but_not: Longer kinds that begin with `kind` too, and that other tests ask for.
+  """
   assert files(), f"no golden files in {ROOT}: JAX_UDA_GOLDEN must hold folders such as base/"
-  paths = [path for path in files() if kind_of(name_of(path)) == kind]
-  return [pytest.param(load(path), id=f"golden[{name_of(path)}]") for path in paths]
+  ASKED.setdefault(kind, set()).add(sys._getframe(1).f_globals["__name__"])
+  paths = {name_of(path): path for path in files()}
+  names = [name for name in paths if name.startswith(kind) and not name.startswith(but_not)]
+  for name in names:
+    SERVED.setdefault(name, set()).add(kind)
+  return [pytest.param(load(paths[name]), id=f"golden[{name}]") for name in names]
 
 
 def assert_close(actual, expected, rtol: float, atol: float = 0.0) -> None:

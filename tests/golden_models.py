@@ -25,6 +25,17 @@ def tiny_daformer(case: golden_cases.Case, *, drop: float = 0.0) -> models.Segme
   )
 
 
+def without_standardisation(model: models.Segmentor) -> models.Segmentor:
+  """The network for images that a file records standardised."""
+  return model.clone(image_mean=(0.0,) * 3, image_std=(1.0,) * 3)
+
+
+def with_statistics(model: models.Segmentor, case: golden_cases.Case) -> models.Segmentor:
+  """The network that standardises with the file's `mean` and `std`, RGB in 0..255."""
+  unit = lambda values: tuple((np.asarray(values) / 255).tolist())
+  return model.clone(image_mean=unit(case.mean), image_std=unit(case.std))
+
+
 def tensors(case: golden_cases.Case, flat: np.ndarray) -> dict[str, np.ndarray]:
   """A flat vector of all parameters as PyTorch tensors by name."""
   shapes = [tuple(json.loads(str(shape))) for shape in case.param_shapes]

@@ -1,11 +1,15 @@
 """What the `*_steps` files of the common base record, in the form the train step takes."""
 
+from collections.abc import Sequence
+
 import golden_cases
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jax_uda.step import optimizer
+from jax_uda.step.method import Method
+from jax_uda.step.objective import no_draws
 from jax_uda.views import classmix, color, strong
 from jax_uda.views.self_training import Draws
 
@@ -13,6 +17,17 @@ from jax_uda.views.self_training import Draws
 # differently, and their feature distance, which is to be 0 at the start, has a gradient of length 1.
 OPTIMIZED = {"xla_backend_optimization_level": 1}
 JITTER = ("brightness", "contrast", "saturation", "hue")
+
+
+def as_pixels(image: np.ndarray, mean: Sequence[float] = 0.0, std: Sequence[float] = 1.0):
+  """What a batch must hold for a network that subtracts `mean` and divides by `std` to see `image`.
+
+  Args:
+    image: [..., D], standardised.
+    mean: [D] or a number, in units of RGB in [0, 1].
+    std: [D] or a number, in the same units.
+  """
+  return 255 * (jnp.asarray(image) * jnp.asarray(std) + jnp.asarray(mean))
 
 
 def strong_draws(part: golden_cases.Case, name: str, gates: str = "") -> strong.StrongDraws:
@@ -64,3 +79,13 @@ def recipe_optimizer(
     groups=groups,
   )
   return schedule, tx
+
+
+def replayed(method: Method) -> Method:
+  """The method with recorded draws: those of a maker of views or a term are `batch["draws"][name]`."""
+  recorded = lambda name: lambda key, batch: batch["draws"][name]
+  replay = lambda parts: {
+    name: part if part.draw is no_draws else part._replace(draw=recorded(name))
+    for name, part in parts.items()
+  }
+  return method._replace(views=replay(method.views), terms=replay(method.terms))

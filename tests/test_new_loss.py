@@ -42,4 +42,4 @@ def test_the_loss_of_the_page_joins_the_step(files):
 def test_a_function_that_is_not_there_is_an_error_with_its_field():
   settings = ConfigDict({"name": "source_only", "also": {"mine": {"function": "nowhere:at_all"}}})
   with pytest.raises(ValueError, match=r"config.method.also.mine.function = 'nowhere:at_all'"):
-    methods.build(Task(3, (0.0,) * 3, (1.0,) * 3, ()), **settings)
+    methods.build(Task(3), **settings)

@@ -15,11 +15,6 @@ CHECKS: dict[str, Callable[[golden_cases.Case], None]] = {
 }
 
 
-def test_the_table_is_what_golden_cases_says_of_it():
-  claimed = {kind for kind, module in golden_cases.CLAIMED.items() if module == "test_parity.py"}
-  assert claimed == set(CHECKS)
-
-
 @pytest.mark.parametrize(
   ("kind", "case"),
   [

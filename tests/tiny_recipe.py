@@ -21,7 +21,9 @@ def get_config(arg: str = ""):
   config.model = dict(
     encoder="compact", decoder="light", encoder_options=dict(widths=(8, 8, 16), depths=(1, 1))
   )
-  config.method = dict(name=arg.method, source_augmentation=True, class_weight_power=0.3)
+  settings = dict(source_augmentation=True, class_weight_power=0.3)
+  config.method = dict(name=arg.method)
+  config.method.update(settings if arg.method == "source_only" else {"self_training": settings})
   config.optimizer.groups = ({"pattern": "^decoder", "learning_rate": 2.0},)
   config.schedule = dict(learning_rate=1e-3, warmup_steps=2)
   config.log_every_steps = 1

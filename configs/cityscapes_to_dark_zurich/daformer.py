@@ -16,6 +16,5 @@ def get_config(arg: str = ""):
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
   config.model = dict(encoder="mit_b5", decoder="daformer")
-  # No rows of the crop are without pseudo-labels.
-  config.method = dict(name="daformer", ignore_top=0, ignore_bottom=0)
+  config.method = dict(name="daformer")
   return published.finish(config, arg)

@@ -44,8 +44,8 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="mit_b5", decoder="daformer")
   config.method = dict(
     name="sepico",
-    variant=arg.variant,
     start_step=3000,
+    contrast=dict(variant=arg.variant, temperature=100.0, weight=1.0),
     day_night_fusion=not arg.smoke,  # drawn streets have no day images
     class_weights=class_weights(0.05),
   )

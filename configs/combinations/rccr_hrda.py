@@ -22,7 +22,10 @@ def get_config(arg: str = ""):
   # Cells of 16 pixels: the fused map of the context has a stride of 8 in the image.
   config.method.also = dict(
     region_consistent=dict(
-      source="fused", pool=2, cell=16, num_rows=4000, ramp_steps=config.get_ref("num_steps")
+      source="fused",
+      pool=2,
+      cell=16,
+      contrast=dict(num_rows=4000, ramp_steps=config.get_ref("num_steps")),
     )
   )
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)

@@ -20,7 +20,9 @@ def get_config(arg: str = ""):
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
   config.model = dict(encoder="mit_b5", decoder="daformer")
   # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
-  config.method = dict(name="sepico", start_step=3000, ignore_top=15, ignore_bottom=120)
+  config.method = dict(
+    name="sepico", start_step=3000, self_training=dict(ignore_top=15, ignore_bottom=120)
+  )
   # SePiCo's target view is augmented already.
   config.method.also = dict(masked=dict(block=32, augmentation=False))
   return published.finish(config, arg)

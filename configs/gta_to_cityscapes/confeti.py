@@ -34,7 +34,9 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="resnet101_v1c", decoder="dlv2")
   config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
   # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
-  config.method = dict(name="confeti", stage=1, ignore_top=15, ignore_bottom=120)
+  config.method = dict(
+    name="confeti", stage=1, self_training=dict(ignore_top=15, ignore_bottom=120)
+  )
   # Not needed for training at this size: the images of `val` stand in, so that no others are prepared.
   full_size = dict(name="cityscapes", path=arg.target, size=(1024, 2048), train="val")
   config.eval.targets.full_size = full_size

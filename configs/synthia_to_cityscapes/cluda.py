@@ -23,7 +23,9 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="mit_b5", decoder="daformer", decoder_options=dict(embed_dim=512))
   config.model.hrda = dict(crop_size=(512, 512), fusion="resize_first", feature_weighter=True)
   config.method = dict(
-    name="cluda", grid=(65, 65), pixel_order=arg.pixel_order, entropy_crop_start=12001
+    name="cluda",
+    pixel_contrasted=dict(grid=(65, 65), pixel_order=arg.pixel_order),
+    entropy_cropped=dict(start_step=12001),
   )
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
   return published.finish(config, arg)

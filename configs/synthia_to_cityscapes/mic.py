@@ -18,6 +18,6 @@ def get_config(arg: str = ""):
   # Margins of the image without pseudo-labels; the widest is for the car's bonnet.
   config.data.target_margins = (30, 240, 30, 30)
   config.model = dict(encoder="mit_b5", decoder="daformer", hrda=dict(crop_size=(512, 512)))
-  config.method = dict(name="mic", mask_block=64)
+  config.method = dict(name="mic", masked=dict(block=64))
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
   return published.finish(config, arg)

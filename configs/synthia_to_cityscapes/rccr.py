@@ -22,13 +22,11 @@ def get_config(arg: str = ""):
   config.data.cat_max_ratio = 1.0
   config.data.flip = False
   config.model = dict(encoder="resnet101_caffe", decoder="dlv2red")
-  config.method = dict(
-    name="rccr",
-    align_corners=True,
-    train_projector=arg.train_projector,
+  config.method = dict(name="rccr", self_training=dict(align_corners=True))
+  config.method.region_consistent = dict(
     uniform_bias=True,
-    num_rows=4000,
-    ramp_steps=config.get_ref("num_steps"),
+    train_projector=arg.train_projector,
+    contrast=dict(num_rows=4000, ramp_steps=config.get_ref("num_steps")),
   )
   config.ema = dict(decay=0.99, after_update=True)
   config.optimizer = dict(name="sgd", momentum=0.9, weight_decay=5e-4)

@@ -23,7 +23,10 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="mit_b5", decoder="daformer")
   # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
   config.method = dict(
-    name="sepico", variant=arg.variant, start_step=3000, ignore_top=15, ignore_bottom=120
+    name="sepico",
+    start_step=3000,
+    contrast=dict(variant=arg.variant, temperature=100.0, weight=1.0),
+    self_training=dict(ignore_top=15, ignore_bottom=120),
   )
   if arg.network == "deeplab":
     # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.

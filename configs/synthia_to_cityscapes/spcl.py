@@ -21,9 +21,10 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="mit_b5", decoder="daformer")
   # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
   config.method = dict(
-    name="spcl", feature_dim=256, target="target", start_step=3000, ignore_top=15, ignore_bottom=120
+    name="spcl", feature_dim=256, self_training=dict(ignore_top=15, ignore_bottom=120)
   )
-  config.method.survey = False  # of a network that has not learned yet
+  config.method.similarity = dict(target="target", start_step=3000)
+  config.method.similarity.source_pass = False  # the network has not learned yet
   if arg.network == "deeplab":
     # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
     config.model = dict(encoder="resnet101_v1c", decoder="dlv2")

@@ -1,9 +1,11 @@
 """Names and settings that a user chose, and errors about them that help."""
 
 import contextlib
+import dataclasses
 import difflib
+import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -60,8 +62,15 @@ def lookup(table: Mapping[str, T], name: str, field: str) -> T:
   )
 
 
+def choose(table: Mapping[str, T], name: str, field: str) -> T:
+  """`lookup`, or for a name with a colon the user's own "module:name" (`imported`)."""
+  return imported(name, f"config.{field}") if ":" in name else lookup(table, name, field)
+
+
 def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) -> T:
   """Calls `function` with a group of settings as its keyword arguments.
+
+  An argument whose default is a dataclass is a group itself: a mapping replaces fields of the default.
 
   Raises:
     SettingError: The function has no argument of that name, or one is missing.
@@ -69,15 +78,49 @@ def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) ->
   signature = inspect.signature(function)
   known = signature.parameters
   takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-  for key in () if takes_any else settings.keys() - known.keys():
-    raise SettingError(
-      f"config.{field}", f"has no field {key!r}.{hint(key, known)} Known: {', '.join(known)}."
-    )
+  if not takes_any:
+    check_names(settings, known, f"config.{field}")
+  for name, parameter in known.items():
+    group = settings.get(name)
+    if dataclasses.is_dataclass(parameter.default) and hasattr(group, "items"):
+      fields = [entry.name for entry in dataclasses.fields(parameter.default)]
+      check_names(group, fields, f"config.{field}.{name}")
+      settings[name] = dataclasses.replace(parameter.default, **group)
   try:
     signature.bind(*args, **settings)
   except TypeError as error:
     raise SettingError(f"config.{field}", f": {error}.") from None
   return function(*args, **settings)
+
+
+def check_names(settings: Mapping[str, Any], known: Collection[str], path: str) -> None:
+  """Raises SettingError if `settings` has a name that is not among the `known` ones."""
+  for name in settings:
+    if name not in known:
+      raise SettingError(
+        path, f"has no field {name!r}.{hint(name, known)} Known: {', '.join(known)}."
+      )
+
+
+def imported(name: str, path: str) -> Any:
+  """The object that a user names as "module:name", from a module of their own.
+
+  Args:
+    name: Module and attribute; the module's folder must be in PYTHONPATH or the current one.
+    path: The field in which the user gave it, for the error.
+
+  Raises:
+    SettingError: There is no such module, or nothing of that name in it.
+  """
+  module, _, attribute = name.partition(":")
+  try:
+    return getattr(importlib.import_module(module), attribute)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise SettingError(
+      path,
+      f"= {name!r} cannot be imported ({error}); it must be 'module:name', and the module's folder in "
+      "PYTHONPATH or the current one.",
+    ) from None
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -1,24 +1,49 @@
 """Methods by name: a new one is a file here, a line in `METHODS`, and a config."""
 
-import importlib
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax_uda.common import registry
-from jax_uda.methods._cluda import cluda, entropy_cropped, pixel_contrasted
+from jax_uda.common.registry import SettingError
+from jax_uda.methods._cluda import add_entropy_cropped, add_pixel_contrasted, cluda
 from jax_uda.methods._confeti import confeti
 from jax_uda.methods._dacs import dacs, daformer
-from jax_uda.methods._mic import masked, mic
-from jax_uda.methods._rccr import rccr, region_consistent
+from jax_uda.methods._mic import add_masked, mic
+from jax_uda.methods._rccr import add_region_consistent, rccr
 from jax_uda.methods._sepico import sepico
 from jax_uda.methods._source_only import source_only
-from jax_uda.methods._spcl import similarity, spcl
+from jax_uda.methods._spcl import add_similarity, spcl
 from jax_uda.methods._spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
-from jax_uda.methods._translator import translated
+from jax_uda.methods._translator import add_translated
 from jax_uda.methods._vfm_uda import vfm_uda
 from jax_uda.step.method import Method, Task
 
-METHODS = {
+__all__ = [
+  "add_entropy_cropped",
+  "add_masked",
+  "add_pixel_contrasted",
+  "add_region_consistent",
+  "add_similarity",
+  "add_translated",
+  "build",
+  "cluda",
+  "confeti",
+  "dacs",
+  "daformer",
+  "mic",
+  "rccr",
+  "sepico",
+  "source_only",
+  "spcl",
+  "spcl_contrast",
+  "spcl_self_training",
+  "spcl_warm_up",
+  "vfm_uda",
+]
+
+# Called with the task and the settings.
+METHODS: dict[str, Callable[..., Method]] = {
   "cluda": cluda,
   "confeti": confeti,
   "dacs": dacs,
@@ -35,57 +60,49 @@ METHODS = {
 }
 
 # Called with the task, the method so far and the settings.
-EXTENSIONS = {
-  "entropy_cropped": entropy_cropped,
-  "masked": masked,
-  "pixel_contrasted": pixel_contrasted,
-  "region_consistent": region_consistent,
-  "similarity": similarity,
-  "translated": translated,
+COMPONENTS: dict[str, Callable[..., Method]] = {
+  "entropy_cropped": add_entropy_cropped,
+  "masked": add_masked,
+  "pixel_contrasted": add_pixel_contrasted,
+  "region_consistent": add_region_consistent,
+  "similarity": add_similarity,
+  "translated": add_translated,
 }
 
 
 def build(
   task: Task,
   *,
-  name: str = "",
-  also: Mapping[str, Mapping[str, Any]] | None = None,
+  name: str,
+  also: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
   **settings: Any,
 ) -> Method:
-  """The method `name` with `config.method`'s other fields as keyword arguments.
+  """A method from plain settings, as a config has them.
 
-  `also` adds what another method brings: by name of `EXTENSIONS`, in alphabetical order, its keyword
-  arguments. With a field `function`, "module:name", the extension is that of the user's own module.
+  Args:
+    task: What the method must know of the data.
+    name: A key of `METHODS`, or "module:name" for a function in a module of the user.
+    also: Components that other methods bring: by name of `COMPONENTS`, their keyword arguments, added
+      in alphabetical order. With a field `function`, "module:name", the component is a function in a
+      module of the user.
+    **settings: Keyword arguments of the method.
 
   Raises:
-    ValueError: The method or one of its settings is unknown, or there is no such function.
+    SettingError: The method, a component or one of the settings is unknown.
   """
-  function = registry.lookup(METHODS, name, "method.name")
-  if not hasattr(also or {}, "items"):
-    raise ValueError(
-      f"config.method.also = {also!r} must give each extension its settings: {{'masked': {{}}}}."
+  function = registry.choose(METHODS, name, "method.name")
+  if not isinstance(also, Mapping) and not hasattr(also, "items"):
+    raise SettingError(
+      "method.also", f"= {also!r} must give each component its settings: {{'masked': {{}}}}."
     )
-  try:
-    method = registry.call(function, "method", task, **settings)
-    for extra, arguments in sorted((also or {}).items()):
-      field, arguments = f"method.also.{extra}", dict(arguments)
-      own = arguments.pop("function", "")
-      extension = (
-        _imported(own, field) if own else registry.lookup(EXTENSIONS, extra, "method.also")
-      )
-      method = registry.call(extension, field, task, method, **arguments)
-    return method
-  except TypeError as error:  # of a method that hands settings on to another
-    raise ValueError(f"config.method: {error}.") from None
-
-
-def _imported(name: str, field: str) -> Callable[..., Method]:
-  """The function "module:name"."""
-  module, _, function = name.partition(":")
-  try:
-    return getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError, ValueError) as error:
-    raise ValueError(
-      f"config.{field}.function = {name!r} cannot be imported ({error}); it must be 'module:name', "
-      "and the module's folder in PYTHONPATH or the current one."
-    ) from None
+  method = registry.call(function, "method", task, **settings)
+  for component, arguments in sorted(also.items()):
+    field, arguments = f"method.also.{component}", dict(arguments)
+    users = arguments.pop("function", "")
+    add = (
+      registry.imported(users, f"config.{field}.function")
+      if users
+      else registry.lookup(COMPONENTS, component, "method.also")
+    )
+    method = registry.call(add, field, task, method, **arguments)
+  return method

@@ -1,61 +1,82 @@
 """CLUDA (Vayyat et al., 2022): contrast of all pixels of the decoder's fused map, on source and mix.
 
-`pixel_contrasted` adds it to any method with a mixed view, `entropy_cropped` moves HRDA's detail of the
-mixed images to where the prediction is least certain, `cluda` adds both to DAFormer. On HRDA with
+`add_pixel_contrasted` adds it to any method with a mixed view, `add_entropy_cropped` moves HRDA's detail of
+the mixed images to where the prediction is least certain, `cluda` adds both to DAFormer. On HRDA with
 a feature weighter the contrast is that of two resolutions, as published. No extra pass.
 """
 
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 
 from jax_uda import objectives
+from jax_uda.common import registry
 from jax_uda.methods import extension
-from jax_uda.methods._dacs import dacs, daformer
+from jax_uda.methods._dacs import daformer
 from jax_uda.methods.requirements import require_views
-from jax_uda.step.method import Method, Task
+from jax_uda.step.context import Pass
+from jax_uda.step.method import Method, Task, ViewMaker
 from jax_uda.views import entropy_crop
+from jax_uda.views.self_training import SelfTraining
 
 
-def pixel_contrasted(
+def _requires(name: str, *wanted: str) -> ViewMaker:
+  """Makes no view; refuses a method that lacks the views `wanted`."""
+
+  def make(draws, batch, teacher, views):
+    del draws, batch, teacher
+    require_views(views, name, *wanted)
+    return {}
+
+  return ViewMaker(make)
+
+
+def add_pixel_contrasted(
   task: Task,
   method: Method,
   *,
   grid: tuple[int, int] = (65, 65),
-  contrast_weight: float = 1.0,
+  weight: float = 1.0,
   pixel_order: Literal["aligned", "interleaved"] = "aligned",
-  **options: Any,
+  ignore_is_class: bool = True,
+  exclude_things: Sequence[int] = (),
+  outside_crop_weight: float = 0.0,
+  hr_mask_from_label: bool = True,
 ) -> Method:
   """`method` with the contrasts of its source and mixed views.
 
   Args:
-    task: The classes and the standardisation.
-    method: Has the views `source` and `mixed`.
+    task: Not used; every component takes it.
+    method: A method with the views `source` and `mixed`.
     grid: (height, width) of the grid of cells; memory grows with the square of its cells.
-    contrast_weight: Factor of both terms.
-    pixel_order: "interleaved" repeats a mistake of the published code; see
-      `losses.pixel_contrast`.
-    **options: See `objectives.pixel_contrast`.
-
-  Raises:
-    TypeError: A setting is unknown.
+    weight: Factor of both terms.
+    pixel_order: "interleaved" repeats a mistake of the published code; see `losses.pixel_contrast`.
+    ignore_is_class: Whether pixels labelled 255 are a class of their own, as published.
+    exclude_things: Classes that play no part.
+    outside_crop_weight: On HRDA, see `losses.multires_pixel_contrast`.
+    hr_mask_from_label: On HRDA, see `losses.multires_pixel_contrast`.
   """
   del task
+
   term = lambda view: objectives.pixel_contrast(
     view=view,
     grid=grid,
     weighted=view == "mixed",
-    weight=contrast_weight,
+    weight=weight,
     pixel_order=pixel_order,
-    **options,
+    ignore_is_class=ignore_is_class,
+    exclude_things=exclude_things,
+    outside_crop_weight=outside_crop_weight,
+    hr_mask_from_label=hr_mask_from_label,
   )
-  terms = {"contrast_source": term("source"), "contrast_mixed": term("mixed")}
-
-  def no_more(draws, batch, teacher, found):
-    require_views(found, "pixel_contrasted", "source", "mixed")
-    return {}
-
-  return extension.extend(method, "pixel_contrasted", terms=terms, views=no_more)
+  return extension.extend(
+    method,
+    "pixel_contrasted",
+    terms={"contrast_source": term("source"), "contrast_mixed": term("mixed")},
+    views=_requires("pixel_contrasted", "source", "mixed"),
+  )
 
 
 def most_uncertain(
@@ -66,45 +87,65 @@ def most_uncertain(
   return entropy_crop.entropy_boxes(logits, image_size, crop_size=crop_size, stride=stride)
 
 
-def entropy_cropped(task: Task, method: Method, *, start_step: int = 12001) -> Method:
+def add_entropy_cropped(task: Task, method: Method, *, start_step: int = 12001) -> Method:
   """`method` whose mixed view gets HRDA's detail where the context's prediction is least certain.
 
   The published code asks the decoder for that prediction in a pass of its own, which updates its
-  BatchNorm once more; here it is that of the pass itself.
+  BatchNorm once more; here it is the prediction of the pass itself.
 
   Args:
-    task: The classes and the standardisation.
-    method: Has the view `mixed`.
+    task: Not used; every component takes it.
+    method: A method with the view `mixed`.
     start_step: First step; the detail lies at random before.
   """
   del task
 
-  def calls(phase_start: int):
-    found = dict(method.calls(phase_start))
-    if phase_start >= start_step:
-      found["mixed"] = {**found.get("mixed", {}), "crop_box": most_uncertain}
-    return found
+  def passes(phase: int) -> dict[str, Pass]:
+    options = dict(method.passes(phase))
+    if phase >= start_step:
+      mixed = options.get("mixed", Pass())
+      options["mixed"] = mixed._replace(inputs={**mixed.inputs, "crop_box": most_uncertain})
+    return options
 
-  def views(draws, batch, teacher):
-    found = method.views(draws, batch, teacher)
-    require_views(found, "entropy_cropped", "mixed")
-    return found
+  name = "entropy_cropped"
+  return method._replace(
+    passes=passes,
+    views={**method.views, name: _requires(name, "mixed")},
+    extra_phases=(*method.extra_phases, start_step),
+  )
 
-  gates = tuple(sorted({*method.gates, start_step}))
-  return method._replace(calls=calls, views=views, gates=gates)
 
-
-def cluda(task: Task, *, entropy_crop_start: int = 0, **settings: Any) -> Method:
-  """CLUDA on DAFormer.
+def cluda(
+  task: Task,
+  *,
+  pixel_contrasted: Mapping[str, Any] = types.MappingProxyType({}),
+  entropy_cropped: Mapping[str, Any] | None = None,
+  self_training: SelfTraining = SelfTraining(),
+  feature_distance_weight: float = 0.005,
+  thing_classes: Sequence[int] = (),
+) -> Method:
+  """CLUDA: DAFormer with the contrast of all pixels.
 
   Args:
-    task: The classes and the standardisation.
-    entropy_crop_start: First step of the entropy crops, 12001 as published; 0 = none, as on a
-      network at one resolution.
-    **settings: See `daformer` and `pixel_contrasted`.
+    task: Number and frequencies of the classes.
+    pixel_contrasted: Keyword arguments of `add_pixel_contrasted`.
+    entropy_cropped: Keyword arguments of `add_entropy_cropped`, as published on HRDA; None = no
+      entropy crops, as on a network at one resolution.
+    self_training: Pseudo-labels, mixing and augmentation.
+    feature_distance_weight: Factor of the distance to the frozen initial encoder.
+    thing_classes: Classes whose features are compared; by default those of Cityscapes.
   """
-  base, own = extension.split_settings(settings, daformer, dacs)
-  method = pixel_contrasted(task, daformer(task, **base), **own)
-  return (
-    entropy_cropped(task, method, start_step=entropy_crop_start) if entropy_crop_start else method
+  method = daformer(
+    task,
+    self_training=self_training,
+    feature_distance_weight=feature_distance_weight,
+    thing_classes=thing_classes,
+  )
+  method = registry.call(
+    add_pixel_contrasted, "method.pixel_contrasted", task, method, **pixel_contrasted
+  )
+  if entropy_cropped is None:
+    return method
+  return registry.call(
+    add_entropy_cropped, "method.entropy_cropped", task, method, **entropy_cropped
   )

@@ -1,77 +1,49 @@
-"""DACS: self-training on ClassMix images (Tranheden et al., WACV 2021), as DAFormer's code runs it.
+"""DACS: self-training on ClassMix images (Tranheden et al., WACV 2021), and DAFormer's form of it.
 
 One step: cross-entropy on the source, and on source classes pasted onto target images whose labels
-and weights come from the teacher.
+and weights come from the teacher. DAFormer (Hoyer et al., CVPR 2022) adds the distance of the
+encoder's features from those of the frozen initial network; it means something when that network was
+pretrained on ImageNet.
 """
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from jax_uda import objectives
+from jax_uda.common.registry import SettingError
 from jax_uda.methods.requirements import class_weights
 from jax_uda.step.method import Method, Task
-from jax_uda.views import self_training
+from jax_uda.views import self_training as self_training_views
+from jax_uda.views.self_training import SelfTraining
+
+# Traffic light and sign, person, rider and all vehicles, among the 19 Cityscapes classes.
+CITYSCAPES_THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
 
 
 def dacs(
   task: Task,
   *,
-  pseudo_threshold: float = 0.968,
-  pseudo_weight_per_pixel: bool = False,
-  ignore_top: int = 0,
-  ignore_bottom: int = 0,
-  mix_per_image_classes: bool = False,
-  source_augmentation: bool = False,
-  jitter_strength: float = 0.2,
-  class_weight_power: float = 0.0,
+  self_training: SelfTraining = SelfTraining(),
   source_denominator: Literal["all", "valid"] = "all",
-  align_corners: bool = False,
   feature_distance_weight: float = 0.0,
   thing_classes: Sequence[int] = (),
 ) -> Method:
   """Self-training; with a feature distance it is DAFormer's.
 
   Args:
-    task: The classes and the standardisation.
-    pseudo_threshold: A pseudo-label is confident if its probability is at least this.
-    pseudo_weight_per_pixel: Learn from confident pixels alone, instead of from all pixels weighted
-      by the confident fraction of the batch (the reference).
-    ignore_top: Rows at the top of target crops whose pseudo-labels weigh 0 (Cityscapes: 15).
-    ignore_bottom: Rows at the bottom, likewise (Cityscapes: 120).
-    mix_per_image_classes: See `self_training.mixed_view`.
-    source_augmentation: Strong augmentation of the source images, too; the reference has none.
-    jitter_strength: Of the colour jitter.
-    class_weight_power: Weighs both losses by `source class frequency ** -power`; 0 = equally.
+    task: Number and frequencies of the classes.
+    self_training: Pseudo-labels, mixing and augmentation.
     source_denominator: Pixels that the mean of the source loss counts: "all" (DAFormer's code) or
-      those with a label (RCCR).
-    align_corners: Of the resizing of logits to labels, also for pseudo-labels.
-    feature_distance_weight: Of the distance to the frozen initial encoder; 0 = none.
-    thing_classes: The classes it looks at.
+      those with a label, "valid" (RCCR).
+    feature_distance_weight: Factor of the distance to the frozen initial encoder; 0 = no such term.
+    thing_classes: Classes whose features are compared.
   """
-
-  def views(draws, batch, teacher):
-    source = self_training.source_view(batch, task)
-    target = self_training.target_view(
-      batch,
-      teacher,
-      task,
-      threshold=pseudo_threshold,
-      ignore_top=ignore_top,
-      ignore_bottom=ignore_bottom,
-      per_pixel=pseudo_weight_per_pixel,
-      align_corners=align_corners,
-    )
-    mixed = self_training.mixed_view(source, target, draws.classes, per_image=mix_per_image_classes)
-    if source_augmentation:
-      source = self_training.augmented(source, draws.source, task)
-    mixed = self_training.augmented(mixed, draws.mixed, task)
-    return {"source": source, "target": target, "mixed": mixed}
-
-  weights = class_weights(task, class_weight_power)
   # The order of the terms is that of the passes through BatchNorm: source, then mixed.
   cross_entropy = functools.partial(
-    objectives.cross_entropy, class_weights=weights, align_corners=align_corners
+    objectives.cross_entropy,
+    class_weights=class_weights(task, self_training.class_weight_power),
+    align_corners=self_training.align_corners,
   )
   terms = {"source": cross_entropy(view="source", denominator=source_denominator)}
   if feature_distance_weight:
@@ -83,58 +55,54 @@ def dacs(
     )
   terms["mixed"] = cross_entropy(view="mixed")
   return Method(
-    functools.partial(self_training.draw, strength=jitter_strength),
-    views,
-    objectives.chain(**terms),
+    views={"self_training": self_training_views.views(self_training)},
+    terms=terms,
     uses_reference=bool(feature_distance_weight),
   )
-
-
-# Traffic light and sign, person, rider and all vehicles, among the 19 Cityscapes classes.
-CITYSCAPES_THINGS = (6, 7, 11, 12, 13, 14, 15, 16, 17, 18)
-
-
-def thing_classes_of(task: Task, given: Sequence[int] = ()) -> tuple[int, ...]:
-  """The thing classes given, or those among the 19 Cityscapes classes.
-
-  Raises:
-    ValueError: None are given, and the classes are not those of Cityscapes; or there are fewer.
-  """
-  if not given and task.num_classes != 19:
-    raise ValueError(
-      f"config.method.thing_classes is missing: which of the {task.num_classes} classes are things "
-      "is known for the 19 Cityscapes classes only."
-    )
-  things = tuple(given) or CITYSCAPES_THINGS
-  if not 0 <= min(things) <= max(things) < task.num_classes:
-    raise ValueError(
-      f"config.method.thing_classes = {things} must lie between 0 and {task.num_classes - 1}, the "
-      "classes of config.data."
-    )
-  return things
 
 
 def daformer(
   task: Task,
   *,
-  thing_classes: Sequence[int] = (),
+  self_training: SelfTraining = SelfTraining(),
   feature_distance_weight: float = 0.005,
-  **settings: Any,
+  thing_classes: Sequence[int] = (),
 ) -> Method:
-  """DAFormer.
+  """DAFormer: `dacs` with the feature distance.
 
   Args:
-    task: The classes and the standardisation.
-    thing_classes: Classes of the feature distance; may be left out for the 19 Cityscapes classes.
-    feature_distance_weight: Of the feature distance.
-    **settings: See `dacs`.
+    task: Number and frequencies of the classes.
+    self_training: Pseudo-labels, mixing and augmentation.
+    feature_distance_weight: Factor of the distance to the frozen initial encoder.
+    thing_classes: Classes whose features are compared; by default those of Cityscapes.
 
   Raises:
-    ValueError: `thing_classes` is missing and the classes are not those of Cityscapes.
+    SettingError: `thing_classes` is missing and the classes are not those of Cityscapes.
   """
   return dacs(
     task,
+    self_training=self_training,
     thing_classes=thing_classes_of(task, thing_classes),
     feature_distance_weight=feature_distance_weight,
-    **settings,
   )
+
+
+def thing_classes_of(task: Task, chosen: Sequence[int] = ()) -> tuple[int, ...]:
+  """The chosen thing classes or, if none are chosen, those among the 19 Cityscapes classes.
+
+  Raises:
+    SettingError: None are chosen, and the classes are not those of Cityscapes; or an id is unknown.
+  """
+  if not chosen and task.num_classes != 19:
+    raise SettingError(
+      "method.thing_classes",
+      f"is missing: which of the {task.num_classes} classes are things is known for the 19 Cityscapes "
+      "classes only.",
+    )
+  things = tuple(chosen) or CITYSCAPES_THINGS
+  if not 0 <= min(things) <= max(things) < task.num_classes:
+    raise SettingError(
+      "method.thing_classes",
+      f"= {things} must lie between 0 and {task.num_classes - 1}, the classes of config.data.",
+    )
+  return things

@@ -7,7 +7,7 @@ both networks are reported.
 from jax_uda import objectives
 from jax_uda.methods.requirements import class_weights
 from jax_uda.step.context import named_key
-from jax_uda.step.method import Method, Task
+from jax_uda.step.method import Method, Task, ViewMaker
 from jax_uda.views import self_training, strong
 
 
@@ -21,26 +21,24 @@ def source_only(
   """Cross-entropy on the source.
 
   Args:
-    task: The classes and the standardisation.
-    source_augmentation: Strong augmentation (colour jitter, blur) of the source images.
-    jitter_strength: Of the colour jitter.
-    class_weight_power: Weighs the loss of each class by `frequency ** -power`; 0 = equally.
+    task: Number and frequencies of the classes.
+    source_augmentation: Whether source images get the strong augmentation (color jitter, blur).
+    jitter_strength: Largest relative change of the color jitter.
+    class_weight_power: Each pixel weighs `(frequency of its class) ** -power`; 0 = equally.
   """
 
-  def draw(key, batch):
+  def draw(key, batch) -> strong.StrongDraws:
     # The same name as in self-training: both see the same augmented source images.
     batch_size = batch["source"]["image"].shape[0]
     return strong.draw(named_key(key, "source"), batch_size, strength=jitter_strength)
 
-  def views(draws, batch, teacher):
-    del teacher
-    source = self_training.source_view(batch, task)
-    return {
-      "source": self_training.augmented(source, draws, task) if source_augmentation else source
-    }
+  def make(draws: strong.StrongDraws, batch, teacher, views):
+    del teacher, views
+    source = self_training.source_view(batch)
+    return {"source": self_training.augmented(source, draws) if source_augmentation else source}
 
   weights = class_weights(task, class_weight_power)
-  objective = objectives.chain(
-    source=objectives.cross_entropy(view="source", class_weights=weights)
+  return Method(
+    views={"source": ViewMaker(make, draw)},
+    terms={"source": objectives.cross_entropy(view="source", class_weights=weights)},
   )
-  return Method(draw, views, objective)

@@ -1,24 +1,67 @@
 """SPCL (Xie et al., 2021): pixels classified by their similarity to source prototypes of the classes.
 
-`similarity` adds the contrast to any method with views of both domains; `spcl` adds it to DACS. The
+`add_similarity` adds the contrast to any method with views of both domains; `spcl` adds it to DACS. The
 published method has stages instead of a teacher, see `spcl_stages`; that the teacher labels the target,
 that a threshold of one constant decides, and the contrast of the mixed view are ours.
 """
 
+import types
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from jax_uda import objectives
+from jax_uda.common import registry
+from jax_uda.common.registry import SettingError
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_views
-from jax_uda.step.context import View
-from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.step.context import Pass, View
+from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views.pseudo_labels import pseudo_label
+from jax_uda.views.self_training import SelfTraining
 
 VIEW = "similarity_target"
 
 
-def similarity(
+def _mixed_view() -> ViewMaker:
+  """Makes no view: the contrast takes the mixed view as it is."""
+
+  def make(draws, batch: Batch, teacher, views: dict[str, View]) -> dict[str, View]:
+    del draws, batch, teacher
+    require_views(views, "similarity", "source", "mixed")
+    return {}
+
+  return ViewMaker(make)
+
+
+def _target_view(threshold: float, ignore_top: int, ignore_bottom: int) -> ViewMaker:
+  """Makes the un-mixed target with the teacher's labels, of which the confident ones count."""
+
+  def make(draws, batch: Batch, teacher, views: dict[str, View]) -> dict[str, View]:
+    del draws
+    require_views(views, "similarity", "source")
+    image = batch["target"]["image"]
+    if "target" in views and views["target"].image.shape != image.shape:
+      raise SettingError(
+        "method.crop_target",
+        "= True: similarity learns from the images of the data set. Set crop_target = False and "
+        "config.data.crop_target = True, or similarity's target = 'mixed'.",
+      )
+    pseudo = pseudo_label(
+      teacher("target", image).logits,
+      image.shape[1:3],
+      threshold=threshold,
+      ignore_top=ignore_top,
+      ignore_bottom=ignore_bottom,
+      valid=batch["target"].get("valid"),
+      per_pixel=True,
+    )
+    return {VIEW: View(image, pseudo.label, pseudo.weight)}
+
+  return ViewMaker(make)
+
+
+def add_similarity(
   task: Task,
   method: Method,
   *,
@@ -28,77 +71,74 @@ def similarity(
   ignore_top: int = 0,
   ignore_bottom: int = 0,
   start_step: int = 0,
-  survey: bool = True,
-  **contrast: Any,
+  source_pass: bool = True,
+  contrast: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> Method:
   """`method` with prototypes of the decoder's map and the contrast with them.
 
   Args:
-    task: The classes and the standardisation.
-    method: Has the view `source` and, for "mixed", that one too, without further heads' needs.
-    feature_dim: Channels of the decoder's map before its classifier: 2048 of DeepLabV2 on ResNet-101,
-      256 of DAFormer.
+    task: The number of classes.
+    method: A method with a `source` view and, if `target="mixed"`, a `mixed` view.
+    feature_dim: Channels of the decoder's map before its classifier: 2048 for DeepLabV2 on ResNet-101,
+      256 for DAFormer.
     target: What is contrasted beside the source: the "mixed" view with its labels, at no further pass;
       or the "target" image with those teacher's labels that are confident, at one student pass.
     threshold: Least probability of such a label.
-    ignore_top: Rows at the top of the target's images whose labels weigh 0.
-    ignore_bottom: Rows at the bottom, likewise.
-    start_step: The contrast starts here.
-    survey: Start from the prototypes of the whole source, by one pass before the first step; else
-      from the first batch with each class. From a random network, and for a later start, the latter
-      is as good.
-    **contrast: See `objectives.similarity_contrast`.
+    ignore_top: Number of rows at the top of the target's images whose labels weigh 0.
+    ignore_bottom: Number of rows at the bottom whose labels weigh 0.
+    start_step: First step of the contrast.
+    source_pass: Whether to start from the prototypes of the whole source, by one pass before the
+      first step; else from the first batch with each class. From a random network, and for a later
+      start, the latter is as good.
+    contrast: Further keyword arguments of `objectives.similarity_contrast`.
 
   Raises:
-    ValueError: An option is unknown, `method` has no such view, or crops the target itself.
+    SettingError: An option is unknown, `method` has no such view, or crops the target itself.
   """
   if target not in ("mixed", "target"):
-    raise ValueError(f"config.method.target = {target!r}; expected 'mixed' or 'target'.")
-  name = "mixed" if target == "mixed" else VIEW
-
-  def views(draws, batch: Batch, teacher, found: dict[str, View]) -> dict[str, View]:
-    del draws
-    require_views(found, "similarity", "source", *(["mixed"] if target == "mixed" else []))
-    if target == "mixed":
-      return {}
-    image = standardise(batch["target"]["image"], task)
-    if "target" in found and found["target"].image.shape != image.shape:
-      raise ValueError(
-        "config.method.crop_target = True: similarity learns from the images of the data set. Set "
-        "crop_target = False and config.data.crop_target = True, or similarity's target = 'mixed'."
-      )
-    labelled = pseudo_label(
-      teacher("target", image).logits,
-      image.shape[1:3],
-      threshold=threshold,
-      ignore_top=ignore_top,
-      ignore_bottom=ignore_bottom,
-      valid=batch["target"].get("valid"),
-      per_pixel=True,
-    )
-    return {VIEW: View(image, labelled.label, labelled.weight)}
-
-  size = dict(num_classes=task.num_classes, dim=feature_dim)
-  term = objectives.similarity_contrast(target=name, start_step=start_step, **size, **contrast)
+    raise SettingError("method.similarity.target", f"= {target!r}; expected 'mixed' or 'target'.")
+  term = registry.call(
+    objectives.similarity_contrast,
+    "method.similarity.contrast",
+    target="mixed" if target == "mixed" else VIEW,
+    num_classes=task.num_classes,
+    dim=feature_dim,
+    start_step=start_step,
+    source_pass=source_pass,
+    **contrast,
+  )
+  own_target = target == "target"
   return extension.extend(
     method,
     "similarity",
-    views=views,
+    views=_target_view(threshold, ignore_top, ignore_bottom) if own_target else _mixed_view(),
     terms={"similarity": term},
-    calls={VIEW: {"parts": ("decoder",)}} if target == "target" else None,
-    gates=(start_step,),
-    surveys={"similarity": objectives.prototype_survey(**size)} if survey else None,
+    passes={VIEW: Pass(outputs=("decoder",))} if own_target else {},
   )
 
 
-def spcl(task: Task, *, feature_dim: int, **settings: Any) -> Method:
+def spcl(
+  task: Task,
+  *,
+  feature_dim: int,
+  self_training: SelfTraining = SelfTraining(),
+  similarity: Mapping[str, Any] = types.MappingProxyType({}),
+) -> Method:
   """SPCL on DACS.
 
   Args:
-    task: The classes and the standardisation.
-    feature_dim: See `similarity`.
-    **settings: Of `dacs`, of `similarity` and of `objectives.similarity_contrast`.
+    task: Number and frequencies of the classes.
+    feature_dim: Channels of the decoder's map before its classifier.
+    self_training: Pseudo-labels, mixing and augmentation.
+    similarity: Further keyword arguments of `add_similarity`; the margins are those of
+      `self_training` by default.
   """
-  base, own = extension.split_settings(settings, dacs)
-  rows = {name: base[name] for name in ("ignore_top", "ignore_bottom") if name in base}
-  return similarity(task, dacs(task, **base), feature_dim=feature_dim, **rows, **own)
+  margins = dict(ignore_top=self_training.ignore_top, ignore_bottom=self_training.ignore_bottom)
+  return registry.call(
+    add_similarity,
+    "method.similarity",
+    task,
+    dacs(task, self_training=self_training),
+    feature_dim=feature_dim,
+    **(margins | dict(similarity)),
+  )

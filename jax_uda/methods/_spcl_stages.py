@@ -6,10 +6,9 @@
 
 The pseudo-labels are written between them, by stages with `task="pseudo_label"`. With `groups=4` losses
 are averaged over four parts of the batch that do not share prototypes, as on the reference's four
-replicas. The colour jitter is `augment.color`'s, the reference's that of torchvision.
+replicas. The color jitter is `views.color`'s, the reference's that of torchvision.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,10 +16,11 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda import objectives
+from jax_uda.common.registry import SettingError
 from jax_uda.models.translation.output_discriminator import OutputDiscriminator
 from jax_uda.step import optimizer
 from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Method, Player, Task, standardise
+from jax_uda.step.method import Auxiliary, Batch, Method, Task, ViewMaker
 from jax_uda.views import color, self_training
 
 # Relative strength of brightness, contrast, saturation and hue.
@@ -41,19 +41,21 @@ def spcl_warm_up(
   """The adversarial warm-up.
 
   Args:
-    task: The classes and the standardisation.
+    task: The number of classes.
     temperature: Divides the source logits of the cross-entropy.
-    adversarial_weight: Of the student's part in the game.
-    temper_discriminator: The discriminator sees source maps divided by `temperature`, too, but target
-      maps as they are (the reference); else neither is.
+    adversarial_weight: Factor of the student's loss against the discriminator.
+    temper_discriminator: Whether the discriminator sees source maps divided by `temperature`, but
+      target maps as they are (the reference); else both as they are.
     discriminator_width: Channels of its first convolution.
     discriminator_rate: Its learning rate (Adam) as a multiple of the run's: 1e-4 / 2.5e-4.
-    groups: Parts of the batch whose losses are averaged.
-    jitter_strength: Of the source images' brightness, contrast and saturation; the hue's is 0.4 of it.
+    groups: Splits the batch into this many groups and averages their losses, as the reference's
+      per-GPU losses.
+    jitter_strength: Largest relative change of the source images' brightness, contrast and
+      saturation; that of the hue is 0.4 times as large.
   """
   module = OutputDiscriminator(width=discriminator_width)
 
-  def player(schedule: optax.Schedule) -> Player:
+  def auxiliary(schedule: optax.Schedule) -> Auxiliary:
     rate = lambda step: discriminator_rate * schedule(step)
     adam = optimizer.build(rate, name="adamw", weight_decay=0.0, b1=0.9, b2=0.99)
 
@@ -67,7 +69,7 @@ def spcl_warm_up(
       params = optax.apply_updates(state["params"], updates)
       return {"params": params, "opt_state": opt_state}, {}
 
-    return Player(init, update)
+    return Auxiliary(init, update)
 
   terms = {
     "source": _cross_entropy("source", temperature, groups),
@@ -77,8 +79,8 @@ def spcl_warm_up(
       source_temperature=temperature if temper_discriminator else 1.0,
     ),
   }
-  draw, views = _make_views(task, jitter_strength, jittered="source", target_label=False)
-  return Method(draw, views, objectives.chain(**terms), player=player, unlabelled=("target",))
+  views = _views(jitter_strength, jittered="source", target_label=False)
+  return Method(views, terms, auxiliary=auxiliary, unlabelled=("target",))
 
 
 def spcl_contrast(
@@ -91,24 +93,25 @@ def spcl_contrast(
   decay: float = 0.1,
   keep_absent: bool = False,
   groups: int = 1,
-  survey: bool = True,
+  source_pass: bool = True,
   jitter_strength: float = 0.5,
 ) -> Method:
   """The contrastive stage; needs `config.data.pseudo_labels`.
 
   Args:
-    task: The classes and the standardisation.
+    task: The number of classes.
     feature_dim: Channels of the decoder's map before its classifier.
     temperature: Divides the source logits of the cross-entropy.
-    contrast_temperature: As the next four, see `objectives.similarity_contrast`.
-    contrast_weight: See there.
-    decay: See there.
-    keep_absent: See there; the reference lets absent classes vanish.
-    groups: See there; also of the cross-entropy.
-    survey: Start from the prototypes of the whole source, by one pass before the first step.
-    jitter_strength: See `spcl_warm_up`.
+    contrast_temperature: Divides the similarities.
+    contrast_weight: Factor of the contrast.
+    decay: Weight of the old prototypes; the batch has the rest.
+    keep_absent: Whether prototypes of classes that a batch lacks stay; the reference lets them vanish.
+    groups: Splits the batch into this many groups, each with its own prototypes, and averages their
+      losses.
+    source_pass: Whether to start from the prototypes of the whole source, by one pass before the first
+      step.
+    jitter_strength: As in `spcl_warm_up`.
   """
-  size = dict(num_classes=task.num_classes, dim=feature_dim)
   terms = {
     "source": _cross_entropy("source", temperature, groups),
     "similarity": objectives.similarity_contrast(
@@ -117,36 +120,39 @@ def spcl_contrast(
       keep_absent=keep_absent,
       temperature=contrast_temperature,
       weight=contrast_weight,
-      **size,
+      source_pass=source_pass,
+      num_classes=task.num_classes,
+      dim=feature_dim,
     ),
   }
-  surveys = {"similarity": objectives.prototype_survey(**size)} if survey else {}
-  draw, views = _make_views(task, jitter_strength, jittered="source", target_label=True)
-  return Method(draw, views, objectives.chain(**terms), surveys=surveys)
+  return Method(_views(jitter_strength, jittered="source", target_label=True), terms)
 
 
 def spcl_self_training(task: Task, *, groups: int = 1, jitter_strength: float = 0.5) -> Method:
   """The last stage; needs `config.data.pseudo_labels`.
 
   Args:
-    task: The classes and the standardisation.
-    groups: Parts of the batch whose losses are averaged.
-    jitter_strength: Of the target images, see `spcl_warm_up`.
+    task: Not used; every method takes it.
+    groups: Splits the batch into this many groups and averages their losses.
+    jitter_strength: Largest relative change of the target images' jitter.
   """
-  draw, views = _make_views(task, jitter_strength, jittered="target", target_label=True)
-  return Method(draw, views, objectives.chain(target=_cross_entropy("target", 1.0, groups)))
+  del task
+  views = _views(jitter_strength, jittered="target", target_label=True)
+  return Method(views, {"target": _cross_entropy("target", 1.0, groups)})
 
 
 def _cross_entropy(view: str, temperature: float, groups: int) -> objectives.Objective:
-  settings = dict(temperature=temperature, denominator="valid", align_corners=True)
-  return objectives.cross_entropy(view=view, groups=groups, **settings)
+  return objectives.cross_entropy(
+    view=view,
+    groups=groups,
+    temperature=temperature,
+    denominator="valid",
+    align_corners=True,
+  )
 
 
-def _make_views(
-  task: Task, strength: float, *, jittered: str, target_label: bool
-) -> tuple[Callable, Callable]:
-  """`draw` and `views` of a method with source and target; the latter's labels are from the batch."""
-  mean, std = (jnp.array(x) / 255 for x in (task.image_mean, task.image_std))
+def _views(strength: float, *, jittered: str, target_label: bool) -> dict[str, ViewMaker]:
+  """Makes `source` and `target`, one of them jittered; labels of the target come with the batch."""
 
   def draw(key: jax.Array, batch: Batch) -> color.ColorDraws:
     draws = color.draw(named_key(key, "jitter"), len(batch["source"]["image"]), strength)
@@ -154,22 +160,21 @@ def _make_views(
     return draws.replace(factors=middle + (draws.factors - middle) * jnp.array(JITTER))
 
   def target_view(batch: Batch) -> View:
-    image, label = standardise(batch["target"]["image"], task), batch["target"].get("label")
+    image, label = batch["target"]["image"], batch["target"].get("label")
     if not target_label:
       label = jnp.full(image.shape[:3], 255, jnp.int32)
     elif label is None:
-      raise ValueError(
-        "config.data.pseudo_labels is missing: the stage whose pseudo-labels the target is to have."
+      raise SettingError(
+        "data.pseudo_labels", "is missing: the stage whose pseudo-labels the target is to have."
       )
     return View(image, label.astype(jnp.int32), jnp.ones(label.shape, jnp.float32))
 
-  def views(draws: color.ColorDraws, batch: Batch, teacher) -> dict[str, View]:
-    del teacher
-    found = {"source": self_training.source_view(batch, task), "target": target_view(batch)}
-    view = found[jittered]
-    if not strength:
-      return found
-    image = (color.jitter(view.image * std + mean, draws) - mean) / std
-    return {**found, jittered: view.replace(image=image)}
+  def make(draws: color.ColorDraws, batch: Batch, teacher, views) -> dict[str, View]:
+    del teacher, views
+    both = {"source": self_training.source_view(batch), "target": target_view(batch)}
+    if strength:
+      view = both[jittered]
+      both[jittered] = view.replace(image=color.jitter(view.image, draws))
+    return both
 
-  return draw, views
+  return {"spcl": ViewMaker(make, draw)}

@@ -1,4 +1,4 @@
-"""CUT (Park et al., ECCV 2020) as a second player: source images in the style of the target.
+"""CUT (Park et al., ECCV 2020) as auxiliary networks: source images in the style of the target.
 
 The generator G turns a source image A into a fake, and a target image B into an identity. With the
 discriminator D and the patch embedding F,
@@ -6,11 +6,11 @@ discriminator D and the patch embedding F,
   L_D = (mean D(fake)^2 + mean (D(B) - 1)^2) / 2
   L_G = mean (D(fake) - 1)^2 + (NCE(A, fake) + NCE(B, identity)) / 2
 
-A step of D comes first; then one of G and F, against the D just updated, on L_G plus whatever gradient
-the method's own loss has for G. CONFETI's is the semantic consistency, seen through `reg_proj`, a linear
-map that belongs to the student's side and has an AdamW of its own.
+A step of D comes first; then one of G and F, against the D just updated, on L_G plus the gradient that
+the method's loss has for G. In CONFETI that is the semantic consistency, seen through `reg_proj`, a linear
+map that belongs to the student's side and has its own AdamW.
 
-`translated` puts any method's source images into the style of the target.
+`add_translated` puts any method's source images into the style of the target.
 """
 
 import functools
@@ -24,12 +24,13 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda import losses
-from jax_uda.methods import _translator as translator
+from jax_uda.common import registry
+from jax_uda.common.registry import SettingError
 from jax_uda.models import translation
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.step import optimizer
 from jax_uda.step.context import named_key
-from jax_uda.step.method import Batch, Method, Player, Task, standardise
+from jax_uda.step.method import Auxiliary, Batch, Method, Task
 from jax_uda.views import balanced_crop
 
 State = dict[str, Any]
@@ -40,14 +41,14 @@ GENERATOR = ("generator", "patch_mlp")
 
 
 @flax.struct.dataclass
-class Moves:
+class Draws:
   """The random numbers of one step of training.
 
   Attributes:
     source: For each map of the generator, positions of the PatchNCE of source images; see
       `translation.draw_positions`.
-    target: Likewise of target images.
-    corners: [B, 2] int32 top left corners (y, x) of the target's crops, if it is larger.
+    target: For each map, positions of the PatchNCE of target images.
+    corners: [B, 2] int32 top left corners (y, x) of crops of the target, where it is larger.
   """
 
   source: tuple[jax.Array, ...]
@@ -60,7 +61,6 @@ class Translator:
 
   def __init__(
     self,
-    task: Task,
     *,
     train: bool = True,
     embedding_dim: int = 0,
@@ -78,21 +78,20 @@ class Translator:
     """Builds the networks; the defaults are those of CUT and CONFETI.
 
     Args:
-      task: The standardisation.
-      train: Otherwise there is a generator alone, and it stays as it is.
+      train: Whether the networks train; otherwise there is a generator alone, and it stays as it is.
       embedding_dim: Side of `reg_proj`, which trained translators have; 0 = none.
-      learning_rate: Of the Adams of G, D and F.
-      decay: Steps from which and at which that falls, linearly, to 0; empty = never.
+      learning_rate: Learning rate of G, D and F (Adam).
+      decay: (first, last) step between which the rate falls linearly to 0; empty = never.
       head_learning_rate: Multiplies the run's schedule for `reg_proj`.
-      weight_decay: Of `reg_proj`; the others have none.
+      weight_decay: Weight decay of `reg_proj`; the others have none.
       num_patches: Most positions per map of a PatchNCE.
-      temperature: Of PatchNCE.
+      temperature: Divides PatchNCE's similarities.
       negatives: See `losses.patch_nce`.
       generator: Attributes of `translation.Generator`.
       discriminator: Attributes of `translation.PatchDiscriminator`.
       patch_mlp: Attributes of `translation.PatchMLP`.
     """
-    self.task, self.train, self.num_patches = task, train, num_patches
+    self.train, self.num_patches = train, num_patches
     self.nce = dict(temperature=temperature, negatives=negatives)
     options = {k: tuple(v) if k == "nce_layers" else v for k, v in (generator or {}).items()}
     self.generator = translation.Generator(**options)
@@ -108,11 +107,11 @@ class Translator:
     rate = optax.linear_schedule(learning_rate, 0.0, end - begin, begin) if end else learning_rate
     self.adam = optax.adam(rate, b1=0.5, b2=0.999, eps=1e-8)
 
-  def player(self, schedule: optax.Schedule) -> Player:
-    """The player, with the run's learning-rate schedule for `reg_proj`."""
+  def auxiliary(self, schedule: optax.Schedule) -> Auxiliary:
+    """The networks as a step trains them, with the run's learning-rate schedule for `reg_proj`."""
     if not self.train:
       unchanged = lambda state, grads, draws, batch: (state, {})
-      return Player(lambda key: {"params": self._params(key)}, unchanged, self.prepare)
+      return Auxiliary(lambda key: {"params": self._params(key)}, unchanged, self.prepare)
     rate = lambda step: self.head_rate * schedule(step)
     reg_proj = optimizer.build(rate, weight_decay=self.weight_decay)
     optimizers = {"discriminator": (self.adam, DISCRIMINATOR), "generator": (self.adam, GENERATOR)}
@@ -125,32 +124,32 @@ class Translator:
       return {"params": params, "optimizers": states}
 
     def update(state: State, grads: Any, draws: Any, batch: Batch) -> tuple[State, dict[str, Any]]:
-      state, metrics = self._play(state, grads, draws, batch)
+      state, metrics = self._train(state, grads, draws, batch)
       if "reg_proj" in optimizers:
         state = _step(state, "reg_proj", reg_proj, _part(grads, ("reg_proj",)))
       return state, metrics
 
-    return Player(init, update, self.prepare, self.draw)
+    return Auxiliary(init, update, self.prepare, self.draw)
 
   def translate(self, params: Any, image: jax.Array) -> jax.Array:
-    """Standardised images [B,H,W,3] in the style of the target; `params` are the player's."""
-    return self._from_gan(self._generate(params["generator"], self._to_gan(image)))
+    """Images [B,H,W,3], RGB in [0, 1], in the style of the target; `params` are the auxiliary parameters."""
+    return from_gan(self._generate(params["generator"], to_gan(image)))
 
   def regress(self, params: Any, embedding: jax.Array) -> jax.Array:
     """[..., A] -> [..., A], `reg_proj`."""
     return self.reg_proj.apply({"params": params["reg_proj"]}, embedding)
 
   def prepare(self, params: Any, batch: Batch) -> dict[str, Any]:
-    """The batch with translated source images; those given become `batch["source"]["raw"]`.
+    """The batch with translated source images; the untranslated ones become `batch["source"]["raw"]`.
 
     Raises:
-      ValueError: 4 does not divide the sides of the images.
+      SettingError: 4 does not divide the sides of the images.
     """
     raw = self._source(batch)
     translated = jax.lax.stop_gradient(self.translate(params, raw))
     return {**batch, "source": {**batch["source"], "image": translated, "raw": raw}}
 
-  def draw(self, key: jax.Array, batch: Batch) -> Moves:
+  def draw(self, key: jax.Array, batch: Batch) -> Draws:
     """Draws for one step."""
     shape = batch["source"]["image"].shape
     params = jax.eval_shape(self._params, key)["generator"]
@@ -161,7 +160,7 @@ class Translator:
     corners = balanced_crop.candidate_offsets(
       named_key(key, "corners"), batch["target"]["image"].shape[1:3], shape[1:3], shape[0]
     )
-    return Moves(positions("source"), positions("target"), corners)
+    return Draws(positions("source"), positions("target"), corners)
 
   def _params(self, key: jax.Array) -> dict[str, Any]:
     """Fresh parameters; the networks are convolutions, so the size of the image does not matter."""
@@ -182,13 +181,13 @@ class Translator:
       )
     return params
 
-  def _play(self, state: State, grads: Any, draws: Moves, batch: Batch):
+  def _train(self, state: State, grads: Any, draws: Draws, batch: Batch):
     """The steps of D, then of G and F."""
     params = state["params"]
-    given = jnp.concatenate([self._source(batch), self._crop(batch, draws.corners)])
-    given, count = self._to_gan(given), len(given) // 2
-    fake = self._generate(params["generator"], given)[:count]
-    fake_and_real = jax.lax.stop_gradient(jnp.concatenate([fake, given[count:]]))
+    both = jnp.concatenate([self._source(batch), self._crop(batch, draws.corners)])
+    images, count = to_gan(both), len(both) // 2
+    fake = self._generate(params["generator"], images)[:count]
+    fake_and_real = jax.lax.stop_gradient(jnp.concatenate([fake, images[count:]]))
 
     def discriminator_loss(networks):
       scores = self._discriminate(networks["discriminator"], fake_and_real)
@@ -199,10 +198,10 @@ class Translator:
     updated = state["params"]["discriminator"]
 
     def generator_loss(networks):
-      made = self._generate(networks["generator"], given)
-      scores = self._discriminate(updated, made[:count])
+      translations = self._generate(networks["generator"], images)
+      scores = self._discriminate(updated, translations[:count])
       parts = {"adversarial": losses.least_squares_generator_loss(scores)}
-      maps = [self._encode(networks["generator"], image) for image in (made, given)]
+      maps = [self._encode(networks["generator"], image) for image in (translations, images)]
       for name, half, positions in (
         ("patch_nce", slice(count), draws.source),
         ("identity_nce", slice(count, None), draws.target),
@@ -227,7 +226,7 @@ class Translator:
     """Target images, of the size of the source's."""
     size = batch["source"]["image"].shape[1:3]
     crop = functools.partial(balanced_crop.crop, size=size)
-    return jax.vmap(crop)(standardise(batch["target"]["image"], self.task), corners)
+    return jax.vmap(crop)(batch["target"]["image"], corners)
 
   def _generate(self, params: Any, image: jax.Array) -> jax.Array:
     return self.generator.apply({"params": params}, image)
@@ -241,34 +240,30 @@ class Translator:
   def _source(self, batch: Batch) -> jax.Array:
     height, width = batch["source"]["image"].shape[1:3]
     if height % 4 or width % 4:
-      raise ValueError(
-        f"config.data.crop_size = ({height}, {width}): the translator needs multiples of 4."
+      raise SettingError(
+        "data.crop_size", f"= ({height}, {width}): the translator needs multiples of 4."
       )
-    return standardise(batch["source"]["image"], self.task)
-
-  def _to_gan(self, image: jax.Array) -> jax.Array:
-    return translator.to_gan(image, self.task.image_mean, self.task.image_std)
-
-  def _from_gan(self, image: jax.Array) -> jax.Array:
-    return translator.from_gan(image, self.task.image_mean, self.task.image_std)
+    return batch["source"]["image"]
 
 
-def translated(task: Task, method: Method, **settings: Any) -> Method:
+def add_translated(task: Task, method: Method, **settings: Any) -> Method:
   """`method` on source images in the style of the target.
 
   Its losses leave the translator alone; a feature distance sees the translated images.
 
   Args:
-    task: The standardisation.
+    task: Not used; every component takes it.
     method: Any method that reads `batch["source"]`.
-    **settings: See `Translator`.
+    **settings: Keyword arguments of `Translator`.
 
   Raises:
-    ValueError: `method` has a second player already.
+    SettingError: `method` has auxiliary networks already.
   """
-  if method.player:
-    raise ValueError("config.method: translated needs a method without a second player.")
-  return method._replace(player=Translator(task, **settings).player)
+  del task
+  if method.auxiliary:
+    raise SettingError("method", ": translated needs a method without auxiliary networks.")
+  translator = registry.call(Translator, "method.also.translated", **settings)
+  return method._replace(auxiliary=translator.auxiliary)
 
 
 def _part(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -278,43 +273,34 @@ def _part(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def _step(state: State, name: str, tx: optax.GradientTransformation, grads: Any) -> State:
   """`state` after a step of the optimizer `name` with the gradients of some networks, by name."""
   params = _part(state["params"], tuple(grads))
-  updates, found = tx.update(grads, state["optimizers"][name], params)
+  updates, optimizer_state = tx.update(grads, state["optimizers"][name], params)
   return {
     "params": {**state["params"], **optax.apply_updates(params, updates)},
-    "optimizers": {**state["optimizers"], name: found},
+    "optimizers": {**state["optimizers"], name: optimizer_state},
   }
 
 
-def to_gan(image: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-  """`2 (x std + mean) / 255 - 1`, not clipped.
+def to_gan(image: jax.Array) -> jax.Array:
+  """`2 x - 1`: RGB in [0, 1] becomes what a generator takes, in [-1, 1]; nothing is clipped.
 
   Args:
-    image: [..., 3], normalised, any float dtype.
-    mean: [3], of RGB in 0..255.
-    std: [3], likewise.
+    image: [..., 3], any float dtype.
 
   Returns:
     [..., 3] float32.
 
   Raises:
-    ValueError: The image does not hold floats, or its channels are not those of mean and std.
+    ValueError: The image does not hold floats.
   """
-  mean, std = _constants(image, mean, std)
-  return 2 * (image.astype(jnp.float32) * std + mean) / 255 - 1
+  return 2 * _floats(image) - 1
 
 
-def from_gan(image: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-  """`(127.5 (y + 1) - mean) / std`, the inverse of `to_gan`, with the same arguments and errors."""
-  mean, std = _constants(image, mean, std)
-  return (127.5 * (image.astype(jnp.float32) + 1) - mean) / std
+def from_gan(image: jax.Array) -> jax.Array:
+  """`(y + 1) / 2`, the inverse of `to_gan`, with the same argument and error."""
+  return (_floats(image) + 1) / 2
 
 
-def _constants(image, mean, std) -> tuple[jax.Array, jax.Array]:
-  """Mean and std as float32 arrays [3], checked."""
-  mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+def _floats(image: jax.Array) -> jax.Array:
   if not jnp.issubdtype(image.dtype, jnp.floating):
     raise ValueError(f"image has dtype {image.dtype}; expected floats, not pixel values")
-  for name, value in (("mean", mean), ("std", std)):
-    if value.shape != image.shape[-1:]:
-      raise ValueError(f"{name} has shape {value.shape}, but image has shape {image.shape}")
-  return mean, std
+  return image.astype(jnp.float32)

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from jax_uda import objectives
 from jax_uda.ops import resize
-from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Method, Task, standardise
+from jax_uda.step.context import Pass, Passes, View, named_key
+from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import color, pseudo_labels, self_training, strong
 
 
@@ -22,10 +22,10 @@ class Draws:
   """Every random number of a step.
 
   Attributes:
-    base: Those of self-training.
+    base: Random numbers of self-training.
     masked: Strong augmentation of the images whose tokens are hidden.
-    source: Weak colour jitter of the source images.
-    target: Weak colour jitter of the target images.
+    source: Weak color jitter of the source images.
+    target: Weak color jitter of the target images.
   """
 
   base: self_training.Draws
@@ -44,17 +44,18 @@ def vfm_uda(
 ) -> Method:
   """VFM-UDA. The encoder must hide tokens: one of the `dinov2_…`.
 
-  The reference's strong augmentation has the colour jitter of torchvision, with gates per image; ours
-  is that of the DACS family, with gates per batch, as for all methods here.
+  The reference's strong augmentation has the color jitter of torchvision, with gates per image; ours
+  is the jitter of the DACS family, with gates per batch, as for all methods here.
 
   Args:
-    task: The classes and the standardisation.
-    pseudo_threshold: As in `dacs`.
+    task: Not used; every method takes it.
+    pseudo_threshold: A pseudo-label is confident if its probability is at least this.
     mask_ratio: Share of the tokens that the third loss hides.
-    jitter_strength: Of the colour jitter of mixed and masked images.
-    weak_strength: Of the jitter of source images, and of target images before mixing. (The number is
-      ours.)
+    jitter_strength: Largest relative change of the color jitter of mixed and masked images.
+    weak_strength: Largest relative change of the jitter of source images, and of target images
+      before mixing. (The number is ours.)
   """
+  del task
 
   def draw(key: jax.Array, batch: Batch) -> Draws:
     batch_size = batch["source"]["image"].shape[0]
@@ -67,45 +68,41 @@ def vfm_uda(
     )
 
   def jittered(view: View, draws: color.ColorDraws) -> View:
-    mean, std = jnp.array(task.image_mean) / 255, jnp.array(task.image_std) / 255
-    image = color.jitter(view.image * std + mean, draws)
-    return view.replace(image=(image - mean) / std)
+    return view.replace(image=color.jitter(view.image, draws))
 
-  def target_view(batch: Batch, teacher) -> View:
-    image = standardise(batch["target"]["image"], task)
-    probability = lambda name, x: jax.nn.softmax(
-      resize.bilinear(teacher(name, x).logits, x.shape[1:3])
-    )
-    mirrored = probability("mirrored_target", image[:, :, ::-1])[:, :, ::-1]
-    found = (probability("target", image) + mirrored) / 2
-    labelled = pseudo_labels.weigh(
-      jnp.argmax(found, -1),
-      jnp.max(found, -1),
+  def target_view(batch: Batch, teacher: Passes) -> View:
+    """The target with the labels of the mean probability of each image and its mirror image."""
+    image = batch["target"]["image"]
+    softmax = lambda name, x: jax.nn.softmax(resize.bilinear(teacher(name, x).logits, x.shape[1:3]))
+    mirrored = softmax("mirrored_target", image[:, :, ::-1])[:, :, ::-1]
+    probability = (softmax("target", image) + mirrored) / 2
+    pseudo = pseudo_labels.weigh(
+      jnp.argmax(probability, -1),
+      jnp.max(probability, -1),
       threshold=pseudo_threshold,
       valid=batch["target"].get("valid"),
     )
-    return View(image, labelled.label, labelled.weight)
+    return View(image, pseudo.label, pseudo.weight)
 
-  def views(draws: Draws, batch: Batch, teacher) -> dict[str, View]:
-    source = self_training.source_view(batch, task)
-    source = jittered(source, draws.source)
+  def make(draws: Draws, batch: Batch, teacher: Passes, views) -> dict[str, View]:
+    del views
+    source = jittered(self_training.source_view(batch), draws.source)
     source = source.replace(weight=(source.label != 255).astype(jnp.float32))
     target = target_view(batch, teacher)
     mixed = self_training.mixed_view(source, jittered(target, draws.target), draws.base.classes)
     return {
       "source": source,
       "target": target,
-      "mixed": self_training.augmented(mixed, draws.base.mixed, task),
-      "masked": self_training.augmented(target, draws.masked, task),
+      "mixed": self_training.augmented(mixed, draws.base.mixed),
+      "masked": self_training.augmented(target, draws.masked),
     }
 
   return Method(
-    draw,
-    views,
-    objectives.chain(
-      source=objectives.cross_entropy(view="source", denominator="valid"),
-      mixed=objectives.cross_entropy(view="mixed"),
-      masked=objectives.cross_entropy(view="masked"),
-    ),
-    calls=lambda phase_start: {"masked": {"mask_ratio": mask_ratio}},
+    views={"vfm_uda": ViewMaker(make, draw)},
+    terms={
+      "source": objectives.cross_entropy(view="source", denominator="valid"),
+      "mixed": objectives.cross_entropy(view="mixed"),
+      "masked": objectives.cross_entropy(view="masked"),
+    },
+    passes=lambda phase: {"masked": Pass(inputs={"mask_ratio": mask_ratio})},
   )

@@ -1,101 +1,55 @@
-"""A method with something added: further draws, views and terms, which know of its views only."""
+"""A method with a component added: further views, terms and heads by name."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import jax
-
-from jax_uda import objectives
-from jax_uda.step.context import Context, Passes, View, named_key
-from jax_uda.step.method import Batch, Method
-from jax_uda.step.objective import Objective, Result, Survey
-
-
-class Draws(NamedTuple):
-  """Random numbers of the method that is extended, and those of the extension."""
-
-  base: Any
-  own: Any
-
-
-Views = dict[str, View]
+from jax_uda.common.registry import SettingError
+from jax_uda.step.context import Pass
+from jax_uda.step.method import Method, ViewMaker
+from jax_uda.step.objective import Objective
 
 
 def extend(
   method: Method,
   name: str,
   *,
-  terms: Mapping[str, Objective],
-  draw: Callable[[jax.Array, Batch], Any] = lambda key, batch: None,
-  views: Callable[[Any, Batch, Passes, Views], Views] = lambda draws, batch, teacher, views: {},
-  calls: Mapping[str, Mapping[str, Any]] | None = None,
+  terms: Mapping[str, Objective[Any]],
+  views: ViewMaker | None = None,
+  passes: Mapping[str, Pass] | None = None,
   heads: Mapping[str, Any] | None = None,
-  gates: tuple[int, ...] = (),
-  start_steps: Mapping[str, int] | None = None,
-  surveys: Mapping[str, Survey] | None = None,
+  start_steps: Mapping[str, int | None] | None = None,
 ) -> Method:
   """`method` with further terms behind its own.
 
   Args:
-    method: Any method; its objective is a chain.
-    name: Of the extension, for its random numbers.
-    terms: By name; they see `Context.draws` of the extension.
-    draw: As `Method.draw`.
-    views: `(draws, batch, teacher, views of the method) -> further views`.
-    calls: As `Method.calls`, of the further views.
-    heads: As the field of `Method`; so are the others.
-    gates: See there.
-    start_steps: See there.
-    surveys: See there.
+    method: Any method.
+    name: Name of the component.
+    terms: The component's terms of the loss, by name.
+    views: Makes the component's views; it gets those of `method`.
+    passes: Options of the student's passes of the component's views.
+    heads: Heads that the terms need, as in `Method.heads`.
+    start_steps: First steps at which parameters are trained, as in `Method.start_steps`.
 
   Raises:
-    ValueError: A term or a head has the name of one that `method` has.
+    SettingError: `method` has a term, a head or views of that name already.
   """
-  heads = dict(heads or {})
-  for taken in heads.keys() & method.heads.keys():
-    raise ValueError(f"config.method: {name} brings a head {taken!r}, and there is one already.")
-  base, own = method.objective, objectives.chain(**terms)
-
-  def draw_both(key, batch) -> Draws:
-    return Draws(method.draw(key, batch), draw(named_key(key, name), batch))
-
-  def all_views(draws: Draws, batch: Batch, teacher: Passes) -> Views:
-    found = method.views(draws.base, batch, teacher)
-    return found | views(draws.own, batch, teacher, found)
-
-  def init(key: jax.Array) -> dict[str, Any]:
-    first, second = base.init(key), own.init(key)
-    for taken in first.keys() & second.keys():
-      raise ValueError(f"config.method: {name} brings a term {taken!r}, and there is one already.")
-    return first | second
-
-  def apply(state: dict[str, Any], ctx: Context) -> Result:
-    parts = ({k: v for k, v in state.items() if k not in terms}, {k: state[k] for k in terms})
-    first = base.apply(parts[0], ctx.with_draws(ctx.draws.base))
-    second = own.apply(parts[1], ctx.with_draws(ctx.draws.own))
-    return Result(
-      first.loss + second.loss, first.state | second.state, first.metrics | second.metrics
-    )
-
+  heads, passes = dict(heads or {}), dict(passes or {})
+  makers = {} if views is None else {name: views}
+  for kind, new, old in (
+    ("term", terms, method.terms),
+    ("head", heads, method.heads),
+    ("component", makers, method.views),
+  ):
+    for repeated in new.keys() & old.keys():
+      raise SettingError(
+        "method", f": {name} brings a {kind} {repeated!r}, and there is one already."
+      )
   return method._replace(
-    draw=draw_both,
-    views=all_views,
-    objective=Objective(init, apply),
+    views={**method.views, **makers},
+    terms={**method.terms, **terms},
     heads={**method.heads, **heads},
-    calls=lambda phase_start: {**method.calls(phase_start), **(calls or {})},
+    passes=lambda phase: {**method.passes(phase), **passes},
     # New terms may ask for new heads on any view, and those for the decoder.
-    teacher_parts={} if heads else method.teacher_parts,
-    gates=tuple(sorted({*method.gates, *gates})),
+    teacher_outputs={} if heads else method.teacher_outputs,
     start_steps={**method.start_steps, **(start_steps or {})},
-    surveys={**method.surveys, **(surveys or {})},
   )
-
-
-def split_settings(
-  settings: Mapping[str, Any], *functions: Callable
-) -> tuple[dict[str, Any], dict[str, Any]]:
-  """The settings that are arguments of one of the functions, and the others."""
-  known = {name for function in functions for name in inspect.signature(function).parameters}
-  base = {name: value for name, value in settings.items() if name in known}
-  return base, {name: value for name, value in settings.items() if name not in known}

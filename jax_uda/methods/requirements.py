@@ -1,30 +1,34 @@
-"""What methods and components ask of each other, and the class weights they share."""
+"""What components require of a method, and the class weights that methods share."""
 
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
+from jax_uda.common.registry import SettingError
 from jax_uda.step.context import View
 from jax_uda.step.method import Method, Task
 
 
 def require_views(views: Mapping[str, View], name: str, *wanted: str) -> None:
-  """Raises ValueError if a method lacks views that the extension `name` needs."""
+  """Raises SettingError if a method lacks views that the component `name` needs."""
   missing = [view for view in wanted if view not in views]
   if missing:
-    raise ValueError(
-      f"config.method: {name} needs the view {', '.join(missing)}; this method has "
-      f"{', '.join(views) + ' only' if views else 'no views'}. Add it to a method with pseudo-labels, e.g. dacs."
+    present = f"{', '.join(views)} only" if views else "no views"
+    raise SettingError(
+      "method",
+      f": {name} needs the view {', '.join(missing)}; this method has {present}. Add it to a method "
+      "with pseudo-labels, e.g. dacs.",
     )
 
 
 def require_labels(method: Method, name: str, view: str) -> None:
-  """Raises ValueError if no pixel of a view that the extension `name` learns from has a label."""
+  """Raises SettingError if no pixel of a view that the component `name` learns from has a label."""
   if view in method.unlabelled:
-    raise ValueError(
-      f"config.method: {name} needs labels of the view {view}, and this method makes no "
-      "pseudo-labels. Add it to a method that does, e.g. dacs."
+    raise SettingError(
+      "method",
+      f": {name} needs labels of the view {view}, and this method makes no pseudo-labels. Add it to a "
+      "method that does, e.g. dacs.",
     )
 
 

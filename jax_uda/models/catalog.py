@@ -69,10 +69,11 @@ def build(
   """
   make_encoder = registry.lookup(ENCODERS, encoder, "model.encoder")
   make_decoder = registry.lookup(DECODERS, decoder, "model.decoder")
+  network = registry.call(
+    make_encoder, "model.encoder_options", dtype=dtype, **(encoder_options or {})
+  )
   segmentor = Segmentor(
-    encoder=registry.call(
-      make_encoder, "model.encoder_options", dtype=dtype, **(encoder_options or {})
-    ),
+    encoder=network,
     decoder=registry.call(
       make_decoder,
       "model.decoder_options",
@@ -81,6 +82,8 @@ def build(
       **(decoder_options or {}),
     ),
     heads=flax.core.FrozenDict(heads or {}),
+    image_mean=network.image_mean,
+    image_std=network.image_std,
   )
   return (
     segmentor if hrda is None else registry.call(hrda_lib.wrap, "model.hrda", segmentor, **hrda)

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_uda.ops import pixels
 from jax_uda.step.outputs import Outputs
 
 
@@ -21,14 +22,18 @@ class Segmentor(nn.Module):
 
   Attributes:
     encoder: `image [B,H,W,3] -> (features,)`, a tuple of maps [B, h_i, w_i, D_i], fine to coarse.
-      Its class states `image_mean` and `image_std`.
     decoder: `features -> (logits [B,h,w,C], fused [B,h,w,D])`.
     heads: By name, `(features, fused) -> array`; the results are `Outputs.heads`.
+    image_mean: The color that is subtracted from an image, RGB in [0, 1].
+    image_std: What an image is then divided by, in the same units. The defaults are for images that
+      are standardised already; `models.build` sets those that the encoder's weights expect.
   """
 
   encoder: nn.Module
   decoder: nn.Module
   heads: Mapping[str, nn.Module] = flax.core.FrozenDict()  # hashable, as modules are
+  image_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+  image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
   def __call__(
     self,
@@ -39,7 +44,7 @@ class Segmentor(nn.Module):
     parts: Collection[str] | None = None,
     **inputs: Any,
   ) -> Outputs:
-    """Runs the network on image [B,H,W,3], standardised with `image_mean` and `image_std`.
+    """Runs the network on image [B,H,W,3], RGB in [0, 1].
 
     `parts` names what runs behind the encoder: "decoder", or "map" where its fused map is enough, and
     heads; None means all. A part that is left out costs nothing, and its BatchNorm statistics stay as
@@ -58,7 +63,7 @@ class Segmentor(nn.Module):
       )
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
-    features = self.encoder(image, **mode, **inputs)
+    features = self.encoder(self._standardise(image), **mode, **inputs)
     logits = fused = None
     if "decoder" in wanted or "map" in wanted:
       logits, fused = self.decoder(features, **mode)
@@ -72,14 +77,9 @@ class Segmentor(nn.Module):
     self, image: jax.Array, *, train: bool, use_running_average: bool
   ) -> tuple[jax.Array, ...]:
     """The encoder's maps alone: `model.apply(variables, image, ..., method="encode")`."""
+    image = self._standardise(image)
     return self.encoder(image, train=train, use_running_average=use_running_average)
 
-  @property
-  def image_mean(self) -> tuple[float, float, float]:
-    """Mean colour the encoder expects to be subtracted, RGB in 0–255."""
-    return self.encoder.image_mean
-
-  @property
-  def image_std(self) -> tuple[float, float, float]:
-    """Standard deviation the encoder expects to be divided by, RGB in 0–255."""
-    return self.encoder.image_std
+  def _standardise(self, image: jax.Array) -> jax.Array:
+    """The image as the encoder takes it, float32."""
+    return pixels.standardise(image, self.image_mean, self.image_std)

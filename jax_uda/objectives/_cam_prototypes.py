@@ -1,22 +1,34 @@
 """Class prototypes of mixed images, from the teacher, and terms that compare the student with them.
 
 CONFETI (Li et al., CVPR Workshops 2023). `cam_prototypes` is the objective; it keeps the prototypes,
-and its terms see those just updated.
+and its comparisons see those just updated.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
-from jax_uda.ops import resize
-from jax_uda.step.context import Context
-from jax_uda.step.objective import Objective, Result
+from jax_uda.ops import labels, resize
+from jax_uda.ops.sampling import sample_valid
+from jax_uda.step.context import Context, named_key
+from jax_uda.step.objective import Batch, Objective, Result, no_draws
 
-# From prototypes [C, A] and the step's context to a loss and its parts for the log.
-Term = Callable[[jax.Array, Context], tuple[jax.Array, dict[str, jax.Array]]]
+
+class Comparison(NamedTuple):
+  """One part of `cam_prototypes`' loss.
+
+  Attributes:
+    apply: `(prototypes [C, A], ctx, draws) -> (loss, its parts for the log)`.
+    draw: `(key, batch) -> draws`, the random numbers that it needs.
+    phases: Steps at which its program changes.
+  """
+
+  apply: Callable[[jax.Array, Context, Any], tuple[jax.Array, dict[str, jax.Array]]]
+  draw: Callable[[jax.Array, Batch], Any] = no_draws
+  phases: tuple[int, ...] = ()
 
 
 def cam_prototypes(
@@ -26,51 +38,57 @@ def cam_prototypes(
   warmup_end: int,
   num_classes: int,
   dim: int,
-  terms: Mapping[str, Term],
+  comparisons: Mapping[str, Comparison],
   head: str = "projection",
   cam_head: str = "cam",
-  **update: Any,
-) -> Objective:
-  """Moves the prototypes, then adds the terms, in the order given.
+  update: Mapping[str, Any] | None = None,
+) -> Objective[memory.CamPrototypes]:
+  """Moves the prototypes, then adds the comparisons, in the order given.
 
   In the warm-up all pixels count alike, and are those that `warmup_view` has labels for.
 
   Args:
     view: Labelled view for the teacher, the mixed one.
     warmup_view: The same image with the labels of its source part only.
-    warmup_end: First step after the warm-up; a gate of the method.
-    num_classes: C.
+    warmup_end: First step after the warm-up.
+    num_classes: Number of classes, C.
     dim: Embedding dimension, A.
-    terms: By name.
+    comparisons: Parts of the loss by name.
     head: The head that gives the embeddings.
     cam_head: The head that gives class activation maps, before their ReLU.
-    **update: See `memory.cam_prototypes.update`.
+    update: Keyword arguments of `memory.cam_prototypes.update`.
   """
 
   def init(key: jax.Array) -> memory.CamPrototypes:
-    del key  # no class seen yet
+    del key  # no class has a prototype yet
     return memory.empty_cam_prototypes(num_classes, dim)
 
-  def apply(state: memory.CamPrototypes, ctx: Context) -> Result:
+  def draw(key: jax.Array, batch: Batch) -> dict[str, Any]:
+    return {name: part.draw(key, batch) for name, part in comparisons.items()}
+
+  def apply(
+    state: memory.CamPrototypes, ctx: Context, draws: Mapping[str, Any]
+  ) -> Result[memory.CamPrototypes]:
     warmup = not ctx.started(warmup_end)
-    name = warmup_view if warmup else view
-    heads = ctx.teacher(name).heads
+    labelled = warmup_view if warmup else view
+    heads = ctx.teacher(labelled).heads
     state = memory.cam_prototypes.update(
       state,
       heads[head],
       jax.nn.relu(heads[cam_head]),
-      ctx.views[name].label,
+      ctx.views[labelled].label,
       warmup=warmup,
-      **update,
+      **(update or {}),
     )
     total, metrics = jnp.float32(0), {"classes_seen": jnp.sum(state.counts > 0)}
-    for name, term in terms.items():
-      loss, parts = term(state.prototypes, ctx)
+    for name, comparison in comparisons.items():
+      loss, parts = comparison.apply(state.prototypes, ctx, draws[name])
       total = total + loss
       metrics |= {f"{name}_{part}": value for part, value in parts.items()}
     return Result(total, state, metrics)
 
-  return Objective(init, apply)
+  phases = {warmup_end}.union(*(comparison.phases for comparison in comparisons.values()))
+  return Objective(init, apply, draw, tuple(sorted(phases)))
 
 
 def prototype_contrast(
@@ -84,38 +102,41 @@ def prototype_contrast(
   regularizer_weight: float = 2.0,
   regularizer_sign: int = 1,
   weigh: bool = False,
-) -> Term:
-  """Some pixels against the prototypes, and the regulariser of all of them.
+) -> Comparison:
+  """Some pixels against the prototypes, and the regularizer of all of them.
 
-  Labels are those of each cell's first pixel. `Context.draws.rows[view]`, uniform numbers
-  [B, H, W] of at least the embeddings' grid, choose the pixels.
+  Labels are those of each cell's first pixel. It draws [B, H, W] uniform numbers, which choose the
+  pixels.
 
   Args:
     view: View with labels; the weights of pixels play no part.
-    start_step: The first step; a gate of the method.
+    start_step: First step of the comparison.
     head: The head that gives the embeddings, which are normalised here.
     temperature: Divides the similarities.
     num_samples: Most pixels of the batch.
-    weight: Of the contrast.
-    regularizer_weight: Of `losses.mean_similarity_regularizer`.
-    regularizer_sign: Its sign.
-    weigh: Multiply both by the mean weight of the view's pixels, the confident share.
+    weight: Factor of the contrast.
+    regularizer_weight: Factor of `losses.mean_similarity_regularizer`.
+    regularizer_sign: Sign of the regularizer.
+    weigh: Whether both are multiplied by the mean weight of the view's pixels, the confident share.
   """
 
-  def term(prototypes: jax.Array, ctx: Context):
+  def draw(key: jax.Array, batch: Batch) -> jax.Array:
+    return jax.random.uniform(named_key(key, f"rows/{view}"), batch["source"]["label"].shape)
+
+  def apply(prototypes: jax.Array, ctx: Context, draws: jax.Array):
     if not ctx.started(start_step):
       return jnp.float32(0), {}
     data, embedding = ctx.views[view], ctx.student(view).heads[head]
     grid = embedding.shape[1:3]
-    label = losses.nearest_label(data.label, grid)
-    uniforms = resize.nearest(ctx.draws.rows[view][..., None], grid)[..., 0]
+    label = labels.nearest_label(data.label, grid)
+    uniforms = resize.nearest(draws[..., None], grid)[..., 0]
     valid = (label >= 0) & (label < len(prototypes))
     common = dict(temperature=temperature, normalize=True)
     contrast = weight * losses.prototype_cross_entropy(
       embedding,
       label,
       prototypes,
-      weights=losses.sample_valid(valid, num_samples, uniforms=uniforms),
+      weights=sample_valid(valid, num_samples, uniforms=uniforms),
       **common,
     )
     regularizer = regularizer_weight * losses.mean_similarity_regularizer(
@@ -125,7 +146,7 @@ def prototype_contrast(
     parts = {"contrast": share * contrast, "regularizer": share * regularizer}
     return share * (contrast + regularizer), parts
 
-  return term
+  return Comparison(apply, draw, (start_step,))
 
 
 def translation_consistency(
@@ -136,27 +157,28 @@ def translation_consistency(
   regress: Callable[[Any, jax.Array], jax.Array],
   head: str = "projection",
   weight: float = 0.1,
-) -> Term:
+) -> Comparison:
   """The translation of an image keeps its pixels' similarities to the prototypes.
 
-  The student is a constant here (`frozen` in `Method.calls` of both views): the gradient reaches the
-  second player only.
+  The student is a constant here (`Pass.frozen` for both views): the gradient reaches the auxiliary
+  networks only.
 
   Args:
-    view: The source image as it is; the student passes it first.
-    translated_view: Name of the pass of its translation, differentiable by the player's parameters.
-    translate: `(player's parameters, image) -> image`.
-    regress: `(player's parameters, embeddings) -> embeddings`, on the side of the translation.
+    view: The untranslated source view; its forward pass runs first.
+    translated_view: Name of the pass of its translation, differentiable by the translator.
+    translate: `(auxiliary parameters, image) -> image`.
+    regress: `(auxiliary parameters, embeddings) -> embeddings`, on the side of the translation.
     head: The head that gives the embeddings, used as they are.
-    weight: Of the loss.
+    weight: Factor of the loss.
   """
 
-  def term(prototypes: jax.Array, ctx: Context):
+  def apply(prototypes: jax.Array, ctx: Context, draws: None):
+    del draws
     reference = ctx.student(view).heads[head]
-    image = translate(ctx.player, ctx.views[view].image)
+    image = translate(ctx.auxiliary, ctx.views[view].image)
     embedding = ctx.student(translated_view, image=image).heads[head]
-    regressed = regress(ctx.player, embedding)
+    regressed = regress(ctx.auxiliary, embedding)
     loss = weight * losses.semantic_consistency(regressed, reference, prototypes)
     return loss, {"loss": loss}
 
-  return term
+  return Comparison(apply)

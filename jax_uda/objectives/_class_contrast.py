@@ -1,16 +1,19 @@
 """Student embeddings against what the teacher's source embeddings say of each class (SePiCo)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
+from jax_uda.common import registry
 from jax_uda.memory import class_statistics, ring_bank
-from jax_uda.ops.labels import ignore_unweighted
+from jax_uda.ops import labels
 from jax_uda.step.context import Context
 from jax_uda.step.objective import Objective, Result
+
+Variant = Literal["prototype", "distribution", "bank"]
 
 
 class ClassMemory(NamedTuple):
@@ -20,13 +23,67 @@ class ClassMemory(NamedTuple):
   bank: Any
 
 
+class Representation(NamedTuple):
+  """What stands for a class in the contrast.
+
+  Attributes:
+    init: `() -> bank`, or `()` where the statistics are enough.
+    update: `(bank, embeddings, labels) -> bank`.
+    contrast: `(memory, embeddings, labels, temperature, present) -> loss`; `present` is [C] bool, or
+      None where all classes take part.
+  """
+
+  init: Callable[[], Any]
+  update: Callable[[Any, jax.Array, jax.Array], Any]
+  contrast: Callable[..., jax.Array]
+
+
+def _prototypes() -> Representation:
+  """The mean of each class (ProtoCL)."""
+
+  def contrast(state: ClassMemory, embedding, label, temperature, present):
+    return losses.prototype_cross_entropy(
+      embedding, label, state.statistics.mean, temperature=temperature, seen=present
+    )
+
+  return Representation(lambda: (), lambda bank, embedding, label: (), contrast)
+
+
+def _distributions() -> Representation:
+  """The Gaussian of each class (DistCL)."""
+
+  def contrast(state: ClassMemory, embedding, label, temperature, present):
+    mean, variance, _ = state.statistics
+    return losses.distribution_cross_entropy(
+      embedding, label, mean, variance, temperature=temperature, seen=present
+    )
+
+  return Representation(lambda: (), lambda bank, embedding, label: (), contrast)
+
+
+def _banks(num_classes: int, dim: int, length: int, zero_entry: bool) -> Representation:
+  """The last `length` step means of each class (BankCL)."""
+
+  def update(bank: memory.RingBank, embedding, label) -> memory.RingBank:
+    means, counts = memory.class_means(embedding, label, num_classes)
+    return ring_bank.push(bank, means, counts > 0)
+
+  def contrast(state: ClassMemory, embedding, label, temperature, present):
+    del present  # a bank without entries is left out in any case
+    entries, length = state.bank.entries, state.bank.length
+    return losses.bank_cross_entropy(embedding, label, entries, length, temperature=temperature)
+
+  empty = lambda: memory.empty_ring_bank(num_classes, length, dim, zero_entry=zero_entry)
+  return Representation(empty, update, contrast)
+
+
 def class_contrast(
   *,
   views: Sequence[str],
   statistics_view: str,
   num_classes: int,
   dim: int,
-  variant: Literal["prototype", "distribution", "bank"] = "distribution",
+  variant: Variant = "distribution",
   head: str = "projection",
   temperature: float = 100.0,
   weight: float = 1.0,
@@ -37,7 +94,7 @@ def class_contrast(
   bank_zero_entry: bool = True,
   mask_unseen: bool = False,
   start_step: int = 0,
-) -> Objective:
+) -> Objective[ClassMemory]:
   """Statistics first, then the contrast of each view with the statistics just updated.
 
   The statistics are collected in every step, also before `start_step`, from the teacher's embeddings
@@ -47,65 +104,62 @@ def class_contrast(
   Args:
     views: Views whose student embeddings are contrasted, each with its own labels.
     statistics_view: Labelled view for the teacher, as a rule the source without augmentation.
-    num_classes: C.
+    num_classes: Number of classes, C.
     dim: Embedding dimension, A.
     variant: What stands for a class: its mean, its Gaussian, or the last `bank_length` step means.
     head: The head that gives the embeddings.
     temperature: Divides the similarities.
     weight: Factor of the whole term.
     regularizer_weight: Factor of `losses.mean_similarity_regularizer`; 0 leaves it out.
-    regularizer_sign: Its sign.
+    regularizer_sign: Sign of the regularizer.
     min_ratio: Share of a cell's pixels that its majority class must hold.
-    bank_length: Entries a class.
-    bank_zero_entry: A fresh bank holds one zero vector a class, as in the reference.
-    mask_unseen: Leave classes never seen out of the softmax; the reference keeps them at 0. (A bank
-      without entries is left out in any case.)
-    start_step: The contrast's first step; a gate of the method.
+    bank_length: Entries per class.
+    bank_zero_entry: Whether a fresh bank holds one zero vector per class, as in the reference.
+    mask_unseen: Whether classes without statistics are left out of the softmax; the reference keeps
+      them at 0. (A bank without entries is left out in any case.)
+    start_step: First step of the contrast.
 
   Raises:
-    ValueError: `variant` is unknown.
+    SettingError: `variant` is unknown.
 
   Source: SePiCo (Xie et al., TPAMI 2023); goldens `sepico/step_*`.
   """
-  if variant not in ("prototype", "distribution", "bank"):
-    raise ValueError(
-      f"config.method.variant = {variant!r}; expected 'prototype', 'distribution' or 'bank'."
-    )
-  labels_at = lambda label, grid: losses.downscale_label(
-    label, label.shape[2] // grid[1], num_classes, min_ratio
-  )
+  represent = registry.lookup(
+    {
+      "prototype": _prototypes,
+      "distribution": _distributions,
+      "bank": lambda: _banks(num_classes, dim, bank_length, bank_zero_entry),
+    },
+    variant,
+    "method.variant",
+  )()
 
-  def init(key) -> ClassMemory:
+  def labels_at(label: jax.Array, grid: tuple[int, int]) -> jax.Array:
+    return labels.downscale_label(label, label.shape[2] // grid[1], num_classes, min_ratio)
+
+  def init(key: jax.Array) -> ClassMemory:
     del key  # empty memories need no randomness
-    bank = ()
-    if variant == "bank":
-      bank = memory.empty_ring_bank(num_classes, bank_length, dim, zero_entry=bank_zero_entry)
-    return ClassMemory(memory.empty_class_statistics(num_classes, dim), bank)
+    return ClassMemory(memory.empty_class_statistics(num_classes, dim), represent.init())
 
   def update(state: ClassMemory, ctx: Context) -> ClassMemory:
     embedding = ctx.teacher(statistics_view).heads[head]
     label = labels_at(ctx.views[statistics_view].label, embedding.shape[1:3])
     statistics = class_statistics.update(state.statistics, embedding, label)
-    if variant != "bank":
-      return ClassMemory(statistics, ())
-    means, counts = memory.class_means(embedding, label, num_classes)
-    return ClassMemory(statistics, ring_bank.push(state.bank, means, counts > 0))
+    return ClassMemory(statistics, represent.update(state.bank, embedding, label))
 
-  def contrast(state: ClassMemory, embedding: jax.Array, label: jax.Array) -> jax.Array:
-    mean, variance, count = state.statistics
-    seen = count > 0 if mask_unseen else None
-    if variant == "bank":
-      entries, length = state.bank.entries, state.bank.length
-      return losses.bank_cross_entropy(embedding, label, entries, length, temperature=temperature)
-    if variant == "prototype":
-      return losses.prototype_cross_entropy(
-        embedding, label, mean, temperature=temperature, seen=seen
-      )
-    return losses.distribution_cross_entropy(
-      embedding, label, mean, variance, temperature=temperature, seen=seen
+  def contrast(state: ClassMemory, embedding: jax.Array, label: jax.Array):
+    """The contrast of one view, and its regularizer (0 if it is left out)."""
+    present = state.statistics.count > 0 if mask_unseen else None
+    loss = represent.contrast(state, embedding, label, temperature, present)
+    if not regularizer_weight:
+      return loss, {}
+    regularizer = losses.mean_similarity_regularizer(
+      embedding, label, state.statistics.mean, temperature=temperature, sign=regularizer_sign
     )
+    return loss + regularizer_weight * regularizer, {"regularizer": regularizer}
 
-  def apply(state: ClassMemory, ctx: Context) -> Result:
+  def apply(state: ClassMemory, ctx: Context, draws: None) -> Result[ClassMemory]:
+    del draws
     state = update(state, ctx)
     total = jnp.float32(0)
     metrics = {"classes_seen": jnp.sum(state.statistics.count > 0)}
@@ -113,20 +167,10 @@ def class_contrast(
       return Result(total, state, metrics)
     for name in views:
       view, embedding = ctx.views[name], ctx.student(name).heads[head]
-      label = labels_at(ignore_unweighted(view.label, view.weight), embedding.shape[1:3])
-      loss = contrast(state, embedding, label)
-      if regularizer_weight:
-        regularizer = losses.mean_similarity_regularizer(
-          embedding,
-          label,
-          state.statistics.mean,
-          temperature=temperature,
-          sign=regularizer_sign,
-        )
-        loss = loss + regularizer_weight * regularizer
-        metrics[f"{name}_regularizer"] = regularizer
-      metrics[name] = loss
+      counted = labels.ignore_unweighted(view.label, view.weight)
+      loss, parts = contrast(state, embedding, labels_at(counted, embedding.shape[1:3]))
+      metrics |= {name: loss, **{f"{name}_{part}": value for part, value in parts.items()}}
       total = total + weight * loss
     return Result(total, state, metrics)
 
-  return Objective(init, apply)
+  return Objective(init, apply, phases=(start_step,))

@@ -1,4 +1,4 @@
-"""Cross-entropy of the student on a view, as an objective."""
+"""Cross-entropy of the student on a view."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax_uda import losses
 from jax_uda.ops import boxes, resize
 from jax_uda.step.context import Context
-from jax_uda.step.objective import Objective, Result, split_groups
+from jax_uda.step.objective import Objective, split_groups, stateless
 
 
 def cross_entropy(
@@ -20,12 +20,12 @@ def cross_entropy(
   align_corners: bool = False,
   groups: int = 1,
   detail_weight: float = 0.1,
-) -> Objective:
+) -> Objective[tuple[()]]:
   """Weighted cross-entropy of the student's logits on `view` against the view's labels.
 
   The logits are resized to the label. On HRDA, whose training passes also report the logits of the
-  detail crop, `1 - detail_weight` of the loss is that of the fused logits and the rest that of the
-  detail's, against the labels in its box.
+  detail crop, the loss is `1 - detail_weight` times that of the fused logits plus `detail_weight`
+  times that of the detail's logits, against the labels in its box.
 
   Args:
     view: Name of the view.
@@ -33,12 +33,13 @@ def cross_entropy(
     temperature: Divides the logits.
     denominator: Mean over "all" pixels, ignored ones included, or over the "valid" ones; see
       `losses.weighted_cross_entropy`.
-    align_corners: Of the resizing of the logits (SPCL, RCCR).
-    groups: Parts of the batch whose losses are averaged, as the replicas of a reference.
-    detail_weight: Of HRDA's detail (Hoyer et al., 2022b, Eq. 9).
+    align_corners: Corner alignment when logits are resized (SPCL, RCCR).
+    groups: Splits the batch into this many groups and averages their losses, as the reference's
+      per-GPU losses.
+    detail_weight: Share of HRDA's detail (Hoyer et al., 2022b, Eq. 9).
   """
 
-  def of_group(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
+  def group_loss(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
     return losses.weighted_cross_entropy(
       resize.bilinear(logits, label.shape[1:], align_corners) / temperature,
       label,
@@ -47,21 +48,21 @@ def cross_entropy(
       denominator=denominator,
     )
 
-  def of(*pixels: jax.Array) -> jax.Array:
+  def batch_loss(*pixels: jax.Array) -> jax.Array:
     if groups == 1:
-      return of_group(*pixels)
-    return jnp.mean(jax.vmap(of_group)(*(split_groups(x, groups) for x in pixels)))
+      return group_loss(*pixels)
+    return jnp.mean(jax.vmap(group_loss)(*(split_groups(x, groups) for x in pixels)))
 
-  def apply(state, ctx: Context) -> Result:
+  def loss(ctx: Context):
     data, outputs = ctx.views[view], ctx.student(view)
-    loss = of(outputs.logits, data.label, data.weight)
+    fused = batch_loss(outputs.logits, data.label, data.weight)
     if "hr_logits" not in outputs.heads:
-      return Result(loss, state, {})
+      return fused, {}
     stride = data.label.shape[1] // outputs.logits.shape[1]
     size = tuple(side * stride for side in outputs.heads["hr_logits"].shape[1:3])
     crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], size)
-    detail = of(outputs.heads["hr_logits"], crop(data.label), crop(data.weight))
-    total = (1 - detail_weight) * loss + detail_weight * detail
-    return Result(total, state, {"fused": loss, "detail": detail})
+    detail = batch_loss(outputs.heads["hr_logits"], crop(data.label), crop(data.weight))
+    total = (1 - detail_weight) * fused + detail_weight * detail
+    return total, {"fused": fused, "detail": detail}
 
-  return Objective(lambda key: (), apply)
+  return stateless(loss)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jax_uda import losses
 from jax_uda.step.context import Context
-from jax_uda.step.objective import Objective, Result
+from jax_uda.step.objective import Objective, stateless
 
 
 def feature_distance(
@@ -16,8 +16,8 @@ def feature_distance(
   thing_classes: Sequence[int],
   weight: float = 0.005,
   min_ratio: float = 0.75,
-  reference_view: str = "",
-) -> Objective:
+  reference_view: str | None = None,
+) -> Objective[tuple[()]]:
   """Keeps the last encoder map near the ImageNet features on thing classes (DAFormer).
 
   Args:
@@ -26,22 +26,20 @@ def feature_distance(
     thing_classes: Classes whose cells count.
     weight: Factor of the loss.
     min_ratio: Share of a cell's pixels that its majority class must hold.
-    reference_view: What the frozen network looks at: the same images before a translation; if not
-      given, `view`.
+    reference_view: View of the frozen network, e.g. the same images before a translation; None = `view`.
 
   Source: DAFormer (Hoyer et al., CVPR 2022); golden `base/feature_distance`.
   """
 
-  def apply(state, ctx: Context) -> Result:
-    features = ctx.student(view).features[-1]
+  def loss(ctx: Context):
     distance = losses.feature_distance(
-      features,
+      ctx.student(view).features[-1],
       ctx.reference(reference_view or view)[-1],
       ctx.views[view].label,
       thing_classes=thing_classes,
       num_classes=num_classes,
       min_ratio=min_ratio,
     )
-    return Result(jnp.float32(weight) * distance, state, {})
+    return jnp.float32(weight) * distance, {}
 
-  return Objective(lambda key: (), apply)
+  return stateless(loss)

@@ -8,7 +8,7 @@ import jax
 from jax_uda.losses._adversarial import adversarial_discriminator_loss, adversarial_generator_loss
 from jax_uda.ops import resize
 from jax_uda.step.context import Context
-from jax_uda.step.objective import Objective, Result
+from jax_uda.step.objective import Objective, stateless
 
 
 def output_adversarial(
@@ -18,16 +18,16 @@ def output_adversarial(
   source_temperature: float = 1.0,
   source: str = "source",
   target: str = "target",
-) -> Objective:
+) -> Objective[tuple[()]]:
   """The student's loss against the discriminator, and the discriminator's own.
 
-  Both are in one sum: the first has no gradient for the discriminator, `Context.player`, and the second
-  none for the student.
+  Both are in one sum: the first has no gradient for the discriminator, whose parameters are
+  `Context.auxiliary`, and the second none for the student.
 
   Args:
     discriminator: `(parameters, probability [B,H,W,C]) -> logits` of "this is the target".
     weight: Factor of the student's part.
-    source_temperature: Divides the source logits that the discriminator sees. SPCL's code hands it
+    source_temperature: Divides the source logits that the discriminator sees. SPCL's code passes it
       the tempered source map (1.8) and the target map as it is.
     source: The view whose predictions are to be imitated.
     target: The other view.
@@ -36,15 +36,16 @@ def output_adversarial(
   """
   constant = jax.lax.stop_gradient
 
-  def apply(state, ctx: Context) -> Result:
+  def loss(ctx: Context):
     def probability(view: str, temperature: float = 1.0) -> jax.Array:
       size = ctx.views[view].image.shape[1:3]
       logits = resize.bilinear(ctx.student(view).logits, size, align_corners=True)
       return jax.nn.softmax(logits / temperature)
 
-    maps = probability(source, source_temperature), probability(target)
-    student = adversarial_generator_loss(discriminator(constant(ctx.player), maps[1]))
-    own = adversarial_discriminator_loss(*(discriminator(ctx.player, constant(x)) for x in maps))
-    return Result(weight * student + own, state, {"student": student, "discriminator": own})
+    source_map, target_map = probability(source, source_temperature), probability(target)
+    student = adversarial_generator_loss(discriminator(constant(ctx.auxiliary), target_map))
+    judged = (discriminator(ctx.auxiliary, constant(x)) for x in (source_map, target_map))
+    domains = adversarial_discriminator_loss(*judged)
+    return weight * student + domains, {"student": student, "discriminator": domains}
 
-  return Objective(lambda key: (), apply)
+  return stateless(loss)

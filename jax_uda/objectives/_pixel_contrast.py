@@ -1,13 +1,15 @@
 """Every cell of the decoder's fused map against every other one (CLUDA)."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import jax
 
 from jax_uda import losses
+from jax_uda.common.registry import SettingError
 from jax_uda.ops import labels, resize
 from jax_uda.step.context import Context, View
-from jax_uda.step.objective import Objective, Result
+from jax_uda.step.objective import Objective, stateless
 from jax_uda.step.outputs import Outputs
 
 
@@ -18,8 +20,11 @@ def pixel_contrast(
   weighted: bool = False,
   weight: float = 1.0,
   pixel_order: Literal["aligned", "interleaved"] = "aligned",
-  **options: Any,
-) -> Objective:
+  ignore_is_class: bool = True,
+  exclude_things: Sequence[int] = (),
+  outside_crop_weight: float = 0.0,
+  hr_mask_from_label: bool = True,
+) -> Objective[tuple[()]]:
   """The contrast of a view, sampled on a grid; on HRDA that of both resolutions.
 
   On HRDA the network needs CLUDA's feature weighter, whose output blends the two.
@@ -30,22 +35,27 @@ def pixel_contrast(
     weighted: Whether the view's weights count (of pseudo-labels).
     weight: Factor of the term.
     pixel_order: The published code's is "interleaved", a mistake; see `losses.pixel_contrast`.
-    **options: `ignore_is_class` and `exclude_things` as there; on HRDA also `outside_crop_weight` and
-      `hr_mask_from_label`, see `losses.multires_pixel_contrast`.
+    ignore_is_class: Whether pixels labelled 255 are a class of their own, as published.
+    exclude_things: Classes that play no part.
+    outside_crop_weight: On HRDA, see `losses.multires_pixel_contrast`.
+    hr_mask_from_label: On HRDA, see `losses.multires_pixel_contrast`.
 
   Raises:
-    ValueError: When tracing: HRDA without a feature weighter.
+    SettingError: When tracing, on HRDA without a feature weighter.
 
   Source: CLUDA (Vayyat et al., 2022), reference code; golden `cluda/cl_grid`.
   """
-  grid, options = tuple(grid), {"pixel_order": pixel_order, **options}
+  grid = tuple(grid)
+  options = dict(
+    pixel_order=pixel_order, ignore_is_class=ignore_is_class, exclude_things=exclude_things
+  )
 
-  def of_two(outputs: Outputs, data: View) -> jax.Array:
+  def two_resolutions(outputs: Outputs, data: View) -> jax.Array:
     heads = outputs.heads
     if "feature_weight" not in heads:
-      raise ValueError(
-        "CLUDA on HRDA blends two resolutions by a learned weight: set "
-        "config.model.hrda.feature_weighter = True"
+      raise SettingError(
+        "model.hrda.feature_weighter",
+        "= False: CLUDA on HRDA blends two resolutions by a learned weight; set it to True.",
       )
     *arrays, weights = losses.fused_grid(
       outputs.fused,
@@ -56,17 +66,23 @@ def pixel_contrast(
       weights=data.weight if weighted else None,
       grid=grid,
     )
-    return losses.multires_pixel_contrast(*arrays, weights=weights, **options)
+    return losses.multires_pixel_contrast(
+      *arrays,
+      weights=weights,
+      outside_crop_weight=outside_crop_weight,
+      hr_mask_from_label=hr_mask_from_label,
+      **options,
+    )
 
-  def of_one(outputs: Outputs, data: View) -> jax.Array:
+  def one_resolution(outputs: Outputs, data: View) -> jax.Array:
     sample = lambda x: resize.bilinear(x, grid, align_corners=True)
     weights = jax.lax.stop_gradient(sample(data.weight[..., None])[..., 0]) if weighted else None
     label = labels.nearest_label(data.label, grid)
     return losses.pixel_contrast(sample(outputs.fused), label, weights=weights, **options)
 
-  def apply(state, ctx: Context) -> Result:
+  def loss(ctx: Context):
     outputs = ctx.student(view)
-    loss = (of_two if "hr_fused" in outputs.heads else of_one)(outputs, ctx.views[view])
-    return Result(weight * loss, state, {})
+    contrast = two_resolutions if "hr_fused" in outputs.heads else one_resolution
+    return weight * contrast(outputs, ctx.views[view]), {}
 
-  return Objective(lambda key: (), apply)
+  return stateless(loss)

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
+from jax_uda.common.registry import SettingError
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
-from jax_uda.step.context import Context, View
-from jax_uda.step.objective import Objective, Result
+from jax_uda.ops.ramp import exponential_ramp
+from jax_uda.step.context import Context, View, named_key
+from jax_uda.step.objective import Batch, Objective, Result
 
 
 def region_consistency(
@@ -27,32 +29,32 @@ def region_consistency(
   ramp_steps: int = 250_000,
   ramp_rate: float = 5.0,
   align_corners: bool = False,
-) -> Objective:
+) -> Objective[memory.RegionQueue]:
   """The student's cells inside the box against the teacher's of the target, weighted by a ramp.
 
-  First the queue takes `num_rows` cells of each image kind, chosen by `Context.draws.rows`,
-  [2, R] uniform numbers with R at least the number of cells B * h * w: those with the smallest. Then
-  every confident cell inside the box is an anchor.
+  First the queue takes `num_rows` cells of each image kind at random. Then every confident cell inside
+  the box is an anchor. The term draws [2, R] uniform numbers, R at least the number of cells B * h * w;
+  the cells with the smallest are taken.
 
   Args:
     view: Its image has a box of the target in it, its weight is 1 inside the box and 0 elsewhere.
     source: The view whose labels hold outside the box.
     target: The view, not augmented, that the box came from.
     head: The head that gives unit vectors [B,h,w,A] of cells of `cell` pixels.
-    dim: A.
+    dim: Channels of the head, A.
     num_rows: Cells of each kind in an entry.
     num_entries: Steps that the queue remembers, the current one included.
     cell: Side of a cell in pixels.
     positive_threshold: The teacher's confidence above which a cell is an anchor.
     temperature: Divides the similarities.
     first_rows: See `losses.region_contrast`.
-    weight: Of the term at the end of the ramp.
-    ramp_steps: See `losses.exponential_ramp`; so is `ramp_rate`.
-    ramp_rate: See there.
-    align_corners: Of the teacher's logits at another stride than the cells.
+    weight: Factor of the term at the end of the ramp.
+    ramp_steps: Length of the ramp (`ops.ramp.exponential_ramp`).
+    ramp_rate: Steepness of the ramp.
+    align_corners: Corner alignment when the teacher's logits are resized to the cells.
 
   Raises:
-    ValueError: When tracing: there are fewer cells than `num_rows`, or the map is not one of `cell`.
+    SettingError: When tracing: there are fewer cells than `num_rows`, or the map is not one of `cell`.
 
   Source: RCCR (Zhou et al., ICME 2022), reference code; golden `rccr/train_steps`.
   """
@@ -61,26 +63,34 @@ def region_consistency(
     del key  # an empty queue needs no randomness
     return memory.empty_region_queue(num_entries, 2 * num_rows, dim)
 
+  def draw(key: jax.Array, batch: Batch) -> jax.Array:
+    """[2, R] uniform numbers that choose cells for the queue, of the CutMix view and of the target."""
+    batch_size, height, width = batch["source"]["image"].shape[:3]
+    cells = batch_size * (height // cell + 1) * (width // cell + 1)
+    key = named_key(named_key(key, "region_consistent"), "rows")
+    return jax.random.uniform(key, (2, cells))
+
   def in_box(data: View, grid: tuple[int, int]) -> jax.Array:
     """[B, *grid] bool: cells whose first pixel is in the box; a grid may have one cell more."""
     sides = data.weight.shape[1:]
     if any(g not in (side // cell, side // cell + 1) for g, side in zip(grid, sides, strict=True)):
-      raise ValueError(
-        f"config.method: the map {grid} of the head {head!r} has no cells of {cell} pixels on images "
-        f"{sides}: cell must be the stride of the encoder's or decoder's map times pool."
+      raise SettingError(
+        "method",
+        f": the map {grid} of the head {head!r} has no cells of {cell} pixels on images {sides}: cell "
+        "must be the stride of the encoder's or decoder's map times pool.",
       )
     inside = data.weight[:, ::cell, ::cell][:, : grid[0], : grid[1]] > 0
     missing = [(0, 0), *((0, g - n) for g, n in zip(grid, inside.shape[1:], strict=True))]
     return jnp.pad(inside, missing)
 
-  def apply(state: memory.RegionQueue, ctx: Context) -> Result:
+  def apply(state: memory.RegionQueue, ctx: Context, draws: jax.Array) -> Result:
     mixed, teacher = ctx.student(view).heads[head], ctx.teacher(target)
     embedding, grid = teacher.heads[head], mixed.shape[1:3]
     probability = jax.nn.softmax(resize.bilinear(teacher.logits, grid, align_corners))
     label, confidence = jnp.argmax(probability, -1), jnp.max(probability, -1)
     inside = in_box(ctx.views[view], grid)
     mixed_label = jnp.where(inside, label, labels.nearest_label(ctx.views[source].label, grid))
-    chosen = _choose(ctx.draws.rows, label.size, num_rows)
+    chosen = _choose(draws, label.size, num_rows)
     take = lambda a, b: jnp.concatenate(
       [x.reshape(-1, *x.shape[3:])[rows] for x, rows in zip((a, b), chosen, strict=True)]
     )
@@ -98,18 +108,18 @@ def region_consistency(
       temperature=temperature,
       first_rows=first_rows,
     )
-    factor = losses.exponential_ramp(ctx.step, ramp_steps, weight=weight, rate=ramp_rate)
+    factor = exponential_ramp(ctx.step, ramp_steps, weight=weight, rate=ramp_rate)
     metrics = {"raw": loss, "weight": factor, "anchors": jnp.sum(anchors)}
     return Result(factor * loss, state, metrics)
 
-  return Objective(init, apply)
+  return Objective(init, apply, draw)
 
 
 def _choose(uniforms: jax.Array, num_cells: int, num_rows: int) -> jax.Array:
   """[2, num_rows] indices below `num_cells`, without replacement."""
   if num_cells < num_rows:
-    raise ValueError(
-      f"num_rows = {num_rows}, but a batch has {num_cells} cells only: set config.method.num_rows to "
-      f"{num_cells} or fewer"
+    raise SettingError(
+      "method.region_consistent.num_rows",
+      f"= {num_rows}, but a batch has {num_cells} cells only: set it to {num_cells} or fewer.",
     )
   return jnp.argsort(uniforms[:, :num_cells], -1)[:, :num_rows]

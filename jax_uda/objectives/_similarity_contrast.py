@@ -1,4 +1,4 @@
-"""Student pixels classified by their similarity to one prototype a class (SPCL).
+"""Student pixels classified by their similarity to one prototype per class (SPCL).
 
 Prototypes are moving averages of L2-normalised features of source pixels that the student classifies
 right; the features are the decoder's map before its classifier (`Outputs.fused`): DeepLabV2's is the
@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import losses, memory
+from jax_uda.common.registry import SettingError
 from jax_uda.memory import prototypes
 from jax_uda.ops import arrays, labels, resize
 from jax_uda.ops.labels import ignore_unweighted
 from jax_uda.step.context import Context, View
-from jax_uda.step.objective import Objective, Result, Survey, split_groups
+from jax_uda.step.objective import Objective, Result, SourcePass, split_groups
 from jax_uda.step.outputs import Outputs
 
 
@@ -47,14 +48,15 @@ def similarity_contrast(
   temperature: float = 100.0,
   weight: float = 1.0,
   start_step: int = 0,
-) -> Objective:
+  source_pass: bool = False,
+) -> Objective[ClassPrototypes]:
   """Prototypes first, then the contrast of source and target with the prototypes just updated.
 
   A class without a prototype takes its first batch's mean whole, and is left out until then.
 
   Args:
     num_classes: C.
-    dim: Channels of the features, A.
+    dim: Channels of the decoder's map before its classifier, A.
     source: Labelled view; only pixels that the student classifies right count, here and below.
     target: The other view, with its labels; pixels of weight 0 are ignored.
     groups: G parts of the batch with prototypes and a mean loss of their own, as the replicas of
@@ -63,7 +65,9 @@ def similarity_contrast(
     keep_absent: See `memory.prototypes.update`.
     temperature: Divides the similarities.
     weight: Factor of the loss.
-    start_step: The first step, a gate of the method; nothing is collected before.
+    start_step: First step of the term; nothing is collected before.
+    source_pass: Whether to start from the prototypes of the whole source, by one pass before the first
+      step, as published; else from the first batch with each class.
 
   Source: SPCL; golden `spcl/train_steps`, `spcl/groups`.
   """
@@ -89,32 +93,36 @@ def similarity_contrast(
       seen=state.seen,
     )
 
-  def of_group(state, source_pixels, target_pixels):
+  def group_losses(state, source_pixels, target_pixels):
     state = update(state, *source_pixels)
     return state, contrast(state, *source_pixels), contrast(state, *target_pixels)
 
-  def apply(state: ClassPrototypes, ctx: Context) -> Result:
+  def apply(state: ClassPrototypes, ctx: Context, draws: None) -> Result[ClassPrototypes]:
+    del draws
     if not ctx.started(start_step):
       return Result(jnp.float32(0), state, {})
     source_pixels = correct_features(ctx.student(source), ctx.views[source])
-    check_dim(source_pixels[0], dim)
+    _check_dim(source_pixels[0], dim)
     features, view = ctx.student(target).fused, ctx.views[target]
     label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
     split = lambda tree: jax.tree.map(functools.partial(split_groups, groups=groups), tree)
-    state, *found = jax.vmap(of_group)(state, split(source_pixels), split((features, label)))
-    found = dict(zip(("source", "target"), map(jnp.mean, found), strict=True))
+    state, *group = jax.vmap(group_losses)(state, split(source_pixels), split((features, label)))
+    domains = dict(zip(("source", "target"), map(jnp.mean, group), strict=True))
     metrics = {
       "classes_seen": jnp.sum(jnp.any(state.seen, 0)),
       "correct_pixels": jnp.mean(source_pixels[1] < num_classes),
-      **found,
+      **domains,
     }
-    return Result(weight * sum(found.values()), state, metrics)
+    return Result(weight * sum(domains.values()), state, metrics)
 
-  return Objective(init, apply)
+  gather = prototype_pass(num_classes=num_classes, dim=dim) if source_pass else None
+  return Objective(init, apply, phases=(start_step,), source_pass=gather)
 
 
-def prototype_survey(*, num_classes: int, dim: int) -> Survey:
-  """The start of `similarity_contrast`: one pass over the labelled source.
+def prototype_pass(
+  *, num_classes: int, dim: int
+) -> SourcePass[ClassPrototypes, memory.PrototypeSums]:
+  """One pass over the labelled source, from which `similarity_contrast` starts.
 
   Each image counts once in every class that it holds; all groups start from the same prototypes. A
   class that is nowhere classified right keeps none. Source: SPCL; golden `spcl/proto_init`.
@@ -122,7 +130,7 @@ def prototype_survey(*, num_classes: int, dim: int) -> Survey:
 
   def add(sums: memory.PrototypeSums, view: View, outputs: Outputs) -> memory.PrototypeSums:
     features, label = correct_features(outputs, view)
-    check_dim(features, dim)
+    _check_dim(features, dim)
     return prototypes.add_images(sums, arrays.l2_normalize(features), label)
 
   def finish(state: ClassPrototypes, sums: memory.PrototypeSums) -> ClassPrototypes:
@@ -132,12 +140,12 @@ def prototype_survey(*, num_classes: int, dim: int) -> Survey:
       everywhere(sums.images > 0, state.seen),
     )
 
-  return Survey(lambda: prototypes.empty_prototype_sums(num_classes, dim), add, finish)
+  return SourcePass(lambda: prototypes.empty_prototype_sums(num_classes, dim), add, finish)
 
 
-def check_dim(features: jax.Array, dim: int) -> None:
-  """Raises ValueError unless the features have `dim` channels."""
+def _check_dim(features: jax.Array, dim: int) -> None:
+  """Raises SettingError unless the features have `dim` channels."""
   if features.shape[-1] != dim:
-    raise ValueError(
-      f"config.method.feature_dim = {dim}, but the decoder's map has {features.shape[-1]} channels."
+    raise SettingError(
+      "method.feature_dim", f"= {dim}, but the decoder's map has {features.shape[-1]} channels."
     )

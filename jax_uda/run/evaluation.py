@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.models.segmentor import Segmentor
-from jax_uda.ops import resize, windows
+from jax_uda.ops import pixels, resize, windows
 from jax_uda.run import metrics
-from jax_uda.step.method import Task, standardise
+from jax_uda.step.method import Task
 
 Predict = Callable[[Any, np.ndarray, tuple[int, int]], np.ndarray]
 
@@ -66,7 +66,7 @@ def make_predict(
 
   Args:
     model: The network.
-    task: Its classes and standardisation.
+    task: Its classes.
     mesh: Devices that share a batch.
     window: (height, width) of the sliding window; empty: the whole image.
     stride: (height, width) between windows.
@@ -104,7 +104,7 @@ def make_predict(
       found = resized(found, size)
       return probability_of(found) if several else found
 
-    image = standardise(image, task)
+    image = pixels.to_unit(image)
     total = 0.0
     for scale in scales:
       height, width = (int(side * scale + 0.5) for side in image.shape[1:3])

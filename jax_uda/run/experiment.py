@@ -234,9 +234,8 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   model = _build_model(config, label_space.num_classes)
   task = Task(
     num_classes=label_space.num_classes,
-    image_mean=model.image_mean,
-    image_std=model.image_std,
     class_frequency=domains.class_frequency,
+    mean_color=model.image_mean,
   )
   schedule = _build_schedule(config)
   method = methods.build(task, **config.method)

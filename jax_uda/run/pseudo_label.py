@@ -24,9 +24,9 @@ from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.ops import resize
+from jax_uda.ops.pixels import to_unit
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, record, start
-from jax_uda.step.method import standardise
 
 # (images uint8 [B,H,W,3], size) -> confidence float32 and label uint8, both [B,*size]
 Predict = Callable[[np.ndarray, tuple[int, int]], tuple[np.ndarray, np.ndarray]]
@@ -50,9 +50,8 @@ def _make_predict(exp: experiment.Experiment, variables: Any) -> Predict:
 
   @functools.partial(jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(exp.mesh))
   def run(variables: Any, image: jax.Array, size: tuple[int, int]):
-    image = standardise(image, exp.task)
     outputs = exp.model.apply(
-      variables, image, train=False, use_running_average=True, parts=("decoder",)
+      variables, to_unit(image), train=False, use_running_average=True, parts=("decoder",)
     )
     probability = jax.nn.softmax(resize.bilinear(outputs.logits, size, align_corners))
     return jnp.max(probability, -1), jnp.argmax(probability, -1).astype(jnp.uint8)

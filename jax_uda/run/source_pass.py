@@ -10,9 +10,9 @@ from tqdm import tqdm
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batches
+from jax_uda.ops import pixels
 from jax_uda.run import experiment
 from jax_uda.step.context import View
-from jax_uda.step.method import standardise
 from jax_uda.step.state import TrainState
 
 
@@ -35,7 +35,7 @@ def run(exp: experiment.Experiment, state: TrainState) -> TrainState:
   @jax.jit
   def add(variables: Any, sums: dict[str, Any], image: jax.Array, label: jax.Array):
     label = label.astype(jnp.int32)
-    view = View(standardise(image, exp.task), label, jnp.ones(label.shape, jnp.float32))
+    view = View(pixels.to_unit(image), label, jnp.ones(label.shape, jnp.float32))
     outputs = exp.model.apply(
       variables, view.image, train=False, use_running_average=True, parts=("decoder",)
     )

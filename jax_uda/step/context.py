@@ -1,16 +1,15 @@
 """The forward passes of one training step.
 
-A step has a dictionary of views (source, target, mixed, …) and up to three
-networks: the student that is trained, its EMA teacher, and a frozen reference.
-Objectives ask `Context` for "network N on view V"; however many of them ask,
-the pass is traced once, and BatchNorm statistics thread through the passes of a
-network in the order in which they are first asked for.
+A step has a dictionary of views (source, target, mixed, …) and up to three networks: the student
+that is trained, its EMA teacher, and a frozen reference. Objectives ask `Context` for "network N on
+view V". However many objectives ask, the pass is traced once, and BatchNorm statistics thread through
+the passes of a network in the order in which they are first asked for.
 """
 
-import copy
+import types
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -23,11 +22,11 @@ class View:
   """One version of the batch that losses look at.
 
   Attributes:
-    image: [B, H, W, 3] float32, standardised with the encoder's mean and std.
+    image: [B, H, W, 3] float32, RGB in [0, 1].
     label: [B, H, W] int32 train ids, 255 = ignore.
     weight: [B, H, W] float32 weight of each pixel's loss.
-    inputs: Arrays that the student's pass is given beside the image, by argument: `crop_box` of HRDA,
-      `token_mask` of DINOv2.
+    inputs: Arrays that the student's pass of this view takes beside the image, by argument:
+      `crop_box` of HRDA, `token_mask` of DINOv2.
   """
 
   image: jax.Array
@@ -36,73 +35,97 @@ class View:
   inputs: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
 
 
+class Pass(NamedTuple):
+  """Options of the student's pass of one view.
+
+  Attributes:
+    outputs: What the network computes behind its encoder: "decoder", "fused" where the decoder's map
+      is enough, names of heads. None computes all. What is computed and not used is not free: it
+      moves BatchNorm's statistics.
+    frozen: The student's variables are constants in this pass: no gradient reaches them.
+    inputs: Further arguments of the network by name, the same in every step: `mask_ratio` of DINOv2, a
+      function as HRDA's `crop_box`.
+  """
+
+  outputs: tuple[str, ...] | None = None
+  frozen: bool = False
+  inputs: Mapping[str, Any] = types.MappingProxyType({})
+
+
 def named_key(key: jax.Array, name: str) -> jax.Array:
   """The key of one consumer of randomness; adding a consumer shifts no other's draws."""
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+# `(variables, image, view's name, **inputs) -> (Outputs, new batch statistics or None)`.
+Network = Callable[..., tuple[Outputs, Any]]
+
+
 class Passes:
-  """Forward passes of one network, one per view, with its BatchNorm statistics threaded through.
+  """Forward passes of one network, one per view, with its BatchNorm statistics threaded through."""
 
-  `apply(variables, image, name, **inputs)` returns `(Outputs, new batch statistics)`.
-  """
-
-  def __init__(self, apply: Callable[..., tuple[Outputs, Any]], variables: Mapping[str, Any]):
+  def __init__(self, network: Network, variables: Mapping[str, Any]):
     """Takes the network as a function and its variables; nothing runs yet."""
-    self._apply = apply
+    self._network = network
+    self._variables = dict(variables)
     self._outputs: dict[str, Outputs] = {}
-    self.variables = dict(variables)
 
   def __call__(self, name: str, image: jax.Array, **inputs: jax.Array) -> Outputs:
     """The outputs for the view `name`; runs the network at its first call only."""
     if name not in self._outputs:
-      self._outputs[name], batch_stats = self._apply(self.variables, image, name, **inputs)
+      self._outputs[name], batch_stats = self._network(self._variables, image, name, **inputs)
       if batch_stats:
-        self.variables["batch_stats"] = batch_stats
+        self._variables["batch_stats"] = batch_stats
     return self._outputs[name]
+
+  @property
+  def variables(self) -> dict[str, Any]:
+    """The network's variables with the statistics that the passes so far left behind."""
+    return dict(self._variables)
 
 
 class Context:
-  """What an objective may look at: views, step number, the method's draws, networks' outputs."""
+  """What an objective may look at: views, the number of the step, the networks' outputs."""
 
   def __init__(
     self,
     *,
     views: Mapping[str, View],
     step: jax.Array,
-    key: jax.Array,
-    draws: Any = None,
     student: Passes,
     teacher: Passes,
     reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
-    player: Any = None,
-    phase_start: int = 0,
+    auxiliary: Any = None,
+    phase: int = 0,
   ):
-    """Made by the train step, inside the function that is differentiated."""
-    self.views, self.step, self.key = views, step, key
-    self.draws, self.player = draws, player
-    self._student, self._teacher, self._reference = student, teacher, reference
-    self._phase_start = phase_start
+    """The train step makes it, inside the function that is differentiated.
 
-  def with_draws(self, draws: Any) -> "Context":
-    """The same context for a term whose random numbers are a part of the method's `draws`."""
-    other = copy.copy(self)
-    other.draws = draws
-    return other
+    Args:
+      views: The method's views by name.
+      step: int32 scalar, number of completed steps.
+      student: Passes of the student.
+      teacher: Passes of the teacher.
+      reference: From an image to the encoder maps of the frozen initial network, or None.
+      auxiliary: Parameters of the method's auxiliary networks (`Auxiliary`), or None.
+      phase: First step of the phase that is traced (`Method.phase`).
+    """
+    self.views, self.step, self.auxiliary = views, step, auxiliary
+    self._student, self._teacher, self._reference = student, teacher, reference
+    self._phase = phase
 
   def started(self, step: int) -> bool:
-    """Whether the training has reached `step`, one of `Method.gates`; known when tracing.
+    """Whether the training has reached `step`, one of the method's phases; known when tracing.
 
-    So what has not started yet is not even computed: a pass that only a later term asks for costs
+    What has not started yet is not even computed: a pass that only a later term asks for costs
     nothing before, and leaves BatchNorm statistics alone.
     """
-    return self._phase_start >= step
+    return self._phase >= step
 
   def student(self, view: str, image: jax.Array | None = None) -> Outputs:
     """The student on `view`, in training mode; carries gradients.
 
-    `image` stands in for the view's, which is a constant, where the loss is differentiated by it: what
-    the second player makes (`self.player`, its parameters).
+    `image` replaces the view's image, which is a constant, where the loss is differentiated by the
+    image: one that the auxiliary networks translate (`self.auxiliary` holds their parameters).
     """
     data = self.views[view]
     return self._student(view, data.image if image is None else image, **data.inputs)

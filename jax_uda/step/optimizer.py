@@ -1,4 +1,4 @@
-"""Optimizers with parameter groups, and the learning-rate schedule of the DACS family.
+"""Optimizers with parameter groups, and the learning-rate schedules of the field.
 
 The update of a parameter in group g at step t is
 
@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda.common import registry
-
-NEVER = 2**31 - 1  # a start step that no run reaches
+from jax_uda.common.registry import SettingError
 
 
 class Group(NamedTuple):
@@ -50,13 +49,14 @@ def group_of(path: str, groups: Sequence[Group]) -> Group:
 
 
 def check_groups(params: Any, groups: Sequence[Group]) -> None:
-  """Raises ValueError for a group whose pattern matches no parameter."""
+  """Raises SettingError for a group whose pattern matches no parameter."""
   paths = [path_name(path) for path, _ in jax.tree.leaves_with_path(params)]
   for group in groups:
     if not any(re.search(group.pattern, path) for path in paths):
-      raise ValueError(
-        f"config.optimizer.groups: the pattern {group.pattern!r} matches none of the "
-        f"{len(paths)} parameters; the first is {paths[0]!r}."
+      raise SettingError(
+        "groups",
+        f": the pattern {group.pattern!r} matches none of the {len(paths)} parameters; the first is "
+        f"{paths[0]!r}.",
       )
 
 
@@ -100,12 +100,17 @@ def warmup_poly(
 SCHEDULES = {"warmup_linear": warmup_linear, "warmup_poly": warmup_poly}
 
 
-def _directions(name: str, momentum: float, b1: float, b2: float, eps: float, decay):
-  """The update directions before the learning rate, weight decay included."""
-  registry.lookup({"adamw": None, "sgd": None}, name, "optimizer.name")
-  if name == "adamw":
-    return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), decay)
+def _adamw(decay: optax.GradientTransformation, *, b1: float, b2: float, eps: float, **_: float):
+  """AdamW's directions before the learning rate."""
+  return optax.chain(optax.scale_by_adam(b1=b1, b2=b2, eps=eps), decay)
+
+
+def _sgd(decay: optax.GradientTransformation, *, momentum: float, **_: float):
+  """SGD's directions before the learning rate; the decay goes into the momentum, as in PyTorch."""
   return optax.chain(decay, optax.trace(decay=momentum))
+
+
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def _scale_by(multiplier) -> optax.GradientTransformation:
@@ -145,8 +150,32 @@ def _repeated(
   return optax.GradientTransformation(init, update)
 
 
-def _start_step(path: str, start_steps: Mapping[str, int]) -> int:
+def _start_step(path: str, start_steps: Mapping[str, int | None]) -> int | None:
   return next((step for pattern, step in start_steps.items() if re.search(pattern, path)), 0)
+
+
+def _from_step(directions: optax.GradientTransformation, step: int | None):
+  """`directions` from `step` on; before, and for ever if it is None, nothing is touched."""
+  if step is None:
+    return optax.set_to_zero()
+  return optax.conditionally_mask(directions, lambda now, **_: now >= step)
+
+
+def _starting(
+  directions: optax.GradientTransformation, start_steps: Mapping[str, int | None]
+) -> optax.GradientTransformation:
+  """Each group of parameters has its own optimizer state, which stays at zero until it starts."""
+  starts = {*start_steps.values(), 0}
+  if len(starts) == 1:
+    return directions
+  # Labels of `optax.partition` are sorted, and None cannot be compared with a number.
+  label = lambda step: "never" if step is None else f"from {step}"
+  return optax.partition(
+    {label(step): _from_step(directions, step) for step in starts},
+    lambda tree: jax.tree.map_with_path(
+      lambda path, _: label(_start_step(path_name(path), start_steps)), tree
+    ),
+  )
 
 
 def build(
@@ -159,7 +188,7 @@ def build(
   b2: float = 0.999,
   eps: float = 1e-8,
   groups: Sequence[Group] = (),
-  start_steps: Mapping[str, int] = types.MappingProxyType({}),
+  start_steps: Mapping[str, int | None] = types.MappingProxyType({}),
 ) -> optax.GradientTransformation:
   """AdamW or SGD with parameter groups.
 
@@ -167,38 +196,30 @@ def build(
     schedule: Base learning rate as a function of the step.
     name: `adamw` or `sgd`.
     weight_decay: Base weight decay.
-    momentum: Of SGD.
+    momentum: Momentum of SGD.
     b1: Decay of AdamW's first moment.
     b2: Decay of AdamW's second moment.
     eps: AdamW's epsilon.
     groups: Multipliers by parameter path; the first match counts.
-    start_steps: By regular expression of parameter paths (the first match counts): before that step
-      nothing of them is touched: no update, no decay, no moments, no bias-correction counter.
+    start_steps: By regular expression of parameter paths (the first match counts), the first step
+      that touches them: before it there is no update, no decay, no moment, no bias-correction
+      counter. None leaves them as they are for the whole run.
 
   Raises:
-    ValueError: For an unknown `name`, or repeats with AdamW.
+    SettingError: `name` is unknown, or a group repeats its update with AdamW.
   """
-  if name != "sgd" and any(group.repeats != 1 for group in groups):
-    raise ValueError("config.optimizer.groups: repeats are for config.optimizer.name = 'sgd' only.")
+  method = registry.lookup(OPTIMIZERS, name, "optimizer.name")
+  counts = {group.repeats for group in groups} | {1}
+  if name != "sgd" and counts != {1}:
+    raise SettingError("groups", ": repeats are for the optimizer's name = 'sgd' only.")
   decay = _decay_by(lambda path: weight_decay * group_of(path, groups).weight_decay)
-  directions = _directions(name, momentum, b1, b2, eps, decay)
-  starts = set(start_steps.values()) | {0}
-  if len(starts) > 1:
-    # Gated parameters keep its own moments and counter, which stay at zero until they start.
-    gated = {
-      start: optax.conditionally_mask(directions, lambda step, start=start, **_: step >= start)
-      for start in starts
-    }
-    directions = optax.partition(
-      gated,
-      lambda tree: jax.tree.map_with_path(
-        lambda path, _: _start_step(path_name(path), start_steps), tree
-      ),
-    )
-  directions = optax.chain(directions, _scale_by(lambda path: group_of(path, groups).learning_rate))
+  directions = method(decay, momentum=momentum, b1=b1, b2=b2, eps=eps)
+  directions = optax.chain(
+    _starting(directions, start_steps),
+    _scale_by(lambda path: group_of(path, groups).learning_rate),
+  )
   rate = lambda step: jnp.asarray(schedule(step), jnp.float32)
   once = optax.chain(directions, optax.scale_by_learning_rate(rate))
-  counts = {group.repeats for group in groups} | {1}
   if counts == {1}:
     return once
   return optax.partition(

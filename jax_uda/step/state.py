@@ -1,15 +1,16 @@
-"""Everything that survives a training step, and how a run starts."""
+"""Everything that survives a training step, and the state before the first one."""
 
 from typing import Any
 
 import flax
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.models.segmentor import Segmentor
 from jax_uda.step.context import named_key
-from jax_uda.step.method import Method, Player
+from jax_uda.step.method import Auxiliary, Method
+from jax_uda.step.objective import init_terms
 
 
 @flax.struct.dataclass
@@ -22,8 +23,8 @@ class TrainState:
     teacher: Variables of its moving average; `batch_stats` are the teacher's own.
     reference: Encoder variables of the frozen initial network, or None.
     opt_state: State of the optimizer.
-    objective: State of the method's objectives (prototypes, banks, …).
-    player: State of the method's second player (`Player`), or None.
+    objective_state: States of the method's terms by name (prototypes, banks, …).
+    auxiliary: State of the method's auxiliary networks (`Auxiliary`), or None.
     key: Root of all randomness; the draws of step t come from `fold_in(key, t)`.
   """
 
@@ -32,8 +33,8 @@ class TrainState:
   teacher: dict[str, Any]
   reference: dict[str, Any] | None
   opt_state: Any
-  objective: Any
-  player: Any
+  objective_state: dict[str, Any]
+  auxiliary: dict[str, Any] | None
   key: jax.Array
 
 
@@ -49,7 +50,7 @@ def from_variables(
   method: Method,
   optimizer: optax.GradientTransformation,
   key: jax.Array,
-  player: Player | None = None,
+  auxiliary: Auxiliary | None = None,
 ) -> TrainState:
   """The state before step 0, with `variables` as student, teacher and reference.
 
@@ -62,24 +63,24 @@ def from_variables(
     teacher=copy(variables),
     reference=copy(encoder_variables(variables)) if method.uses_reference else None,
     opt_state=optimizer.init(variables["params"]),
-    objective=method.objective.init(named_key(key, "objective")),
-    player=player.init(named_key(key, "player")) if player else None,
+    objective_state=init_terms(method.terms, named_key(key, "objective")),
+    auxiliary=auxiliary.init(named_key(key, "player")) if auxiliary else None,
     key=key,
   )
 
 
 def create(
-  model: Segmentor,
+  model: nn.Module,
   method: Method,
   optimizer: optax.GradientTransformation,
   *,
   image_size: tuple[int, int],
   seed: int,
-  player: Player | None = None,
+  auxiliary: Auxiliary | None = None,
 ) -> TrainState:
   """A randomly initialised state; `image_size` is any (height, width) the model accepts."""
   key = jax.random.key(seed)
   variables = model.init(
     named_key(key, "model"), jnp.zeros((1, *image_size, 3)), train=False, use_running_average=True
   )
-  return from_variables(dict(variables), method, optimizer, key, player)
+  return from_variables(dict(variables), method, optimizer, key, auxiliary)

@@ -1,41 +1,42 @@
 """The one training step: teacher, views, loss and gradient, optimizer.
 
-It does not know which method it runs: a method supplies the random draws, the
-views and the objectives (`jax_uda.step.method.Method`).
+It does not know which method it runs: a method supplies the views and the terms (`Method`).
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.models.segmentor import Segmentor
-from jax_uda.step import teacher as ema
-from jax_uda.step.context import Context, Passes, named_key
-from jax_uda.step.method import Method, Player
+from jax_uda.step import teacher as teacher_lib
+from jax_uda.step.context import Context, Network, Pass, Passes, View, named_key
+from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
+from jax_uda.step.objective import add_terms, draw_terms
 from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens")
 Metrics = dict[str, jax.Array]
 
 
-def student_pass(model: Segmentor, key: jax.Array, calls: Mapping[str, Any]) -> Callable:
-  """A pass in training mode; each view has dropout masks and detail crops of its own."""
+def student_network(model: nn.Module, key: jax.Array, passes: Mapping[str, Pass]) -> Network:
+  """The student in training mode; each view has dropout masks and detail crops of its own."""
 
   def apply(variables, image, name, **inputs):
-    arguments = dict(calls.get(name, {}))
-    if arguments.pop("frozen", False):
+    options = passes.get(name, Pass())
+    if options.frozen:
       variables = jax.lax.stop_gradient(variables)
     outputs, updated = model.apply(
       variables,
       image,
       train=True,
       use_running_average=False,
+      parts=options.outputs,
       rngs={kind: named_key(key, f"{kind}/{name}") for kind in RANDOM_STREAMS},
       mutable=["batch_stats"],
-      **arguments,
+      **options.inputs,
       **inputs,
     )
     return outputs, updated.get("batch_stats")
@@ -43,32 +44,79 @@ def student_pass(model: Segmentor, key: jax.Array, calls: Mapping[str, Any]) -> 
   return apply
 
 
-def teacher_pass(model: Segmentor, parts: Mapping[str, Collection[str]]) -> Callable:
-  """A pass without dropout whose BatchNorm uses the statistics of the batch (DACS)."""
+def teacher_network(model: nn.Module, outputs: Mapping[str, Collection[str]]) -> Network:
+  """The teacher without dropout; its BatchNorm uses the statistics of the batch (DACS)."""
 
   def apply(variables, image, name):
-    outputs, updated = model.apply(
+    result, updated = model.apply(
       variables,
       image,
       train=False,
       use_running_average=False,
-      parts=parts.get(name),
+      parts=outputs.get(name),
       mutable=["batch_stats"],
     )
-    return jax.lax.stop_gradient(outputs), updated.get("batch_stats")
+    return jax.lax.stop_gradient(result), updated.get("batch_stats")
 
   return apply
 
 
+def reference_network(
+  model: nn.Module, variables: Any
+) -> Callable[[jax.Array], tuple[jax.Array, ...]]:
+  """The encoder of the frozen initial network, in evaluation mode."""
+  return lambda image: model.apply(
+    variables, image, train=False, use_running_average=True, method="encode"
+  )
+
+
+class Scene(NamedTuple):
+  """What the losses of one step look at, before the student's first pass.
+
+  Attributes:
+    batch: The batch with the pixels that the auxiliary networks prepared.
+    views: By name.
+    draws: Random numbers of the terms, by name.
+  """
+
+  batch: Batch
+  views: dict[str, View]
+  draws: dict[str, Any]
+
+
+def set_scene(
+  method: Method,
+  auxiliary: Auxiliary | None,
+  params: Any,
+  batch: Batch,
+  teacher: Passes,
+  key: jax.Array,
+) -> Scene:
+  """Draws the random numbers of a step and makes its views.
+
+  Args:
+    method: Supplies makers of views and terms.
+    auxiliary: The method's auxiliary networks, or None.
+    params: Parameters of the auxiliary networks, or None.
+    batch: The batch with images in [0, 1] (`with_unit_images`).
+    teacher: Labels the target.
+    key: The key of this step.
+  """
+  prepared = auxiliary.prepare(params, batch) if auxiliary else batch
+  key = named_key(key, "draws")
+  views = method.make_views(method.draw(key, batch), prepared, teacher)
+  return Scene(prepared, views, draw_terms(method.terms, key, batch))
+
+
 def make_train_step(
-  model: Segmentor,
+  model: nn.Module,
   method: Method,
   optimizer: optax.GradientTransformation,
   *,
-  teacher_rule: ema.Rule,
-  player: Player | None = None,
-  phase_start: int = 0,
-) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
+  teacher_rule: teacher_lib.Rule,
+  auxiliary: Auxiliary | None = None,
+  phase: int = 0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns the pure function `train_step(state, batch) -> (state, metrics)`.
 
   By default the teacher moves at the *start* of the step, towards the student before this step's
@@ -76,72 +124,69 @@ def make_train_step(
   are its own.
 
   Args:
-    model: The segmentor that student and teacher share.
-    method: Draws, views and objectives.
+    model: The segmentor that student and teacher share, with the method's heads.
+    method: Views and terms.
     optimizer: Acts on the student's parameters.
     teacher_rule: How the teacher follows the student.
-    player: The method's second player, if it has one.
-    phase_start: `method.phase_start(step)` of the steps it is for; a method without gates needs none.
+    auxiliary: The method's auxiliary networks, if it has any.
+    phase: `method.phase(step)` of the steps that this function is for.
   """
+  follow = lambda teacher, student, step: teacher_lib.follow(teacher, student, step, teacher_rule)
+  teacher_first = not teacher_rule.after_update
 
-  def train_step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-    key = jax.random.fold_in(state.key, state.step)
-    follow = lambda teacher, student: ema.follow(teacher, student, state.step, teacher_rule)
-    early = not teacher_rule.after_update
-    teacher = Passes(
-      teacher_pass(model, method.teacher_parts),
-      follow(state.teacher, state.student) if early else state.teacher,
+  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    key, batch = jax.random.fold_in(state.key, state.step), with_unit_images(batch)
+    moved = follow(state.teacher, state.student, state.step) if teacher_first else state.teacher
+    teacher = Passes(teacher_network(model, method.teacher_outputs), moved)
+    params, auxiliary_params = (
+      state.student["params"],
+      state.auxiliary and state.auxiliary["params"],
     )
-    play = state.player["params"] if player else None
-    seen = player.prepare(play, batch) if player else batch
-    draws = method.draw(named_key(key, "draws"), batch)
-    views = jax.lax.stop_gradient(method.views(draws, seen, teacher))
-    reference = lambda image: model.apply(
-      state.reference, image, train=False, use_running_average=True, method="encode"
-    )
+    scene = set_scene(method, auxiliary, auxiliary_params, batch, teacher, key)
 
-    def loss_fn(params, play):
+    def loss_fn(params, auxiliary_params):
       student = Passes(
-        student_pass(model, key, method.calls(phase_start)), {**state.student, "params": params}
+        student_network(model, key, method.passes(phase)), {**state.student, "params": params}
       )
       ctx = Context(
-        views=views,
+        views=scene.views,
         step=state.step,
-        key=named_key(key, "objectives"),
-        draws=draws,
         student=student,
         teacher=teacher,
-        reference=reference if method.uses_reference else None,
-        player=play,
-        phase_start=phase_start,
+        reference=reference_network(model, state.reference) if method.uses_reference else None,
+        auxiliary=auxiliary_params,
+        phase=phase,
       )
-      result = method.objective.apply(state.objective, ctx)
-      student.variables.pop("params")
-      return result.loss, (result, student.variables, teacher.variables)
+      result = add_terms(method.terms, state.objective_state, ctx, scene.draws)
+      # Passes left their BatchNorm statistics behind; the student's parameters are the optimizer's.
+      statistics = {name: tree for name, tree in student.variables.items() if name != "params"}
+      return result.loss, (result, statistics, teacher.variables)
 
-    grads, (result, student_stats, teacher_variables) = jax.grad(
+    (student_grads, auxiliary_grads), (result, statistics, teacher_variables) = jax.grad(
       loss_fn, argnums=(0, 1), has_aux=True
-    )(state.student["params"], play)
-    updates, opt_state = optimizer.update(grads[0], state.opt_state, state.student["params"])
-    student = {**student_stats, "params": optax.apply_updates(state.student["params"], updates)}
+    )(params, auxiliary_params)
+    updates, opt_state = optimizer.update(student_grads, state.opt_state, params)
+    student = {**statistics, "params": optax.apply_updates(params, updates)}
+    if not teacher_first:
+      teacher_variables = follow(teacher_variables, student, state.step)
     metrics = {
       "loss": result.loss,
       **result.metrics,
-      **{f"weight/{name}": jnp.mean(view.weight) for name, view in views.items()},
-      "grad_norm": optax.global_norm(grads[0]),
+      **{f"weight/{name}": jnp.mean(view.weight) for name, view in scene.views.items()},
+      "grad_norm": optax.global_norm(student_grads),
     }
-    played = state.player
-    if player:
-      moves = player.draw(named_key(key, "player"), batch)
-      played, found = player.update(state.player, grads[1], moves, batch)
-      metrics |= found
+    auxiliary_state = state.auxiliary
+    if auxiliary:
+      draws = auxiliary.draw(named_key(key, "player"), batch)
+      auxiliary_state, more = auxiliary.update(auxiliary_state, auxiliary_grads, draws, batch)
+      metrics |= more
     state = state.replace(
       step=state.step + 1,
       student=student,
-      teacher=teacher_variables if early else follow(teacher_variables, student),
+      teacher=teacher_variables,
       opt_state=opt_state,
-      objective=result.state,
-      player=played,
+      objective_state=result.state,
+      auxiliary=auxiliary_state,
     )
     return state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
 

@@ -1,7 +1,9 @@
 """Random square patches taken out of an image (MIC, Hoyer et al., 2023).
 
-Masked patches of a standardised image become 0, the mean colour. Golden: `base/mic_block_mask`.
+Masked patches become the mean color, which a network sees as 0. Golden: `base/mic_block_mask`.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +40,16 @@ def keep(uniform: jax.Array, size: tuple[int, int], *, ratio: float) -> jax.Arra
   return resize.nearest((uniform > ratio)[..., None], size)[..., 0]
 
 
-def apply(image: jax.Array, uniform: jax.Array, *, ratio: float) -> jax.Array:
-  """The standardised image [B, H, W, 3] with 0, the mean colour, where `keep` is False."""
-  return jnp.where(keep(uniform, image.shape[1:3], ratio=ratio)[..., None], image, 0)
+def apply(
+  image: jax.Array, uniform: jax.Array, *, ratio: float, color: Sequence[float]
+) -> jax.Array:
+  """The image with holes.
+
+  Args:
+    image: [B, H, W, D] floats.
+    uniform: [B, h, w] in [0, 1), see `keep`.
+    ratio: Expected fraction of patches that are taken out.
+    color: [D] what a hole is filled with, in the units of the image: `Task.mean_color`.
+  """
+  kept = keep(uniform, image.shape[1:3], ratio=ratio)
+  return jnp.where(kept[..., None], image, jnp.asarray(color, image.dtype))

@@ -1,72 +1,40 @@
-"""CONFETI's views and their random numbers."""
+"""CONFETI's views of a batch whose source images are translated already."""
 
-import dataclasses
-import functools
-
-import flax
-import jax
 import jax.numpy as jnp
 
-from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Batch, Task
+from jax_uda.step.context import Passes, View
+from jax_uda.step.method import Batch, ViewMaker
 from jax_uda.views import self_training
+from jax_uda.views.self_training import SelfTraining
 
 
-@flax.struct.dataclass
-class Draws:
-  """Every random number of a step.
+def views(settings: SelfTraining) -> ViewMaker:
+  """Makes CONFETI's views.
 
-  Attributes:
-    base: Those of self-training.
-    rows: By view, [B, H, W] uniform numbers that choose the pixels of its contrast.
+  `source` and `translated` are the translated source, `raw` is the source before its translation,
+  `mixed` is the augmented mix, `pasted` the same image with labels of its source part only, and
+  `target` is the target without margins.
   """
 
-  base: self_training.Draws
-  rows: dict[str, jax.Array]
-
-
-def draw(key: jax.Array, batch: Batch, *, strength: float) -> Draws:
-  """The random numbers of a step; `strength` is that of the jitter."""
-  uniforms = lambda view: jax.random.uniform(
-    named_key(key, f"rows/{view}"), batch["source"]["label"].shape
-  )
-  rows = {view: uniforms(view) for view in ("source", "mixed", "target")}
-  return Draws(self_training.draw(key, batch, strength=strength), rows)
-
-
-@dataclasses.dataclass(frozen=True)
-class Views:
-  """Makes the views of a step.
-
-  Attributes:
-    task: The classes and the standardisation.
-    label: `self_training.target_view` with its settings, but for the margins.
-    margins: The rows of the target without a label in mixed images.
-    mix_per_image_classes: Of `self_training.mixed_view`.
-    source_augmentation: Whether the source view is augmented.
-  """
-
-  task: Task
-  label: functools.partial
-  margins: dict[str, int]
-  mix_per_image_classes: bool
-  source_augmentation: bool
-
-  def __call__(self, draws: Draws, batch: Batch, teacher) -> dict[str, View]:
-    """The views; the batch's source images are translated already, its `raw` ones are not."""
-    source = self_training.source_view(batch, self.task)
-    target = self.label(batch, teacher, **self.margins)
+  def make(draws: self_training.Draws, batch: Batch, teacher: Passes, views) -> dict[str, View]:
+    del views
+    source = self_training.source_view(batch)
+    target = self_training.target_view(batch, teacher, settings)
     mix = lambda target: self_training.mixed_view(
-      source, target, draws.base.classes, per_image=self.mix_per_image_classes
+      source, target, draws.classes, per_image=settings.mix_per_image_classes
     )
-    mixed = self_training.augmented(mix(target), draws.base.mixed, self.task)
+    mixed = self_training.augmented(mix(target), draws.mixed)
     pasted = mix(target.replace(label=jnp.full_like(target.label, 255)))
-    augmented = self_training.augmented(source, draws.base.source, self.task)
+    augmented = self_training.augmented(source, draws.source)
     return {
-      "source": augmented if self.source_augmentation else source,
+      "source": augmented if settings.source_augmentation else source,
       "raw": source.replace(image=batch["source"]["raw"]),
       "translated": source,
       "mixed": mixed,
       "pasted": mixed.replace(label=pasted.label),
-      "target": self.label(batch, teacher),  # its contrast knows no margins
+      # Its contrast knows no margins.
+      "target": self_training.target_view(batch, teacher, settings, margins=False),
     }
+
+  draw = lambda key, batch: self_training.draw(key, batch, strength=settings.jitter_strength)
+  return ViewMaker(make, draw)

@@ -3,14 +3,46 @@
 DACS (Tranheden et al., 2021) with the details of DAFormer's code (Hoyer et al., 2022).
 """
 
+import dataclasses
+
 import flax
 import jax
 import jax.numpy as jnp
 
 from jax_uda.step.context import Passes, View, named_key
-from jax_uda.step.method import Batch, Task, standardise
+from jax_uda.step.method import Batch, ViewMaker
 from jax_uda.views import classmix, strong
 from jax_uda.views.pseudo_labels import pseudo_label
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfTraining:
+  """Settings of self-training on ClassMix images; the defaults are those of DAFormer's code.
+
+  Attributes:
+    pseudo_threshold: A pseudo-label is confident if its probability is at least this.
+    pseudo_weight_per_pixel: Whether only confident pixels count; else all pixels count, weighted by
+      the confident fraction of the batch (the reference).
+    ignore_top: Number of rows at the top of target crops whose pseudo-labels weigh 0 (Cityscapes: 15).
+    ignore_bottom: Number of rows at the bottom whose pseudo-labels weigh 0 (Cityscapes: 120).
+    mix_per_image_classes: Whether ClassMix chooses among the classes of each image; else among those
+      of the batch (the reference), so that an image may get fewer classes pasted, or none.
+    source_augmentation: Whether the source images get the strong augmentation, too; the reference
+      leaves them as they are.
+    jitter_strength: Largest relative change of the color jitter.
+    class_weight_power: Each pixel weighs `(source frequency of its class) ** -power`; 0 = equally.
+    align_corners: Corner alignment when logits are resized to labels, also for pseudo-labels.
+  """
+
+  pseudo_threshold: float = 0.968
+  pseudo_weight_per_pixel: bool = False
+  ignore_top: int = 0
+  ignore_bottom: int = 0
+  mix_per_image_classes: bool = False
+  source_augmentation: bool = False
+  jitter_strength: float = 0.2
+  class_weight_power: float = 0.0
+  align_corners: bool = False
 
 
 @flax.struct.dataclass
@@ -29,7 +61,7 @@ class Draws:
 
 
 def draw(key: jax.Array, batch: Batch, *, strength: float) -> Draws:
-  """Draws for one step; `strength` is that of the colour jitter."""
+  """Draws for one step; `strength` is the largest relative change of the color jitter."""
   batch_size = batch["source"]["image"].shape[0]
   return Draws(
     source=strong.draw(named_key(key, "source"), batch_size, strength=strength),
@@ -38,46 +70,40 @@ def draw(key: jax.Array, batch: Batch, *, strength: float) -> Draws:
   )
 
 
-def source_view(batch: Batch, task: Task) -> View:
-  """The labelled source batch as it is."""
+def source_view(batch: Batch) -> View:
+  """The labelled source batch without augmentation."""
   label = batch["source"]["label"].astype(jnp.int32)
-  image = standardise(batch["source"]["image"], task)
-  return View(image, label, jnp.ones(label.shape, jnp.float32))
+  return View(batch["source"]["image"], label, jnp.ones(label.shape, jnp.float32))
 
 
-def augmented(view: View, draws: strong.StrongDraws, task: Task) -> View:
+def augmented(view: View, draws: strong.StrongDraws) -> View:
   """The view with a strongly augmented image."""
-  image = strong.augment(view.image, draws, mean=task.image_mean, std=task.image_std)
-  return view.replace(image=image)
+  return view.replace(image=strong.augment(view.image, draws))
 
 
 def target_view(
-  batch: Batch,
-  teacher: Passes,
-  task: Task,
-  *,
-  threshold: float,
-  ignore_top: int = 0,
-  ignore_bottom: int = 0,
-  per_pixel: bool = False,
-  align_corners: bool = False,
+  batch: Batch, teacher: Passes, settings: SelfTraining, *, margins: bool = True
 ) -> View:
-  """The target batch with the teacher's pseudo-labels, see `pseudo_label`.
+  """The target batch with the teacher's pseudo-labels (`pseudo_label`).
 
-  `batch["target"]["valid"]`, if there, marks with 0 the pixels whose weight is 0 (margins).
+  Args:
+    batch: The batch; `batch["target"]["valid"]`, if present, is 0 at pixels whose weight is 0.
+    teacher: Labels the target.
+    settings: Threshold, margins and resizing.
+    margins: Whether `ignore_top` and `ignore_bottom` apply.
   """
-  image = standardise(batch["target"]["image"], task)
-  found = pseudo_label(
+  image = batch["target"]["image"]
+  pseudo = pseudo_label(
     teacher("target", image).logits,
     image.shape[1:3],
-    threshold=threshold,
-    ignore_top=ignore_top,
-    ignore_bottom=ignore_bottom,
+    threshold=settings.pseudo_threshold,
+    ignore_top=settings.ignore_top if margins else 0,
+    ignore_bottom=settings.ignore_bottom if margins else 0,
     valid=batch["target"].get("valid"),
-    per_pixel=per_pixel,
-    align_corners=align_corners,
+    per_pixel=settings.pseudo_weight_per_pixel,
+    align_corners=settings.align_corners,
   )
-  return View(image, found.label, found.weight)
+  return View(image, pseudo.label, pseudo.weight)
 
 
 def mixed_view(source: View, target: View, priority: jax.Array, *, per_image: bool = False) -> View:
@@ -87,9 +113,23 @@ def mixed_view(source: View, target: View, priority: jax.Array, *, per_image: bo
     source: The labelled view; its weights are 1, also where the label is ignored.
     target: The pseudo-labelled view.
     priority: [B, 256] from `classmix.draw`.
-    per_image: Choose among the classes of each image instead of those of the batch. The reference
-      code chooses among the batch's, so that an image may get fewer classes pasted, or none.
+    per_image: Whether to choose among the classes of each image instead of those of the batch.
   """
   present = classmix.present_classes(source.label, per_image=per_image)
   mask = classmix.mask(source.label, classmix.choose(present, priority))
   return jax.tree.map(lambda s, t: classmix.mix(mask, s, t), source, target)
+
+
+def views(settings: SelfTraining) -> ViewMaker:
+  """Makes the views `source`, `target` (not augmented) and `mixed` (augmented)."""
+
+  def make(draws: Draws, batch: Batch, teacher: Passes, views: dict[str, View]) -> dict[str, View]:
+    del views
+    source = source_view(batch)
+    target = target_view(batch, teacher, settings)
+    mixed = mixed_view(source, target, draws.classes, per_image=settings.mix_per_image_classes)
+    if settings.source_augmentation:
+      source = augmented(source, draws.source)
+    return {"source": source, "target": target, "mixed": augmented(mixed, draws.mixed)}
+
+  return ViewMaker(make, lambda key, batch: draw(key, batch, strength=settings.jitter_strength))

@@ -4,8 +4,6 @@ Whether to jitter and whether to blur is drawn once a step for the whole batch (
 paper says per image).
 """
 
-from collections.abc import Sequence
-
 import flax
 import jax
 import jax.numpy as jnp
@@ -45,24 +43,22 @@ def draw(key: jax.Array, batch_size: int, *, strength: float = 0.2) -> StrongDra
   )
 
 
-def one_call(draws: StrongDraws) -> StrongDraws:
-  """The same with one order of operations and one sigma for all images, as in one kornia call."""
+def share_across_batch(draws: StrongDraws) -> StrongDraws:
+  """The draws with one order of operations and one sigma for all images, as in one call of kornia."""
   same = lambda x: jnp.broadcast_to(x[:1], x.shape)
   return draws.replace(
     color=draws.color.replace(order=same(draws.color.order)), sigma=same(draws.sigma)
   )
 
 
-def augment(
-  image: jax.Array, draws: StrongDraws, *, mean: Sequence[float], std: Sequence[float]
-) -> jax.Array:
-  """Augments image [B,H,W,3] standardised with `mean` and `std` (RGB in 0..255)."""
-  mean, std = jnp.array(mean) / 255, jnp.array(std) / 255
-
-  def jitter(image):
-    return (color.jitter(image * std + mean, draws.color) - mean) / std
-
-  image = jax.lax.cond(draws.jitter_gate > JITTER_GATE, jitter, lambda image: image, image)
+def augment(image: jax.Array, draws: StrongDraws) -> jax.Array:
+  """Augments image [B,H,W,3], RGB in [0, 1]; the jitter clips to that range."""
+  image = jax.lax.cond(
+    draws.jitter_gate > JITTER_GATE,
+    lambda image: color.jitter(image, draws.color),
+    lambda image: image,
+    image,
+  )
   return jax.lax.cond(
     draws.blur_gate > BLUR_GATE,
     lambda image: blur.gaussian_blur(image, draws.sigma),

@@ -34,10 +34,8 @@ def test_the_objective_matches_reference(case: Case, order: str):
     low, high, logits = maps
     heads = {"hr_fused": high, "feature_weight": logits, "hr_box": jnp.asarray(case.crop_boxes)}
     student = Passes(lambda *_: (Outputs(None, (), low, heads), None), {})
-    ctx = Context(
-      views={"any": view}, step=0, key=jax.random.key(0), student=student, teacher=student
-    )
-    return term.apply((), ctx).loss
+    ctx = Context(views={"any": view}, step=0, student=student, teacher=student)
+    return term.apply((), ctx, None).loss
 
   loss, gradients = run(tuple(jnp.asarray(case[name]) for name in names))
   np.testing.assert_allclose(loss, case[f"loss_{order}"], rtol=1e-5, atol=1e-7)
@@ -57,19 +55,17 @@ def small_network(**hrda):
   )
 
 
-def small_step(model, phase_start):
+def small_step(model, phase):
   """The compiled metrics of one step of CLUDA with entropy crops from step 5."""
   method = methods.build(
-    Task(3, (0.0,) * 3, (1.0,) * 3, (0.5, 0.3, 0.2)),
+    Task(3, (0.5, 0.3, 0.2)),
     name="cluda",
     thing_classes=(1,),
-    grid=(9, 9),
-    entropy_crop_start=5,
+    pixel_contrasted=dict(grid=(9, 9)),
+    entropy_cropped=dict(start_step=5),
   )
   tx = optimizer.build(lambda step: 1e-3)
-  step = train_step.make_train_step(
-    model, method, tx, teacher_rule=teacher.Rule(), phase_start=phase_start
-  )
+  step = train_step.make_train_step(model, method, tx, teacher_rule=teacher.Rule(), phase=phase)
   key = jax.random.key(1)
   batch = {
     "source": {
@@ -83,9 +79,9 @@ def small_step(model, phase_start):
 
 
 def test_a_step_on_hrda_with_entropy_crops_is_finite():
-  method, run = small_step(small_network(feature_weighter=True), phase_start=5)
-  assert [method.phase_start(step) for step in (0, 4, 5, 9)] == [0, 0, 5, 5]
-  assert "crop_box" not in method.calls(0).get("mixed", {})
+  method, run = small_step(small_network(feature_weighter=True), phase=5)
+  assert [method.phase(step) for step in (0, 4, 5, 9)] == [0, 0, 5, 5]
+  assert not method.passes(0) and "crop_box" in method.passes(5)["mixed"].inputs
   after, metrics = jax.jit(run)()
   assert all(jnp.isfinite(value) for value in metrics.values()), metrics
   assert metrics["loss/contrast_source"] > 0
@@ -94,7 +90,7 @@ def test_a_step_on_hrda_with_entropy_crops_is_finite():
 
 def test_hrda_without_a_feature_weighter_is_refused_with_the_field():
   _, run = small_step(small_network(), 0)
-  with pytest.raises(ValueError, match="hrda.feature_weighter = True"):
+  with pytest.raises(ValueError, match="model.hrda.feature_weighter = False"):
     jax.eval_shape(run)
 
 

@@ -13,8 +13,8 @@ from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 
 CLASSES, SIZE = 5, (32, 32)
-TASK = Task(CLASSES, (120.0,) * 3, (60.0,) * 3, (0.4, 0.3, 0.2, 0.1, 0.0))
-TEACHER = dict(pseudo_threshold=0.3, mix_per_image_classes=True)
+TASK = Task(CLASSES, (0.4, 0.3, 0.2, 0.1, 0.0))
+TEACHER = dict(self_training=dict(pseudo_threshold=0.3, mix_per_image_classes=True))
 THINGS = dict(thing_classes=(1, 2))
 CUT = dict(
   num_patches=8,
@@ -43,14 +43,16 @@ HRDA = dict(
 METHODS = {
   "source_only": (dict(name="source_only"), {}),
   "daformer": (dict(name="daformer", **TEACHER, **THINGS), {}),
-  "mic": (dict(name="mic", mask_block=8, **TEACHER, **THINGS), {}),
-  "hrda_cluda": (dict(name="cluda", grid=(5, 5), **TEACHER, **THINGS), dict(hrda=HRDA)),
+  "mic": (dict(name="mic", masked=dict(block=8), **TEACHER, **THINGS), {}),
+  "hrda_cluda": (
+    dict(name="cluda", pixel_contrasted=dict(grid=(5, 5)), **TEACHER, **THINGS),
+    dict(hrda=HRDA),
+  ),
   "sepico_bank": (
     dict(
       name="sepico",
-      variant="bank",
+      contrast=dict(variant="bank", bank_length=3),
       start_step=0,
-      bank_length=3,
       embedding_dim=8,
       crop_target=False,
       head_options=dict(hidden=8),
@@ -59,11 +61,23 @@ METHODS = {
     {},
   ),
   "spcl": (
-    dict(name="spcl", feature_dim=8, target="target", threshold=0.3, survey=False, **TEACHER),
+    dict(
+      name="spcl",
+      feature_dim=8,
+      similarity=dict(target="target", threshold=0.3, source_pass=False),
+      **TEACHER,
+    ),
     {},
   ),
   "spcl_warm_up": (dict(name="spcl_warm_up"), {}),
-  "rccr": (dict(name="rccr", num_rows=16, embedding_dim=8, weight=1.0, **TEACHER), {}),
+  "rccr": (
+    dict(
+      name="rccr",
+      region_consistent=dict(embedding_dim=8, contrast=dict(num_rows=16, weight=1.0)),
+      **TEACHER,
+    ),
+    {},
+  ),
   "confeti_joint": (dict(name="confeti", stage=1, **CONFETI), {}),
   "confeti_last": (dict(name="confeti", stage=2, **CONFETI), {}),
   "vfm_uda": (dict(name="vfm_uda", pseudo_threshold=0.3), VIT),
@@ -79,7 +93,7 @@ METHODS = {
 # What a plain run of the tests looks at; the rest is marked `long`.
 QUICK = ("sepico_bank", "rccr", "spcl_warm_up")
 # Of one device against eight; players have Adams, see there.
-TOLERANCES = {"student": 1e-5, "teacher": 1e-5, "objective": 1e-5, "player": 2e-4}
+TOLERANCES = {"student": 1e-5, "teacher": 1e-5, "objective_state": 1e-5, "auxiliary": 2e-4}
 SMALL = dict(
   encoder="compact",
   decoder="light",
@@ -113,35 +127,35 @@ class Runner:
     self.optimizer = optimizer.build(
       schedule, name="sgd", weight_decay=0.01, start_steps=self.method.start_steps
     )
-    self.player = self.method.player(schedule) if self.method.player else None
+    self.player = self.method.auxiliary(schedule) if self.method.auxiliary else None
     self.mesh = mesh_lib.data_mesh(num_devices)
     self._steps = {}
 
   def start(self) -> state.TrainState:
     parts = (self.model, self.method, self.optimizer)
-    create = lambda: state.create(*parts, image_size=SIZE, seed=0, player=self.player)
+    create = lambda: state.create(*parts, image_size=SIZE, seed=0, auxiliary=self.player)
     return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))()
 
-  def _step(self, phase_start: int):
-    if phase_start not in self._steps:
-      self._steps[phase_start] = self._compile(phase_start)
-    return self._steps[phase_start]
+  def _step(self, phase: int):
+    if phase not in self._steps:
+      self._steps[phase] = self._compile(phase)
+    return self._steps[phase]
 
-  def _compile(self, phase_start: int):
+  def _compile(self, phase: int):
     replicated = mesh_lib.replicated(self.mesh)
     step = train_step.make_train_step(
       self.model,
       self.method,
       self.optimizer,
       teacher_rule=teacher.Rule(0.9),
-      player=self.player,
-      phase_start=phase_start,
+      auxiliary=self.player,
+      phase=phase,
     )
     return jax.jit(step, out_shardings=(replicated, replicated))
 
   def run(self, now: state.TrainState, end: int):
     for index in range(int(now.step), end):
-      step = self._step(self.method.phase_start(index))
+      step = self._step(self.method.phase(index))
       now, metrics = step(now, mesh_lib.put_batch(self.mesh, batch_of(index)))
       jax.block_until_ready(metrics)
       assert all(np.isfinite(value) for value in metrics.values()), metrics

@@ -12,12 +12,10 @@ import pytest
 from golden_cases import Case, golden
 
 from jax_uda import methods, models
-from jax_uda.methods import extension
 from jax_uda.models import weights
-from jax_uda.step import state, train_step
-from jax_uda.step import teacher as ema
+from jax_uda.step import state, teacher, train_step
 from jax_uda.step.context import View
-from jax_uda.step.method import Task
+from jax_uda.step.method import Task, ViewMaker
 
 CASES = golden("base/mic_hrda_steps")
 BOXES = ("source", "mixed", "masked")  # in the order of the file
@@ -27,7 +25,7 @@ def network(case: Case) -> models.Segmentor:
   sizes = {name: tuple(case[name].tolist()) for name in ("embed_dims", "num_heads", "depths")}
   width = {"embed_dim": int(case.head_embed), "channels": int(case.head_embed), "dropout": 0.0}
   boxes = case.parts("s")[0].draw_crop_boxes
-  return models.build(
+  model = models.build(
     encoder="mit_b0",
     decoder="daformer",
     num_classes=int(case.num_classes),
@@ -38,38 +36,37 @@ def network(case: Case) -> models.Segmentor:
       "attention_options": width,
     },
   )
+  return golden_models.with_statistics(model, case)
 
 
 def recipe(case: Case) -> methods.Method:
   """The method, replaying the draws and the detail crops of the batch."""
   method = methods.build(
-    Task(int(case.num_classes), tuple(case.mean), tuple(case.std), ()),
+    Task(int(case.num_classes), mean_color=tuple((case.mean / 255).tolist())),
     name="mic",
-    pseudo_threshold=float(case.pseudo_threshold),
+    self_training=dict(pseudo_threshold=float(case.pseudo_threshold)),
     feature_distance_weight=float(case.fd_lambda),
     thing_classes=tuple(case.thing_classes.tolist()),
-    mask_ratio=float(case.mic_mask_ratio),
-    mask_block=int(case.mic_block),
+    masked=dict(ratio=float(case.mic_mask_ratio), block=int(case.mic_block)),
   )
 
-  def views(draws, batch, teacher):
-    found = method.views(draws, batch, teacher)
-    boxes = dict(zip(BOXES, batch["boxes"], strict=True))
-    at = lambda name: {"crop_box": boxes[name]} if name in boxes else {}
-    return {name: view.replace(inputs=at(name)) for name, view in found.items()}
+  def place_crops(draws, batch, teacher, views):
+    boxes = zip(BOXES, batch["boxes"], strict=True)
+    return {name: views[name].replace(inputs={"crop_box": box}) for name, box in boxes}
 
-  return method._replace(draw=lambda key, batch: batch["draws"], views=views)
+  method = golden_steps.replayed(method)
+  return method._replace(views={**method.views, "crops": ViewMaker(place_crops)})
 
 
 def recorded_batch(part: Case) -> dict:
-  holes = {
-    "look": golden_steps.strong_draws(part, "mic", gates="mic_"),
-    "holes": jnp.asarray(part.draw_mic_mask_uniform[..., 0]),
+  masked = {
+    "augmentation": golden_steps.strong_draws(part, "mic", gates="mic_"),
+    "mask": jnp.asarray(part.draw_mic_mask_uniform[..., 0]),
   }
   return {
     "source": {"image": part.src_img_u8, "label": part.src_label},
     "target": {"image": part.tgt_img_u8, "valid": part.valid_pseudo_mask},
-    "draws": extension.Draws(golden_steps.recorded_draws(part), holes),
+    "draws": {"self_training": golden_steps.recorded_draws(part), "masked": masked},
     "boxes": jnp.asarray(part.draw_crop_boxes, jnp.int32),
   }
 
@@ -82,7 +79,7 @@ def run(name: str):
   now = state.from_variables(
     golden_models.initial_variables(case, model), method, tx, jax.random.key(0)
   )
-  rule = ema.Rule(float(case.alpha))
+  rule = teacher.Rule(float(case.alpha))
   step = jax.jit(
     train_step.make_train_step(model, method, tx, teacher_rule=rule),
     compiler_options=golden_steps.OPTIMIZED,
@@ -129,18 +126,18 @@ def test_networks_match_reference(case: Case):
 def masked_view(domains: str) -> View:
   """The masked view of four images: source images are 1, target images 2."""
   method = methods.build(
-    Task(3, (0.0,) * 3, (1.0,) * 3, (0.5, 0.3, 0.2)),
+    Task(3, (0.5, 0.3, 0.2), mean_color=(0.0, 0.0, 0.0)),
     name="dacs",
     also={"masked": {"domains": domains, "augmentation": False, "block": 4, "ratio": 0.5}},
   )
   batch = {
-    "source": {"image": jnp.full((4, 8, 8, 3), 1, jnp.uint8), "label": jnp.zeros((4, 8, 8), int)},
-    "target": {"image": jnp.full((4, 8, 8, 3), 2, jnp.uint8)},
+    "source": {"image": jnp.full((4, 8, 8, 3), 1.0), "label": jnp.zeros((4, 8, 8), int)},
+    "target": {"image": jnp.full((4, 8, 8, 3), 2.0)},
   }
   teacher = lambda name, image: models.segmentor.Outputs(
     jnp.zeros((4, 2, 2, 3)).at[..., 1].set(9), (), None, {}
   )
-  return method.views(method.draw(jax.random.key(0), batch), batch, teacher)["masked"]
+  return method.make_views(method.draw(jax.random.key(0), batch), batch, teacher)["masked"]
 
 
 def test_half_of_a_masked_batch_of_both_domains_is_source_with_its_labels():
@@ -150,11 +147,7 @@ def test_half_of_a_masked_batch_of_both_domains_is_source_with_its_labels():
 
 
 def test_masking_names_the_view_that_a_method_lacks():
-  method = methods.build(
-    Task(3, (0.0,) * 3, (1.0,) * 3, ()), name="source_only", also={"masked": {}}
-  )
-  batch = {
-    "source": {"image": jnp.zeros((1, 8, 8, 3), jnp.uint8), "label": jnp.zeros((1, 8, 8), int)}
-  }
+  method = methods.build(Task(3), name="source_only", also={"masked": {}})
+  batch = {"source": {"image": jnp.zeros((1, 8, 8, 3)), "label": jnp.zeros((1, 8, 8), int)}}
   with pytest.raises(ValueError, match="masked needs the view target"):
-    method.views(method.draw(jax.random.key(0), batch), batch, None)
+    method.make_views(method.draw(jax.random.key(0), batch), batch, None)

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import golden_cases
+import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,34 +14,35 @@ from golden_cases import Case, golden
 
 from jax_uda import methods
 from jax_uda.memory import ring_bank
-from jax_uda.methods._sepico import Draws
 from jax_uda.models.layers.norm import BatchNorm
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import resize
 from jax_uda.step import optimizer, state, train_step
-from jax_uda.step import teacher as ema
+from jax_uda.step import teacher as teacher_lib
 from jax_uda.step.context import Passes
-from jax_uda.step.method import Task
+from jax_uda.step.method import Task, with_unit_images
 from jax_uda.views import classmix, self_training, strong
+from jax_uda.views.sepico import Draws
 
 VARIANTS = {"proto": "prototype", "dist": "distribution", "bank": "bank"}
 
 
 class ToyEncoder(nn.Module):
-  """A patch convolution with BatchNorm and, if asked for, a second level."""
+  """A patch convolution with BatchNorm and, if the file has one, a second of its map."""
 
-  levels: int
-  image_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-  image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
+  kernels: tuple[tuple[int, ...], ...]  # the shapes [side, side, in, out] of the convolutions
 
   @nn.compact
   def __call__(self, image, *, train, use_running_average):
     del train
-    patch = functools.partial(nn.Conv, 8, padding="VALID")
-    x = patch((4, 4), strides=4, use_bias=False, name="patch0")(image)
-    maps = [nn.relu(BatchNorm(name="bn0")(x, use_running_average=use_running_average))]
-    if self.levels == 2:
-      maps.append(nn.relu(patch((2, 2), strides=2, name="patch1")(maps[0])))
+    patches = [
+      nn.Conv(width, side, side, padding="VALID", use_bias=i > 0, name=f"patch{i}")
+      for i, (*side, _, width) in enumerate(self.kernels)
+    ]
+    x = BatchNorm(name="bn0")(patches[0](image), use_running_average=use_running_average)
+    maps = [nn.relu(x)]
+    for patch in patches[1:]:
+      maps.append(nn.relu(patch(maps[-1])))
     return tuple(maps)
 
 
@@ -76,28 +78,32 @@ def variables_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 def build(case: Case):
   weights = np.asarray(case.class_weight) if int(case.dark) else None
   method = methods.build(
-    Task(int(case.num_classes), (0.0,) * 3, (1.0,) * 3, ()),
+    Task(int(case.num_classes)),
     name="sepico",
-    variant=VARIANTS[str(case.variant)],
     start_step=int(case.start_distribution_iter),
     max_class_ratio=float(case.cat_max_ratio),
-    pseudo_threshold=float(case.pseudo_threshold),
-    ignore_top=int(case.ignore_top),
-    ignore_bottom=int(case.ignore_bottom),
+    self_training=dict(
+      pseudo_threshold=float(case.pseudo_threshold),
+      ignore_top=int(case.ignore_top),
+      ignore_bottom=int(case.ignore_bottom),
+    ),
     day_night_fusion=bool(case.dark),
     class_weights=weights,
     embedding_dim=int(case.proj_dim),
     head_options=dict(hidden=case["init/proj/conv0/kernel"].shape[-1]),
-    temperature=float(case.contrast_temp),
-    regularizer_weight=float(case.reg_weight),
-    min_ratio=float(case.min_ratio),
-    bank_length=max(int(case.memory_length), 1),
+    contrast=dict(
+      variant=VARIANTS[str(case.variant)],
+      temperature=float(case.contrast_temp),
+      regularizer_weight=float(case.reg_weight),
+      min_ratio=float(case.min_ratio),
+      bank_length=max(int(case.memory_length), 1),
+    ),
   )
-  method = method._replace(draw=lambda key, batch: batch["draws"])
+  method = golden_steps.replayed(method)
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
-  model = Segmentor(
-    ToyEncoder(int(case.backbone_outputs)), ToyDecoder(int(case.num_classes)), heads
-  )
+  levels = range(int(case.backbone_outputs))
+  kernels = tuple(case[f"init/backbone/patch{i}/kernel"].shape for i in levels)
+  model = Segmentor(ToyEncoder(kernels), ToyDecoder(int(case.num_classes)), heads)
   tx = optimizer.build(
     lambda step: float(case.lr_backbone),
     weight_decay=float(case.weight_decay),
@@ -119,13 +125,13 @@ def recorded_batch(case: Case, t: int) -> dict[str, Any]:
     jitter_gate=jnp.float32(0), blur_gate=jnp.float32(0)
   )
   base = self_training.Draws(source=none, mixed=none, classes=jnp.asarray(priority))
-  target = {"image": case.target_full[t]}
+  target = {"image": golden_steps.as_pixels(case.target_full[t])}
   if int(case.dark):
-    target["day_image"] = case.target_day_full[t]
+    target["day_image"] = golden_steps.as_pixels(case.target_day_full[t])
   return {
-    "source": {"image": case.img[t], "label": label},
+    "source": {"image": golden_steps.as_pixels(case.img[t]), "label": label},
     "target": target,
-    "draws": Draws(base, none, jnp.asarray(case.cand_yx[t])),
+    "draws": {"sepico": Draws(base, none, jnp.asarray(case.cand_yx[t]))},
   }
 
 
@@ -139,31 +145,26 @@ def run(name: str):
   step_of = functools.cache(
     lambda phase: jax.jit(
       train_step.make_train_step(
-        model, method, tx, teacher_rule=ema.Rule(float(case.alpha)), phase_start=phase
+        model, method, tx, teacher_rule=teacher_lib.Rule(float(case.alpha)), phase=phase
       )
     )
   )
 
   @jax.jit
   def look(teacher, batch):
-    passes = Passes(train_step.teacher_pass(model, method.teacher_parts), teacher)
-    return method.views(batch["draws"], batch, passes)
+    passes = Passes(train_step.teacher_network(model, method.teacher_outputs), teacher)
+    return method.make_views(batch["draws"], with_unit_images(batch), passes)
 
   for t in range(int(case.num_steps)):
     batch = recorded_batch(case, t)
-    now, found = step_of(method.phase_start(t))(states[-1], batch)
+    now, found = step_of(method.phase(t))(states[-1], batch)
     states.append(now)
     metrics.append(found)
     views.append(look(now.teacher, batch))  # the teacher that the step used
   return case, states, metrics, views
 
 
-CASES = [
-  *golden("sepico/step_proto"),
-  *golden("sepico/step_bank"),
-  *golden("sepico/step_dist"),
-  *golden("sepico/step_dark_dist"),
-]
+CASES = golden("sepico/step")
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
 
 
@@ -185,7 +186,7 @@ def test_losses_match_reference(case: Case):
 def test_statistics_and_banks_match_reference(case: Case):
   case, states, _, _ = run(case.name)
   for t, after in enumerate(states[1:]):
-    memory = after.objective["contrast"]
+    memory = after.objective_state["contrast"]
     close(memory.statistics.mean, case["mean"][t])
     close(memory.statistics.variance, case.covariance[t])
     np.testing.assert_array_equal(memory.statistics.count, case.amount[t])

@@ -9,12 +9,14 @@ import numpy as np
 import optax
 import pytest
 from golden_cases import Case, assert_close, golden
+from golden_steps import as_pixels
 
 from jax_uda import methods
 from jax_uda.models.decoders.dlv2 import DLV2Head
 from jax_uda.models.segmentor import Segmentor
 from jax_uda.objectives._similarity_contrast import ClassPrototypes
 from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step.context import Pass
 from jax_uda.step.method import Task
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
@@ -51,24 +53,20 @@ class PassOn(nn.Module):
     return features[1], features[0]
 
 
-def task(num_classes: int) -> Task:
-  return Task(num_classes, (0.0,) * 3, (1.0,) * 3, ())
-
-
-def start(model, method, tx, params, *, prototypes=None, player=None):
+def start(model, method, tx, params, *, prototypes=None, auxiliary=None):
   """The state before step 0."""
   variables = {"params": jax.tree.map(jnp.asarray, params)}
-  now = state.from_variables(variables, method, tx, jax.random.key(0), player)
+  now = state.from_variables(variables, method, tx, jax.random.key(0), auxiliary)
   if prototypes is None:
     return now
   seen = jnp.ones(prototypes.shape[:2], bool)
   memory = ClassPrototypes(jnp.asarray(prototypes), seen)
-  return now.replace(objective={**now.objective, "similarity": memory})
+  return now.replace(objective_state={**now.objective_state, "similarity": memory})
 
 
-def make_step(model, method, tx, player=None):
+def make_step(model, method, tx, auxiliary=None):
   step = train_step.make_train_step(
-    model, method, tx, teacher_rule=teacher.Rule(0.0), player=player
+    model, method, tx, teacher_rule=teacher.Rule(0.0), auxiliary=auxiliary
   )
   return jax.jit(step)
 
@@ -93,7 +91,7 @@ def recorded(source: dict[str, np.ndarray], target: dict[str, np.ndarray]):
 def of_views(method):
   """The method with passes that know which view they are of."""
   return method._replace(
-    calls=lambda phase_start: {name: {"view": name} for name in ("source", "target")}
+    passes=lambda phase: {name: Pass(inputs={"view": name}) for name in ("source", "target")}
   )
 
 
@@ -101,7 +99,7 @@ def of_views(method):
 def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
   num_classes, dim = case.prototypes0.shape
   method = methods.build(
-    task(num_classes),
+    Task(num_classes),
     name="spcl_contrast",
     feature_dim=dim,
     temperature=float(case.temperature),
@@ -120,7 +118,13 @@ def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
     weight_decay=float(case.weight_decay),
     groups=(optimizer.Group("^decoder", 10.0),),
   )
-  model = Segmentor(Pixelwise(dim), DLV2Head(num_classes))
+  channels = case.x_src.shape[-1]
+  model = Segmentor(
+    Pixelwise(dim),
+    DLV2Head(num_classes),
+    image_mean=(0.0,) * channels,
+    image_std=(1.0,) * channels,
+  )
   branches = {
     f"aspp_modules_{i}": {"conv": {"kernel": kernel, "bias": bias}}
     for i, (kernel, bias) in enumerate(zip(case.cls_w0, case.cls_b0, strict=True))
@@ -130,14 +134,14 @@ def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
   step = make_step(model, method, tx)
   for t in range(len(case.lr)):
     batch = {
-      "source": {"image": case.x_src[t], "label": case.src_label[t]},
-      "target": {"image": case.x_tgt[t], "label": case.tgt_pseudo_label[t]},
+      "source": {"image": as_pixels(case.x_src[t]), "label": case.src_label[t]},
+      "target": {"image": as_pixels(case.x_tgt[t]), "label": case.tgt_pseudo_label[t]},
     }
     now, metrics = step(now, batch)
     close(metrics["loss/source"], case.loss_seg[t])
     close(metrics["loss/similarity"], case.loss_cl[t])
     close(metrics["similarity/correct_pixels"], np.mean(case.src_mask[t] != 255))
-    close_state(now.objective["similarity"].prototypes[0], case.prototypes[t])
+    close_state(now.objective_state["similarity"].prototypes[0], case.prototypes[t])
     close(schedule(t), case.lr[t])
     weights = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     found = now.student["params"]
@@ -152,7 +156,7 @@ def test_three_steps_of_the_contrastive_stage_match_the_reference(case: Case):
 def test_groups_have_prototypes_and_losses_of_their_own_as_in_the_reference(case: Case):
   groups, num_classes, dim = case.prototypes0.shape
   settings = dict(feature_dim=dim, groups=groups, jitter_strength=0.0)
-  method = of_views(methods.build(task(num_classes), name="spcl_contrast", **settings))
+  method = of_views(methods.build(Task(num_classes), name="spcl_contrast", **settings))
   model, tx = Segmentor(Recorded(), PassOn()), reader()
   flat = lambda x: np.reshape(x, (-1, *x.shape[2:]))
   source = dict(features=case.src_feat, logits=case.src_logits)
@@ -164,7 +168,7 @@ def test_groups_have_prototypes_and_losses_of_their_own_as_in_the_reference(case
   now = start(model, method, tx, params, prototypes=case.prototypes0)
   now, metrics = make_step(model, method, tx)(now, batch)
   close(metrics["loss/similarity"], case.loss)
-  close_state(now.objective["similarity"].prototypes, case.prototypes)
+  close_state(now.objective_state["similarity"].prototypes, case.prototypes)
   grads = now.opt_state["encoder"]
   assert_close(grads["source_features"], flat(case.grad_src_feat), 1e-4)
   assert_close(grads["target_features"], flat(case.grad_tgt_feat), 1e-4)
@@ -183,7 +187,7 @@ def discriminator_params(case: Case, prefix: str):
 def test_two_steps_of_the_adversarial_warm_up_match_the_reference(case: Case):
   method = of_views(
     methods.build(
-      task(case.src_logits.shape[-1]),
+      Task(case.src_logits.shape[-1]),
       name="spcl_warm_up",
       temperature=float(case.temperature),
       adversarial_weight=float(case.lambda_adv),
@@ -193,15 +197,15 @@ def test_two_steps_of_the_adversarial_warm_up_match_the_reference(case: Case):
     )
   )
   model, tx = Segmentor(Recorded(), PassOn()), reader()
-  player = method.player(lambda step: float(case.lr_d))
+  auxiliary = method.auxiliary(lambda step: float(case.lr_d))
   params = recorded(dict(logits=case.src_logits), dict(logits=case.tgt_logits))
   batch = {
     "source": {"image": np.zeros((*case.src_label.shape, 3), np.float32), "label": case.src_label},
     "target": {"image": np.zeros((1, *case.tgt_size, 3), np.float32)},
   }
-  now = start(model, method, tx, params, player=player)
-  now = now.replace(player={**now.player, "params": discriminator_params(case, "D/")})
-  step = make_step(model, method, tx, player)
+  now = start(model, method, tx, params, auxiliary=auxiliary)
+  now = now.replace(auxiliary={**now.auxiliary, "params": discriminator_params(case, "D/")})
+  step = make_step(model, method, tx, auxiliary)
   for t in range(int(case.n_steps)):
     now, metrics = step(now, batch)
     seg, adversarial, *discriminator = case.losses[t]
@@ -212,14 +216,14 @@ def test_two_steps_of_the_adversarial_warm_up_match_the_reference(case: Case):
       assert_close(now.opt_state["encoder"]["source_logits"], case.grad_src_logits, 1e-3)
       assert_close(now.opt_state["encoder"]["target_logits"], case.grad_tgt_logits, 1e-3)
   after = discriminator_params(case, "D_after/")
-  jax.tree.map(lambda a, b: assert_close(a, b, 0, atol=2e-5), now.player["params"], after)
+  jax.tree.map(lambda a, b: assert_close(a, b, 0, atol=2e-5), now.auxiliary["params"], after)
 
 
 @functools.cache
 def common_base(target: str, start_step: int):
   """States and metrics of two steps of SPCL on DACS with a network of two layers."""
-  name = dict(name="spcl", feature_dim=6, target=target, start_step=start_step, threshold=0.0)
-  method = methods.build(Task(3, (128.0,) * 3, (64.0,) * 3, ()), **name)
+  similarity = dict(target=target, start_step=start_step, threshold=0.0)
+  method = methods.build(Task(3), name="spcl", feature_dim=6, similarity=similarity)
   model, tx = Segmentor(Pixelwise(6), DLV2Head(3, dilations=(1,))), optimizer.build(lambda _: 1e-3)
   now = state.create(model, method, tx, image_size=(8, 8), seed=0)
   images = jax.random.randint(jax.random.key(1), (2, 2, 8, 8, 3), 0, 256).astype(jnp.uint8)
@@ -228,7 +232,7 @@ def common_base(target: str, start_step: int):
   states, metrics = [now], []
   for t in range(2):
     step = train_step.make_train_step(
-      model, method, tx, teacher_rule=teacher.Rule(), phase_start=method.phase_start(t)
+      model, method, tx, teacher_rule=teacher.Rule(), phase=method.phase(t)
     )
     now, found = jax.jit(step)(states[-1], batch)
     states.append(now)
@@ -239,13 +243,13 @@ def common_base(target: str, start_step: int):
 def test_before_its_start_the_contrast_does_and_collects_nothing():
   states, metrics = common_base("target", 1)
   assert metrics[0]["loss/similarity"] == 0
-  assert not states[1].objective["similarity"].seen.any()
+  assert not states[1].objective_state["similarity"].seen.any()
   assert metrics[1]["loss/similarity"] > 0
 
 
 def test_a_class_without_prototype_takes_the_first_batchs_mean():
   states, metrics = common_base("target", 1)
-  memory = states[2].objective["similarity"]
+  memory = states[2].objective_state["similarity"]
   assert memory.seen.any() and metrics[1]["similarity/classes_seen"] == memory.seen.sum()
   norms = np.linalg.norm(memory.prototypes, axis=-1)
   assert np.all(norms[memory.seen] > 0.1) and not norms[~np.asarray(memory.seen)].any()
@@ -259,9 +263,9 @@ def test_the_mixed_view_may_stand_for_the_target():
 
 
 def test_labels_from_files_are_asked_for_when_they_are_missing():
-  method = methods.build(task(3), name="spcl_contrast", feature_dim=2)
+  method = methods.build(Task(3), name="spcl_contrast", feature_dim=2)
   label = jnp.zeros((1, 4, 4), jnp.int32)
   batch = {"source": {"image": jnp.zeros((1, 4, 4, 3)), "label": label}}
   batch["target"] = {"image": batch["source"]["image"]}
   with pytest.raises(ValueError, match=r"config\.data\.pseudo_labels is missing"):
-    method.views(method.draw(jax.random.key(0), batch), batch, None)
+    method.make_views(method.draw(jax.random.key(0), batch), batch, None)

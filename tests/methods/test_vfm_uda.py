@@ -11,10 +11,10 @@ from jax_uda import methods, models
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step import teacher as ema
 from jax_uda.step.context import Passes
-from jax_uda.step.method import Task
+from jax_uda.step.method import Task, with_unit_images
 from jax_uda.step.outputs import Outputs
 
-TASK = Task(3, (120.0,) * 3, (60.0,) * 3, (0.5, 0.3, 0.2))
+TASK = Task(3, (0.5, 0.3, 0.2))
 METHOD = methods.build(TASK, name="vfm_uda", pseudo_threshold=0.5)
 
 
@@ -44,7 +44,7 @@ def test_a_step_is_finite_and_its_teacher_follows_the_updated_student():
 
 
 def test_an_encoder_that_hides_no_tokens_is_refused():
-  arguments = dict(METHOD.calls(0)["masked"], train=False, use_running_average=True)
+  arguments = dict(METHOD.passes(0)["masked"].inputs, train=False, use_running_average=True)
   init = lambda: network("compact").init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), **arguments)
   with pytest.raises(ValueError, match="mask_ratio, which CompactEncoder does not take"):
     jax.eval_shape(init)
@@ -54,7 +54,9 @@ def test_pseudo_labels_are_those_of_an_image_and_its_mirror_image_together():
   # A teacher that says class 1 on the left of what it sees, a little less surely class 0 elsewhere.
   logits = jnp.zeros((2, 3, 3, 3)).at[:, :, 0, 1].set(4.0).at[:, :, 1:, 0].set(2.0)
   teacher = Passes(lambda *_, **__: (Outputs(logits, (), None, {}), None), {})
-  views = METHOD.views(METHOD.draw(jax.random.key(0), batch()), batch(), teacher)
+  views = METHOD.make_views(
+    METHOD.draw(jax.random.key(0), batch()), with_unit_images(batch()), teacher
+  )
   label = views["target"].label
   np.testing.assert_array_equal(label, label[:, :, ::-1])
   assert int(label[0, 20, 0]) == 1 and int(label[0, 20, 21]) == 0
@@ -62,6 +64,8 @@ def test_pseudo_labels_are_those_of_an_image_and_its_mirror_image_together():
 
 def test_ignored_source_pixels_weigh_nothing_also_where_they_are_pasted():
   teacher = Passes(lambda *_, **__: (Outputs(jnp.zeros((2, 3, 3, 3)), (), None, {}), None), {})
-  views = METHOD.views(METHOD.draw(jax.random.key(0), batch()), batch(), teacher)
+  views = METHOD.make_views(
+    METHOD.draw(jax.random.key(0), batch()), with_unit_images(batch()), teacher
+  )
   for name in ("source", "mixed"):
     assert not views[name].weight[views[name].label == 255].any()

@@ -71,10 +71,20 @@ def test_every_parameter_but_those_behind_a_zero_start_gets_a_gradient():
     assert jnp.isfinite(leaf).all() and leaf.any(), jax.tree_util.keystr(path)
 
 
-def test_the_standardisation_is_the_encoders():
-  model = small()[0]
-  assert model.image_mean == (123.675, 116.28, 103.53)
-  assert model.image_std == (58.395, 57.12, 57.375)
+def test_the_network_standardises_as_its_encoder_expects():
+  model, variables, image, outputs = small()
+  assert model.image_mean == (0.485, 0.456, 0.406)
+  assert model.image_std == (0.229, 0.224, 0.225)
+  standard = (image - jnp.array(model.image_mean)) / jnp.array(model.image_std)
+  plain = model.clone(image_mean=(0.0,) * 3, image_std=(1.0,) * 3)
+  run = jax.jit(functools.partial(plain.apply, **MODE))
+  np.testing.assert_allclose(run(variables, standard).logits, outputs.logits, atol=1e-5)
+
+
+def test_bytes_are_refused():
+  model, variables, _, _ = small()
+  with pytest.raises(ValueError, match="image has dtype uint8; expected floats"):
+    model.apply(variables, jnp.zeros((1, 8, 8, 3), jnp.uint8), **MODE)
 
 
 def test_half_precision_keeps_parameters_and_logits_in_float32():

@@ -14,7 +14,7 @@ from jax_uda.losses import _adversarial
 from jax_uda.losses import _prototype_contrast as prototype_contrast
 from jax_uda.memory import cam_prototypes
 from jax_uda.methods import _translator as ranges
-from jax_uda.ops import arrays, labels, resize, sampling
+from jax_uda.ops import arrays, labels, pixels, resize, sampling
 
 close = functools.partial(golden_cases.assert_close, rtol=1e-4, atol=1e-5)
 close_gan = functools.partial(golden_cases.assert_close, rtol=1e-5, atol=1e-6)
@@ -155,9 +155,10 @@ def cam_head(case: Case):
 
 
 def style_range(case: Case):
-  mean, std = case["mean"].tolist(), case["std"].tolist()
-  close_range(ranges.to_gan(jnp.asarray(case.img_normed), mean, std), case.gan_input)
-  close_range(ranges.from_gan(jnp.asarray(case.gan_output), mean, std), case.img_from_gan)
+  mean, std = jnp.asarray(case["mean"]) / 255, jnp.asarray(case["std"]) / 255
+  close_range(ranges.to_gan(case.img_normed * std + mean), case.gan_input)
+  image = ranges.from_gan(jnp.asarray(case.gan_output))
+  close_range(pixels.standardise(image, mean, std), case.img_from_gan)
 
 
 def resize_align_corners(case: Case):

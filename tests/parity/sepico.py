@@ -178,10 +178,10 @@ def dark_class_weight(case: Case):
   prob = resize.bilinear(weighted, tuple(case.image_hw.tolist()))
   close5(prob, case.weighted_prob)
   np.testing.assert_array_equal(jnp.argmax(prob, -1), case["pred"])
-  model = types.SimpleNamespace(apply=lambda _, x, **__: types.SimpleNamespace(logits=x))
+  model = types.SimpleNamespace(apply=lambda _, x, **__: types.SimpleNamespace(logits=255 * x))
   predict = evaluation.make_predict(
     model,
-    Task(19, (0.0,), (1.0,), class_frequency=tuple(case.class_frequency)),
+    Task(19, class_frequency=tuple(case.class_frequency)),
     mesh.data_mesh(1),
     class_weights=tuple(weights.tolist()),
   )

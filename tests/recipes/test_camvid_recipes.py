@@ -13,7 +13,7 @@ from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[2]
-TASK = Task(11, (0.0,) * 3, (1.0,) * 3, (1 / 11,) * 11)
+TASK = Task(11, (1 / 11,) * 11)
 
 
 @pytest.fixture
@@ -43,18 +43,18 @@ def trace(config) -> None:
   method = methods.build(TASK, **config.method)
   heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
   model = models.build(num_classes=11, heads=heads, **config.model)
-  player = method.player(schedule) if method.player else None
+  player = method.auxiliary(schedule) if method.auxiliary else None
   built = optimizer.build(schedule, start_steps=method.start_steps)
   step = train_step.make_train_step(
     model,
     method,
     built,
     teacher_rule=teacher.Rule(0.99),
-    player=player,
-    phase_start=max(method.gates, default=0),
+    auxiliary=player,
+    phase=method.phases[-1],
   )
   size = tuple(config.data.crop_size)
-  create = lambda: state.create(model, method, built, image_size=size, seed=0, player=player)
+  create = lambda: state.create(model, method, built, image_size=size, seed=0, auxiliary=player)
   pixels = lambda *more: jax.ShapeDtypeStruct((config.batch_size, *size, *more), jnp.uint8)
   batch = {"source": {"image": pixels(3), "label": pixels()}, "target": {"image": pixels(3)}}
   jax.eval_shape(step, jax.eval_shape(create), batch)

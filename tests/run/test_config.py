@@ -28,7 +28,7 @@ def test_every_recipe_loads_and_its_stages_have_their_method_and_network(path, a
   config = load_recipe(path, arg)
   assert set(config.compare) <= set(config.stages)
   small = arg or config.data.source.name in ("streets", "camvid")
-  task = Task(11 if small else 19, (0.0,) * 3, (1.0,) * 3, (1 / 19,) * 19)
+  task = Task(11 if small else 19, (1 / 19,) * 19)
   stages = [config_lib.stage_config(config, name) for name in config.stages]
   for stage in stages or [config]:
     assert stage.num_steps > 0 and not stage.stages

@@ -8,20 +8,21 @@ import pytest
 from jax_uda.common import mesh
 from jax_uda.data import label_spaces
 from jax_uda.ops import resize
+from jax_uda.ops.pixels import to_unit
 from jax_uda.run import evaluation, metrics, results
 from jax_uda.step.method import Task
 
-TASK = Task(3, image_mean=(0.0, 0.0, 0.0), image_std=(1.0, 1.0, 1.0), class_frequency=(1 / 3,) * 3)
+TASK = Task(3, (1 / 3,) * 3)
 
 
 class Pointwise:
-  """Logits of stride 2 that depend on the colour and, times `slope`, on the column."""
+  """Logits of stride 2 that depend on the color, in 0..255, and, times `slope`, on the column."""
 
   slope = 0.0
 
   def apply(self, weight, image, **_):
     columns = jnp.linspace(-1, 1, image.shape[2] // 2)[None, None, :, None]
-    colours = image[:, ::2, ::2] @ weight
+    colours = 255 * image[:, ::2, ::2] @ weight
     return types.SimpleNamespace(logits=colours + self.slope * columns * jnp.array([0.0, 1, -1]))
 
 
@@ -70,7 +71,7 @@ def test_variants_are_averaged_as_probabilities_at_the_final_size():
   image, total = pixels(), 0
   for scale in (0.5, 1.0):
     size = (int(8 * scale), int(12 * scale))
-    scaled = resize.bilinear(jnp.asarray(image, jnp.float32), size)
+    scaled = resize.bilinear(to_unit(image), size)
     for flip in (False, True):
       x = scaled[:, :, ::-1] if flip else scaled
       logits = resize.bilinear(Sloped().apply(jnp.eye(3), x).logits, size)
@@ -82,10 +83,10 @@ def test_variants_are_averaged_as_probabilities_at_the_final_size():
 
 
 class Given:
-  """Logits that are the image."""
+  """Logits that are the image, in 0..255."""
 
   def apply(self, _, image, **__):
-    return types.SimpleNamespace(logits=image)
+    return types.SimpleNamespace(logits=255 * image)
 
 
 def edges(**settings):

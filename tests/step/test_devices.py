@@ -14,7 +14,7 @@ from jax_uda.step import optimizer, state, teacher, train_step
 from jax_uda.step.method import Task
 
 CLASSES, SIZE = 5, (32, 32)
-TASK = Task(CLASSES, (120.0,) * 3, (60.0,) * 3, (0.4, 0.3, 0.2, 0.1, 0.0))
+TASK = Task(CLASSES, (0.4, 0.3, 0.2, 0.1, 0.0))
 
 
 @functools.cache
@@ -29,9 +29,7 @@ def parts():
   method = methods.build(
     TASK,
     name="dacs",
-    pseudo_threshold=0.3,
-    source_augmentation=True,
-    class_weight_power=0.3,
+    self_training=dict(pseudo_threshold=0.3, source_augmentation=True, class_weight_power=0.3),
     feature_distance_weight=0.01,
     thing_classes=(1, 2),
   )

@@ -13,25 +13,29 @@ from golden_steps import recorded_draws
 
 from jax_uda import methods
 from jax_uda.models import weights
+from jax_uda.ops import pixels
 from jax_uda.step import state, teacher, train_step
-from jax_uda.step.method import Task
+from jax_uda.step.method import Task, with_unit_images
 
 
 def build(case: golden_cases.Case):
   """Model, method with recorded draws, optimizer and schedule of the file's recipe."""
-  task = Task(int(case.num_classes), tuple(case.mean), tuple(case.std), ())
+  task = Task(int(case.num_classes))
   method = methods.build(
     task,
     name="daformer",
-    pseudo_threshold=float(case.pseudo_threshold),
-    ignore_top=int(case.ignore_top),
-    ignore_bottom=int(case.ignore_bottom),
+    self_training=dict(
+      pseudo_threshold=float(case.pseudo_threshold),
+      ignore_top=int(case.ignore_top),
+      ignore_bottom=int(case.ignore_bottom),
+    ),
     feature_distance_weight=float(case.fd_lambda),
     thing_classes=tuple(case.thing_classes.tolist()),
   )
-  method = method._replace(draw=lambda key, batch: batch["draws"])
+  method = golden_steps.replayed(method)
   schedule, tx = golden_steps.recipe_optimizer(case)
-  return golden_models.tiny_daformer(case), method, tx, schedule
+  model = golden_models.with_statistics(golden_models.tiny_daformer(case), case)
+  return model, method, tx, schedule
 
 
 @functools.cache
@@ -54,7 +58,7 @@ def run(case_name: str):
     batch = {
       "source": {"image": part.src_img_u8, "label": part.src_label},
       "target": {"image": part.tgt_img_u8},
-      "draws": recorded_draws(part),
+      "draws": {"self_training": recorded_draws(part)},
     }
     after, found = step(states[-1], batch)
     states.append(after)
@@ -104,10 +108,10 @@ def test_parameters_teacher_and_statistics_match_reference(case: golden_cases.Ca
 def test_views_match_reference(case: golden_cases.Case):
   case, method, model, _, states, _ = run(case.name)
   views_of = jax.jit(
-    lambda variables, draws, batch: method.views(
-      draws,
+    lambda variables, draws, batch: method.make_views(
+      {"self_training": draws},
       batch,
-      train_step.Passes(train_step.teacher_pass(model, {}), variables),
+      train_step.Passes(train_step.teacher_network(model, {}), variables),
     ),
     compiler_options=golden_steps.OPTIMIZED,
   )
@@ -117,16 +121,18 @@ def test_views_match_reference(case: golden_cases.Case):
       "source": {"image": part.src_img_u8, "label": part.src_label},
       "target": {"image": part.tgt_img_u8},
     }
+    batch = with_unit_images(batch)
     views = views_of(states[step + 1].teacher, recorded_draws(part), batch)
     agree = np.mean(views["target"].label == part.pseudo_label)
     assert agree >= 0.999
-    pixels = part.pseudo_label.size
+    number = part.pseudo_label.size
     q = np.max(views["target"].weight)
-    assert abs(q - part.q) * pixels <= 3.01
+    assert abs(q - part.q) * number <= 3.01
     same = views["mixed"].label == part.mixed_label
     assert np.mean(same) >= 0.999
-    np.testing.assert_allclose(views["mixed"].weight, part.mixed_weight, atol=3.01 / pixels)
-    np.testing.assert_allclose(views["mixed"].image[:, ::4, ::4], part.mixed_img_sub4, atol=1e-3)
+    np.testing.assert_allclose(views["mixed"].weight, part.mixed_weight, atol=3.01 / number)
+    mixed = pixels.standardise(views["mixed"].image, model.image_mean, model.image_std)
+    np.testing.assert_allclose(mixed[:, ::4, ::4], part.mixed_img_sub4, atol=1e-3)
 
 
 @pytest.mark.parametrize("case", golden("base/dacs_steps"))

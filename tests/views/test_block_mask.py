@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
+from jax_uda.ops import pixels
 from jax_uda.views import block_mask
 
 
@@ -21,11 +22,14 @@ def test_matches_reference(case):
 
 
 def test_masked_patches_take_the_mean_colour_and_the_others_stay():
-  image = jax.random.normal(jax.random.key(0), (2, 8, 12, 3)) + 5
+  image = jax.random.uniform(jax.random.key(0), (2, 8, 12, 3))
+  mean = np.array([0.485, 0.456, 0.406], np.float32)
   uniform = block_mask.draw(jax.random.key(1), 2, (8, 12), 4)
-  masked = block_mask.apply(image, uniform, ratio=0.5)
+  masked = block_mask.apply(image, uniform, ratio=0.5, color=mean)
   keep = np.repeat(np.repeat(np.asarray(uniform) > 0.5, 4, 1), 4, 2)
-  np.testing.assert_array_equal(masked, np.where(keep[..., None], image, 0))
+  np.testing.assert_array_equal(masked, np.where(keep[..., None], image, mean))
+  standard = pixels.standardise(masked, mean, (0.229, 0.224, 0.225))
+  assert not np.asarray(standard)[~keep].any()  # what the network sees
   assert 0 < keep.mean() < 1
 
 

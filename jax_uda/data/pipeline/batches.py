@@ -1,8 +1,8 @@
 """Batches: batch t is a pure function of (seed, t), so a run can continue at any step.
 
 Row r of the global batch t depends on (seed, t, r) alone. So the rows of several processes together are
-those of one process, and the number of threads changes nothing. Images stay uint8; standardising
-and strong augmentation happen on the device.
+those of one process, and the number of threads changes nothing. Images stay uint8; strong
+augmentation and standardising happen on the device.
 """
 
 import functools

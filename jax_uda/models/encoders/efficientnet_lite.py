@@ -94,8 +94,8 @@ class EfficientNetLite(nn.Module):
     dtype: Compute dtype; parameters and BatchNorm statistics are float32.
   """
 
-  image_mean = (127.0, 127.0, 127.0)
-  image_std = (128.0, 128.0, 128.0)
+  image_mean = (127 / 255,) * 3
+  image_std = (128 / 255,) * 3
 
   strides: tuple[int, ...] = (2, 4, 8, 16, 32)
   depthwise: str = "auto"

@@ -1,4 +1,4 @@
-"""Colour statistics of ImageNet, RGB in 0–255."""
+"""Color statistics of ImageNet, RGB in [0, 1]."""
 
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)

@@ -37,8 +37,8 @@ class Flavour:
     frozen_statistics: BatchNorm always uses its running statistics and never changes them.
     epsilon: Of BatchNorm.
     bgr: The weights expect the channels in the order blue, green, red.
-    image_mean: Mean colour that the weights expect to be subtracted, RGB in 0–255.
-    image_std: Standard deviation that they expect to be divided by, likewise.
+    image_mean: The mean color that the weights expect to be subtracted, RGB in [0, 1].
+    image_std: The standard deviation that they expect to be divided by, in the same units.
   """
 
   deep_stem: bool = False
@@ -67,8 +67,8 @@ FLAVOURS = {
     ceil_pool=True,
     train_affine=False,
     bgr=True,
-    image_mean=(122.67891434, 116.66876762, 104.00698793),
-    image_std=(1.0, 1.0, 1.0),
+    image_mean=(122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255),
+    image_std=(1 / 255,) * 3,
   ),
 }
 
@@ -194,12 +194,12 @@ class ResNet(nn.Module):
 
   @property
   def image_mean(self) -> tuple[float, float, float]:
-    """Mean colour that the weights expect to be subtracted, RGB in 0–255."""
+    """The mean color that the weights expect to be subtracted, RGB in [0, 1]."""
     return self._flavour.image_mean
 
   @property
   def image_std(self) -> tuple[float, float, float]:
-    """Standard deviation that the weights expect to be divided by, RGB in 0–255."""
+    """The standard deviation that the weights expect to be divided by, RGB in [0, 1]."""
     return self._flavour.image_std
 
   @property

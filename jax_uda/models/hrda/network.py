@@ -86,7 +86,7 @@ class HRDA(Segmentor):
     crop_box: CropBox | None = None,
     **inputs: Any,
   ) -> Outputs:
-    """Runs the network on image [B,H,W,3], standardised.
+    """Runs the network on image [B,H,W,3], RGB in [0, 1].
 
     Args:
       image: Its sides, and the crop's, are multiples of twice the decoder's stride.
@@ -110,7 +110,8 @@ class HRDA(Segmentor):
       )
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
-    features = self.encode(image, **mode)
+    image = self._standardise(image)
+    features = self._encode_context(image, **mode)
     logits, fused, heads = None, None, {}
     if "decoder" in wanted or "map" in wanted:
       context, fused = self.decoder.decode(features, **mode)
@@ -134,9 +135,15 @@ class HRDA(Segmentor):
     self, image: jax.Array, *, train: bool, use_running_average: bool
   ) -> tuple[jax.Array, ...]:
     """The encoder's maps of the context alone."""
+    return self._encode_context(
+      self._standardise(image), train=train, use_running_average=use_running_average
+    )
+
+  def _encode_context(self, image: jax.Array, **mode: bool) -> tuple[jax.Array, ...]:
+    """The encoder's maps of a standardised image at half its size."""
     half = (image.shape[1] // 2, image.shape[2] // 2)
     context = resize.bilinear(image, half)
-    return self.encoder(context, train=train, use_running_average=use_running_average)
+    return self.encoder(context, **mode)
 
   def _with_crop(
     self,
@@ -240,6 +247,8 @@ def wrap(
       feat_weighter=SegFormerHead(num_classes=1, **settings) if feature_weighter else None,
     ),
     heads=segmentor.heads,
+    image_mean=segmentor.image_mean,
+    image_std=segmentor.image_std,
     crop_size=tuple(crop_size),
     fusion=fusion,
   )

@@ -11,10 +11,9 @@ import numpy as np
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.pipeline import batches
-from jax_uda.ops import resize
+from jax_uda.ops import pixels, resize
 from jax_uda.run import experiment
 from jax_uda.run.report import views
-from jax_uda.step.method import standardise
 from jax_uda.step.state import TrainState
 
 HEADS = ("projection", "region")  # heads whose output is an embedding; else it is the fused map
@@ -70,7 +69,7 @@ def _embed(exp: experiment.Experiment):
   @functools.partial(jax.jit, out_shardings=mesh_lib.replicated(exp.mesh))
   def embed(variables: Any, image: jax.Array):
     outputs = exp.model.apply(
-      variables, standardise(image, exp.task), train=False, use_running_average=True
+      variables, pixels.to_unit(image), train=False, use_running_average=True
     )
     heads = [outputs.heads[name] for name in HEADS if name in outputs.heads]
     embedding = (heads or [outputs.fused])[0].astype(jnp.float32)

@@ -11,6 +11,7 @@ from jax_uda.models.hrda.network import HRDA
 from jax_uda.run import experiment
 from jax_uda.step import train_step
 from jax_uda.step.context import Context, Passes, View, named_key
+from jax_uda.step.method import with_unit_images
 from jax_uda.step.state import TrainState
 from jax_uda.views import self_training
 
@@ -71,6 +72,7 @@ def views_of(
   @jax.jit
   def build(state: TrainState, batch: Any) -> tuple[dict[str, View], dict[str, jax.Array]]:
     key = jax.random.fold_in(state.key, state.step)
+    batch = with_unit_images(batch)
     teacher = Passes(train_step.teacher_pass(exp.model, exp.method.teacher_parts), state.teacher)
     play = state.player["params"] if exp.player else None
     seen = exp.player.prepare(play, batch) if exp.player else batch
@@ -79,9 +81,9 @@ def views_of(
     boxes = {}
     if isinstance(exp.model, HRDA):
       boxes = _detail_crops(exp, state, views, draws, key, phase_start)
-    views = {"source": self_training.source_view(seen, exp.task)} | views
+    views = {"source": self_training.source_view(seen)} | views
     if exp.player:
-      views = {"given": self_training.source_view(batch, exp.task)} | views
+      views = {"given": self_training.source_view(batch)} | views
     order.extend(views)
     return views, boxes
 
@@ -130,9 +132,9 @@ def panel_columns(
   Source and target images, the mixed view, the teacher's pseudo-labels, both networks' predictions
   for the target and its ground truth.
   """
-  columns = {"source": _picture(exp, views["source"]), "target": batch["target"]["image"]}
+  columns = {"source": _picture(views["source"]), "target": batch["target"]["image"]}
   if "mixed" in views:
-    columns["mixed"] = _picture(exp, views["mixed"])
+    columns["mixed"] = _picture(views["mixed"])
     columns["mixed: label"] = views["mixed"].label
     columns["mixed: weight"] = views["mixed"].weight
   if "target" in views and (views["target"].label != IGNORE).any():
@@ -162,7 +164,7 @@ def view_columns(
   columns: dict[str, list[np.ndarray]] = {}
   for group in names:
     view = views[group[0]]
-    images = _picture(exp, view)
+    images = _picture(view)
     for i in range(min(len(images), VIEW_IMAGES)):
       found = [boxes[name][i] for name in group if name in boxes] or [_box_of(view.weight[i])]
       for box in found:
@@ -172,9 +174,9 @@ def view_columns(
   return columns, [" = ".join(group) for group in names]
 
 
-def _picture(exp: experiment.Experiment, view: View) -> np.ndarray:
-  mean, std = np.array(exp.task.image_mean), np.array(exp.task.image_std)
-  return np.clip(view.image * std + mean, 0, 255).astype(np.uint8)
+def _picture(view: View) -> np.ndarray:
+  """The images of a view as uint8."""
+  return np.clip(np.round(255 * np.asarray(view.image)), 0, 255).astype(np.uint8)
 
 
 def _equal(first: View, second: View) -> bool:

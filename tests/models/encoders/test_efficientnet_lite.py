@@ -120,7 +120,7 @@ def test_decoders_take_the_maps_that_are_asked_for():
   ]  # fmt: skip
   assert outputs.logits.shape == (1, 16, 25, 4) and outputs.logits.dtype == jnp.float32
   assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
-  assert model.image_mean == (127.0,) * 3 and model.image_std == (128.0,) * 3
+  assert model.image_mean == (127 / 255,) * 3 and model.image_std == (128 / 255,) * 3
 
 
 def test_frozen_statistics_stay_and_normalise_in_training_too():

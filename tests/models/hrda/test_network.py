@@ -3,6 +3,7 @@
 import functools
 
 import golden_cases
+import golden_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +38,7 @@ def tiny(case):
     decoder_options=width,
     hrda={"crop_size": tuple(case.hr_crop_size.tolist()), "attention_options": width},
   )
+  model = golden_models.without_standardisation(model)
   shapes = jax.eval_shape(
     functools.partial(model.init, **EVAL), jax.random.key(0), jnp.asarray(case.x)
   )

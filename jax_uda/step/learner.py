@@ -1,0 +1,224 @@
+"""A model, a method and an optimizer that learn together: what a notebook holds.
+
+learner = Learner(model, method, schedule=optimizer.warmup_poly(learning_rate=6e-5, num_steps=40_000))
+state = learner.init(seed=0, image_size=(512, 512))
+state, metrics = learner.step(state, batch)
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.step import optimizer, state, train_step
+from jax_uda.step.context import Context, Passes, View
+from jax_uda.step.inference import Inference, Prediction, make_predict
+from jax_uda.step.method import Batch, Method, with_unit_images
+from jax_uda.step.objective import add_terms
+from jax_uda.step.state import TrainState
+from jax_uda.step.teacher import Rule
+from jax_uda.step.train_step import Metrics
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+class Seen(NamedTuple):
+  """What a step looks at, as NumPy arrays for pictures.
+
+  Attributes:
+    batch: The batch; source images as the auxiliary networks prepared them.
+    views: The method's views by name, in the order in which they are made.
+    crops: By view, [B,4] int32 boxes (y1, y2, x1, x2) of HRDA's detail; empty on other networks.
+  """
+
+  batch: Batch
+  views: dict[str, View]
+  crops: dict[str, np.ndarray]
+
+
+class Learner:
+  """Everything that a training step needs but its state; it reads no config.
+
+  Attributes:
+    model: The segmentor, with the method's heads.
+    method: The UDA method.
+    schedule: Learning rate as a function of the step.
+    optimizer: The optimizer of the student's parameters.
+    auxiliary: The method's auxiliary networks, or None.
+    teacher_rule: How the teacher follows the student.
+    mesh: Devices that share a batch.
+  """
+
+  def __init__(
+    self,
+    model: nn.Module,
+    method: Method,
+    *,
+    schedule: optax.Schedule,
+    optimizer: Callable[..., optax.GradientTransformation] = optimizer.build,
+    teacher_rule: Rule = Rule(),
+    mesh: Mesh | None = None,
+  ):
+    """Puts the parts together; nothing is compiled or allocated.
+
+    Args:
+      model: A segmentor; it gets the heads that `method` needs.
+      method: The UDA method.
+      schedule: Learning rate as a function of the step.
+      optimizer: `(schedule, start_steps=…) -> optax optimizer`; the default is AdamW.
+      teacher_rule: How the teacher follows the student.
+      mesh: Devices that share a batch; all, if not given.
+    """
+    dtype = getattr(model, "dtype", jnp.float32)
+    heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
+    self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
+    self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
+    self.optimizer = optimizer(schedule, start_steps=method.start_steps)
+    self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
+    self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
+    self._steps: dict[int, Any] = {}
+    self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
+
+  def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
+    """The state before step 0, with random parameters, on the devices.
+
+    Args:
+      seed: Root of all randomness of the run.
+      image_size: Any (height, width) that the model accepts; parameters do not depend on it.
+    """
+    return self._create(seed, image_size)()
+
+  def abstract_state(self, image_size: tuple[int, int]) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is compiled."""
+    sharding = mesh_lib.replicated(self.mesh)
+    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return jax.tree.map(place, self._create(0, image_size).eval_shape())
+
+  def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
+    """The state before step 0 that starts from `variables` of the model."""
+    key = jax.random.key(seed)
+    return state.from_variables(variables, self.method, self.optimizer, key, self.auxiliary)
+
+  def _create(self, seed: int, image_size: tuple[int, int]) -> Any:
+    create = lambda: state.create(
+      self.model,
+      self.method,
+      self.optimizer,
+      image_size=image_size,
+      seed=seed,
+      auxiliary=self.auxiliary,
+    )
+    return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))
+
+  def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One training step; it consumes `state`, whose buffers are reused.
+
+    Args:
+      state: The state before the step.
+      batch: This process's rows: uint8 images `batch["source"]["image"]` and
+        `batch["target"]["image"]` [B,H,W,3], labels `batch["source"]["label"]` [B,H,W].
+
+    Returns:
+      The next state; float32 scalars by name.
+    """
+    phases = self.method.phases
+    # To look at the step's number means to wait for the step before.
+    phase = self.method.phase(int(state.step)) if len(phases) > 1 else phases[0]
+    return self.step_of(phase)(state, mesh_lib.put_batch(self.mesh, batch))
+
+  def step_of(self, phase: int) -> Any:
+    """The jitted step of a phase of the method, for batches on the devices; it donates the state.
+
+    Args:
+      phase: First step of the phase, `method.phase(step)`.
+    """
+    if phase not in self._steps:
+      replicated = mesh_lib.replicated(self.mesh)
+      self._steps[phase] = jax.jit(
+        self.pure_step(phase), donate_argnums=0, out_shardings=(replicated, replicated)
+      )
+    return self._steps[phase]
+
+  def pure_step(self, phase: int = 0) -> Step:
+    """The step of a phase as a pure function, not compiled."""
+    return train_step.make_train_step(
+      self.model,
+      self.method,
+      self.optimizer,
+      teacher_rule=self.teacher_rule,
+      auxiliary=self.auxiliary,
+      phase=phase,
+    )
+
+  def predict(
+    self,
+    variables: Any,
+    images: np.ndarray,
+    settings: Inference = Inference(),
+  ) -> Prediction:
+    """Labels and confidences of whole images.
+
+    Args:
+      variables: Those of a network, `state.student` or `state.teacher`.
+      images: [B,H,W,3] uint8.
+      settings: Windows, scales and mirror images that are averaged.
+    """
+    return self._predict(settings)(variables, images, images.shape[1:3])
+
+  def views_of(self, state: TrainState, batch: Batch) -> Seen:
+    """What a step from `state` would look at, with the teacher as it is, for pictures.
+
+    Args:
+      state: The state; it is not consumed.
+      batch: Rows that every process has, as for `step`.
+    """
+    phase = self.method.phase(int(state.step))
+    order: list[str] = []  # jit returns dictionaries sorted by name
+
+    @jax.jit
+    def look(state: TrainState, batch: Batch):
+      key = jax.random.fold_in(state.key, state.step)
+      params = state.auxiliary and state.auxiliary["params"]
+      teacher = Passes(
+        train_step.teacher_network(self.model, self.method.teacher_outputs), state.teacher
+      )
+      scene = train_step.set_scene(
+        self.method, self.auxiliary, params, with_unit_images(batch), teacher, key
+      )
+      order.extend(scene.views)
+      return scene.batch, scene.views, self._crops(state, scene, teacher, key, phase)
+
+    batch, views, crops = jax.device_get(look(state, batch))
+    return Seen(batch, {name: views[name] for name in order}, crops)
+
+  def _crops(self, state, scene, teacher: Passes, key, phase: int) -> dict[str, jax.Array]:
+    """HRDA's detail crops of the student's passes, with the teacher's variables."""
+    crops = {}
+    network = train_step.student_network(self.model, key, self.method.passes(phase))
+
+    def student(variables, image, name, **inputs):
+      outputs, statistics = network(variables, image, name, **inputs)
+      if "hr_box" in outputs.heads:
+        crops[name] = outputs.heads["hr_box"]
+      return outputs, statistics
+
+    reference = train_step.reference_network(self.model, state.reference)
+    context = Context(
+      views=scene.views,
+      step=state.step,
+      student=Passes(student, state.teacher),
+      teacher=teacher,
+      reference=reference if self.method.uses_reference else None,
+      auxiliary=state.auxiliary and state.auxiliary["params"],
+      phase=phase,
+    )
+    add_terms(self.method.terms, state.objective_state, context, scene.draws)  # asks for the passes
+    return crops
