@@ -20,6 +20,7 @@ from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.models import weights
 from jax_uda.run import config as config_lib
+from jax_uda.run import config_diff
 
 CLASSES = "classes.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
@@ -43,14 +44,14 @@ def versions() -> dict[str, Any]:
 
 
 def _plain(config: config_lib.ConfigDict) -> dict[str, Any]:
-  return json.loads(json.dumps(config_lib.to_plain(config)))
+  return json.loads(json.dumps(config_diff.to_plain(config)))
 
 
 def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Raises ValueError if `workdir` holds a run of another config; the differing fields are listed."""
   path = workdir / "config.json"
   if path.exists():
-    different = config_lib.differences(json.loads(path.read_text()), _plain(config))
+    different = config_diff.differences(json.loads(path.read_text()), _plain(config))
     if different:
       raise ValueError(
         f"{workdir} holds a run with another config: {'; '.join(different)}. "

@@ -12,6 +12,7 @@ from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.run import config as config_lib
+from jax_uda.run import config_diff
 from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
@@ -202,7 +203,7 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     checkpoint=checkpoint,
     figures=figures,
     pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
-    fields=config_lib.flatten(config_lib.to_plain(config)),
+    fields=config_diff.flatten(config_diff.to_plain(config)),
   )
 
 
@@ -265,7 +266,7 @@ def _check(fields: Mapping[str, Any]) -> None:
     raise SettingError(
       "stop_step",
       f"= {fields['stop_step']} lies after the end, config.num_steps = {fields['num_steps']}; a "
-      "recipe sets it per stage: config.stage.<name>.stop_step.",
+      "recipe sets it per stage: config.stages.<name>.stop_step.",
     )
   missing = set(config_lib.default().eval) - set(fields["eval"])
   if missing:

@@ -26,11 +26,10 @@ def spcl_config(data_dir: pathlib.Path):
   config.model.decoder_options = dict(width=DIM)
   config.method = dict(name="source_only")
   config.ema = dict(decay=0.0, after_update=True, statistics=True)
-  config.stages = ("labels", "contrast")
-  config.stage.labels = dict(task="pseudo_label", init_from="warm_up")
+  config.stages.labels = dict(task="pseudo_label", init_from="warm_up")
   contrast = dict(name="spcl_contrast", feature_dim=DIM, groups=4)
   data = dict(pseudo_labels="labels")
-  config.stage.contrast = dict(init_from="warm_up", method=contrast, data=data)
+  config.stages.contrast = dict(init_from="warm_up", method=contrast, data=data)
   return config
 
 

@@ -300,9 +300,9 @@ def test_a_stage_before_its_predecessor_is_refused_before_the_first_stage(
 ):
   config = recipe_with({}, ",warm_up=2")
   group, _, name = field.rpartition(".")
-  config.stage.warm_up = {group: {name: "method"}} if group else {name: "method"}
+  config.stages.warm_up = {group: {name: "method"}} if group else {name: "method"}
   monkeypatch.setattr(experiment, "build", compiles)
-  message = rf"config\.stage\.warm_up\.{field} = 'method' is neither a stage .* before it"
+  message = rf"config\.stages\.warm_up\.{field} = 'method' is neither a stage .* before it"
   with pytest.raises(ValueError, match=message):
     stages.train(config, tmp_path)
 

@@ -142,10 +142,9 @@ def test_another_config_in_the_same_folder_is_refused_with_the_fields(finished, 
 
 def test_stages_run_in_order_and_continue_from_one_another(make_config, tmp_path, capsys):
   config = make_config(method="source_only")
-  config.stages = ("warm_up", "longer", "adapted")
-  config.stage.warm_up = dict(stop_step=3)
-  config.stage.longer = dict(init_from="warm_up", init_carry="run")
-  config.stage.adapted = dict(
+  config.stages.warm_up = dict(stop_step=3)
+  config.stages.longer = dict(init_from="warm_up", init_carry="run")
+  config.stages.adapted = dict(
     init_from="warm_up", init_carry="weights", method=dict(name="dacs"), stop_step=2
   )
   config.compare = ("longer", "adapted")
