@@ -46,7 +46,8 @@ def training(exp: Experiment, batch: Any) -> None:
   learner = exp.learner
   with _naming(exp.settings.fields, "data.crop_size", *NETWORK, "method.name"):
     state = exp.abstract_state()
-    optimizer.check_groups(state.student["params"], exp.parameter_groups)
+    with registry.within("optimizer"):
+      optimizer.check_groups(state.student["params"], exp.parameter_groups)
     for phase in learner.method.phases:
       if phase < exp.settings.end_step:
         learner.step_of(phase).eval_shape(state, batch)

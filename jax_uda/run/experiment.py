@@ -1,7 +1,6 @@
 """From a config to the objects of a run: a learner, the data, and settings."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -190,6 +189,10 @@ def _optimizer_of(
   group: Mapping[str, Any], groups: tuple[optimizer.Group, ...]
 ) -> Callable[..., optax.GradientTransformation]:
   """`optimizer.build` with the settings of the config; takes the schedule and `start_steps`."""
-  return functools.partial(
-    registry.call, optimizer.build, "optimizer", **{**group, "groups": groups}
-  )
+
+  def build(schedule: optax.Schedule, **arguments: Any) -> optax.GradientTransformation:
+    settings = {**group, "groups": groups, **arguments}
+    with registry.within("optimizer"):
+      return registry.call(optimizer.build, (), schedule, **settings)
+
+  return build

@@ -55,7 +55,8 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     settings = settings_lib.from_config(config)
     start.check_predecessors(settings.start, workdir)
   exp = experiment.build(config)
-  ready = exp.training_batches(workdir.parent)
+  with registry.within("config"):
+    ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
     dry_run.training(exp, mesh_lib.put_batch(exp.learner.mesh, ready[0]))
   dry_run.evaluation(exp)
