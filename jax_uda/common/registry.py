@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -46,8 +46,8 @@ def within(*path: str) -> Iterator[None]:
 
 
 def _path(field: str | tuple[str, ...]) -> tuple[str, ...]:
-  """The path of a field: a tuple is complete, a string stands below `config`."""
-  return field if isinstance(field, tuple) else ("config", *field.split("."))
+  """The path of a field as a tuple."""
+  return tuple(field.split(".")) if isinstance(field, str) else field
 
 
 def lookup(table: Mapping[str, T], name: str, field: str | tuple[str, ...]) -> T:
@@ -56,8 +56,7 @@ def lookup(table: Mapping[str, T], name: str, field: str | tuple[str, ...]) -> T
   Args:
     table: The things one can choose, by name.
     name: The name that the user chose.
-    field: The field in which the user chose it, for the error: `("name",)` for an argument of the
-      caller, or `"method.name"` for a field of the config.
+    field: The argument that holds the name, for the error: a tuple, or a string with dots.
 
   Raises:
     SettingError: The table has no such name.
@@ -66,7 +65,7 @@ def lookup(table: Mapping[str, T], name: str, field: str | tuple[str, ...]) -> T
     return table[name]
   raise SettingError(
     _path(field),
-    f"= {name!r} is unknown.{_hint(name, table)} Known: {', '.join(sorted(table))}.",
+    f"= {name!r} is unknown.{hint(name, table)} Known: {', '.join(sorted(table))}.",
   )
 
 
@@ -110,7 +109,7 @@ def check_names(
   for name in settings:
     if name not in known:
       raise SettingError(
-        path, f"has no field {name!r}.{_hint(name, known)} Known: {', '.join(known)}."
+        path, f"has no field {name!r}.{hint(name, known)} Known: {', '.join(known)}."
       )
 
 
@@ -135,6 +134,7 @@ def imported(name: str, path: str | tuple[str, ...]) -> Any:
     ) from None
 
 
-def _hint(name: str, known: Collection[str]) -> str:
+def hint(name: str, known: Iterable[str]) -> str:
+  """` Did you mean 'encoder'?` if a known name resembles `name`; else an empty text."""
   near = difflib.get_close_matches(str(name), known, n=1)
   return f" Did you mean {near[0]!r}?" if near else ""

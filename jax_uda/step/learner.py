@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
-from jax_uda.step.inference import Inference, Prediction, make_predict
+from jax_uda.step.inference import Inference, Prediction, Size, make_predict
 from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.state import TrainState
@@ -163,6 +163,8 @@ class Learner:
     variables: Any,
     images: np.ndarray,
     settings: Inference = Inference(),
+    *,
+    size: Size | None = None,
   ) -> Prediction:
     """Labels and confidences of whole images.
 
@@ -170,8 +172,9 @@ class Learner:
       variables: Those of a network, `state.student` or `state.teacher`.
       images: [B,H,W,3] uint8.
       settings: Windows, scales and mirror images that are averaged.
+      size: (height, width) of the prediction; that of the images if not given.
     """
-    return self._predict(settings)(variables, images, images.shape[1:3])
+    return self._predict(settings)(variables, images, size or images.shape[1:3])
 
   def views_of(self, state: TrainState, batch: Batch) -> Seen:
     """What a step from `state` would look at, with the teacher as it is, for pictures.

@@ -208,7 +208,7 @@ def build(
   Raises:
     SettingError: `name` is unknown, or a group repeats its update with AdamW.
   """
-  method = registry.lookup(OPTIMIZERS, name, "optimizer.name")
+  method = registry.lookup(OPTIMIZERS, name, ("name",))
   counts = {group.repeats for group in groups} | {1}
   if name != "sgd" and counts != {1}:
     raise SettingError("groups", ": repeats are for the optimizer's name = 'sgd' only.")
