@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import tempfile
 
 # Without optimization, as compiling is most of the tests' time.
@@ -30,6 +31,14 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
   """Remembers the test modules that this process collects."""
   if isinstance(collector, pytest.Module):
     COLLECTED.add(collector.path)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Marks the tests of whole training steps, which are known by their files' names."""
+  for item in items:
+    if re.search(r"golden\[\w+/\w*step", item.name):
+      item.add_marker("step_golden")
 
 
 @pytest.fixture(scope="session")

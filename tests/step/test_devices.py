@@ -33,7 +33,8 @@ def parts():
     feature_distance_weight=0.01,
     thing_classes=(1, 2),
   )
-  tx = optimizer.build(lambda step: 1e-2, weight_decay=0.01)
+  # Not AdamW, which makes the rounding errors of tiny gradients as large as gradients.
+  tx = optimizer.build(lambda step: 1e-2, name="sgd", weight_decay=0.01)
   return model, method, tx
 
 
