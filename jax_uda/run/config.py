@@ -5,12 +5,9 @@ A recipe (a file in `configs/`) starts from `default()` and states what differs.
 
 from typing import Any
 
-import ml_collections
-
 from jax_uda.common import registry
 from jax_uda.run import changes
-
-ConfigDict = ml_collections.ConfigDict
+from jax_uda.run.config_dict import ConfigDict
 
 # Groups that become the keyword arguments of a function, which refuses those that it does not know.
 # They may get fields that the defaults do not have; other groups may not.
