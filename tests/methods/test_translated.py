@@ -100,13 +100,13 @@ def test_stage_0_leaves_the_student_alone():
 
 
 def test_stages_hand_on_what_the_next_one_has():
-  players = [
-    methods.build(TASK, name="confeti", stage=stage, thing_classes=(1,), translator=SMALL).player(
-      lambda step: 0.0
-    )
+  networks_by_stage = [
+    methods.build(
+      TASK, name="confeti", stage=stage, thing_classes=(1,), translator=SMALL
+    ).auxiliary(lambda step: 0.0)
     for stage in (0, 1, 2)
   ]
-  networks = [set(jax.eval_shape(player.init, KEY)["params"]) for player in players]
+  networks = [set(jax.eval_shape(auxiliary.init, KEY)["params"]) for auxiliary in networks_by_stage]
   cut = {"generator", "discriminator", "patch_mlp"}
   assert networks == [cut, cut | {"reg_proj"}, {"generator"}]
 
