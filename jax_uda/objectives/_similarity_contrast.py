@@ -30,10 +30,15 @@ class ClassPrototypes(NamedTuple):
 
 def correct_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
   """Features [B,h,w,A], and labels [B,h,w] where the prediction agrees with the view's, else 255."""
-  features = outputs.fused
-  label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+  features, label = _labelled_features(outputs, view)
   logits = resize.bilinear(outputs.logits, features.shape[1:3])
   return features, labels.correct_label(label, jax.lax.stop_gradient(logits))
+
+
+def _labelled_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
+  """Features [B,h,w,A] and the view's labels [B,h,w]; 255 where a pixel weighs 0."""
+  label = ignore_unweighted(view.label, view.weight)
+  return outputs.fused, labels.nearest_label(label, outputs.fused.shape[1:3])
 
 
 def similarity_contrast(
@@ -59,8 +64,8 @@ def similarity_contrast(
     dim: Channels of the decoder's map before its classifier, A.
     source: Labelled view; only pixels that the student classifies right count, here and below.
     target: The other view, with its labels; pixels of weight 0 are ignored.
-    groups: G parts of the batch with prototypes and a mean loss of their own, as the replicas of
-      the reference; independent of the number of devices.
+    groups: Splits the batch into this many groups, each with its own prototypes, and averages their
+      losses, as the reference's per-GPU losses; independent of the number of devices.
     decay: Weight of the old prototypes; the batch has the rest.
     keep_absent: See `memory.prototypes.update`.
     temperature: Divides the similarities.
@@ -103,10 +108,9 @@ def similarity_contrast(
       return Result(jnp.float32(0), state, {})
     source_pixels = correct_features(ctx.student(source), ctx.views[source])
     _check_dim(source_pixels[0], dim)
-    features, view = ctx.student(target).fused, ctx.views[target]
-    label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+    target_pixels = _labelled_features(ctx.student(target), ctx.views[target])
     split = lambda tree: jax.tree.map(functools.partial(split_groups, groups=groups), tree)
-    state, *group = jax.vmap(group_losses)(state, split(source_pixels), split((features, label)))
+    state, *group = jax.vmap(group_losses)(state, split(source_pixels), split(target_pixels))
     domains = dict(zip(("source", "target"), map(jnp.mean, group), strict=True))
     metrics = {
       "classes_seen": jnp.sum(jnp.any(state.seen, 0)),

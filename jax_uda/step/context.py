@@ -16,6 +16,9 @@ import jax
 
 from jax_uda.step.outputs import Outputs
 
+# The key of auxiliary networks. Names of keys are part of a run's numbers, so this old one stays.
+AUXILIARY_KEY = "player"
+
 
 @flax.struct.dataclass
 class View:

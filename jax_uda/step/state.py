@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jax_uda.step.context import named_key
+from jax_uda.step.context import AUXILIARY_KEY, named_key
 from jax_uda.step.method import Auxiliary, Method
 from jax_uda.step.objective import init_terms
 
@@ -64,7 +64,7 @@ def from_variables(
     reference=copy(encoder_variables(variables)) if method.uses_reference else None,
     opt_state=optimizer.init(variables["params"]),
     objective_state=init_terms(method.terms, named_key(key, "objective")),
-    auxiliary=auxiliary.init(named_key(key, "player")) if auxiliary else None,
+    auxiliary=auxiliary.init(named_key(key, AUXILIARY_KEY)) if auxiliary else None,
     key=key,
   )
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda.step import teacher as teacher_lib
-from jax_uda.step.context import Context, Network, Pass, Passes, View, named_key
+from jax_uda.step.context import AUXILIARY_KEY, Context, Network, Pass, Passes, View, named_key
 from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms, draw_terms
 from jax_uda.step.state import TrainState
@@ -108,6 +108,11 @@ def set_scene(
   return Scene(prepared, views, draw_terms(method.terms, key, batch))
 
 
+def _mean_weights(scene: Scene) -> Metrics:
+  """The mean weight of each view's pixels, for the log."""
+  return {f"weight/{name}": jnp.mean(view.weight) for name, view in scene.views.items()}
+
+
 def make_train_step(
   model: nn.Module,
   method: Method,
@@ -138,11 +143,10 @@ def make_train_step(
     key, batch = jax.random.fold_in(state.key, state.step), with_unit_images(batch)
     moved = follow(state.teacher, state.student, state.step) if teacher_first else state.teacher
     teacher = Passes(teacher_network(model, method.teacher_outputs), moved)
-    params, auxiliary_params = (
-      state.student["params"],
-      state.auxiliary and state.auxiliary["params"],
-    )
+    params = state.student["params"]
+    auxiliary_params = state.auxiliary and state.auxiliary["params"]
     scene = set_scene(method, auxiliary, auxiliary_params, batch, teacher, key)
+    reference = reference_network(model, state.reference) if method.uses_reference else None
 
     def loss_fn(params, auxiliary_params):
       student = Passes(
@@ -153,7 +157,7 @@ def make_train_step(
         step=state.step,
         student=student,
         teacher=teacher,
-        reference=reference_network(model, state.reference) if method.uses_reference else None,
+        reference=reference,
         auxiliary=auxiliary_params,
         phase=phase,
       )
@@ -169,15 +173,11 @@ def make_train_step(
     student = {**statistics, "params": optax.apply_updates(params, updates)}
     if not teacher_first:
       teacher_variables = follow(teacher_variables, student, state.step)
-    metrics = {
-      "loss": result.loss,
-      **result.metrics,
-      **{f"weight/{name}": jnp.mean(view.weight) for name, view in scene.views.items()},
-      "grad_norm": optax.global_norm(student_grads),
-    }
+    metrics = {"loss": result.loss, **result.metrics, **_mean_weights(scene)}
+    metrics["grad_norm"] = optax.global_norm(student_grads)
     auxiliary_state = state.auxiliary
     if auxiliary:
-      draws = auxiliary.draw(named_key(key, "player"), batch)
+      draws = auxiliary.draw(named_key(key, AUXILIARY_KEY), batch)
       auxiliary_state, more = auxiliary.update(auxiliary_state, auxiliary_grads, draws, batch)
       metrics |= more
     state = state.replace(
