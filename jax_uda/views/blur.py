@@ -29,5 +29,5 @@ def _blur_axis(image: jax.Array, sigma: jax.Array, axis: int) -> jax.Array:
 
 
 def gaussian_blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
-  """Blurs image [B,H,W,D] with a standard deviation of sigma [B] pixels, at most `MAX_SIGMA`."""
+  """Blurs an image [B,H,W,D] with a standard deviation of sigma [B] pixels, at most `MAX_SIGMA`."""
   return _blur_axis(_blur_axis(image, sigma, 1), sigma, 2)

@@ -1,4 +1,4 @@
-"""The strong augmentation of mixed and masked images: colour jitter, then blur.
+"""The strong augmentation of mixed and masked images: color jitter, then blur.
 
 Whether to jitter and whether to blur is drawn once a step for the whole batch (DAFormer's code; the
 paper says per image).
