@@ -8,6 +8,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
 from jax_uda.ops.ramp import exponential_ramp
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Context, named_key
 from jax_uda.step.objective import Batch, Objective, Result
 
@@ -72,8 +73,8 @@ def region_consistency(
 
   def apply(state: memory.RegionQueue, ctx: Context, draws: jax.Array) -> Result:
     mixed, teacher = ctx.student(view).heads[head], ctx.teacher(target)
-    embedding, grid = teacher.heads[head], mixed.shape[1:3]
-    label, confidence = _pseudo_labels(teacher.logits, grid, align_corners)
+    embedding, grid = teacher.heads[head], size_of(mixed)
+    label, confidence = _pseudo_labels(teacher.decoded.logits, grid, align_corners)
     inside = _in_box(ctx.views[view].weight, grid, cell)
     mixed_label = jnp.where(inside, label, labels.nearest_label(ctx.views[source].label, grid))
     chosen = _choose(draws, label.size, num_rows)
@@ -112,7 +113,7 @@ def _in_box(weight: jax.Array, grid: tuple[int, int], cell: int) -> jax.Array:
   Raises:
     SettingError: The map is not one of cells of that side.
   """
-  sides = weight.shape[1:]
+  sides = size_of(weight)
   if any(g not in (side // cell, side // cell + 1) for g, side in zip(grid, sides, strict=True)):
     raise SettingError(
       "method",

@@ -16,6 +16,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.memory import prototypes
 from jax_uda.ops import arrays, labels, resize
 from jax_uda.ops.labels import ignore_unweighted
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Context, View
 from jax_uda.step.objective import Objective, Result, SourcePass, split_groups
 from jax_uda.step.outputs import Outputs
@@ -31,14 +32,14 @@ class ClassPrototypes(NamedTuple):
 def correct_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
   """Features [B,h,w,A], and labels [B,h,w] where the prediction agrees with the view's, else 255."""
   features, label = _labelled_features(outputs, view)
-  logits = resize.bilinear(outputs.logits, features.shape[1:3])
+  logits = resize.bilinear(outputs.decoded.logits, size_of(features))
   return features, labels.correct_label(label, jax.lax.stop_gradient(logits))
 
 
 def _labelled_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
   """Features [B,h,w,A] and the view's labels [B,h,w]; 255 where a pixel weighs 0."""
-  label = ignore_unweighted(view.label, view.weight)
-  return outputs.fused, labels.nearest_label(label, outputs.fused.shape[1:3])
+  label, fused = ignore_unweighted(view.label, view.weight), outputs.decoded.fused
+  return fused, labels.nearest_label(label, size_of(fused))
 
 
 def similarity_contrast(
@@ -117,7 +118,7 @@ def similarity_contrast(
       "correct_pixels": jnp.mean(source_pixels[1] < num_classes),
       **domains,
     }
-    return Result(weight * sum(domains.values()), state, metrics)
+    return Result(weight * (domains["source"] + domains["target"]), state, metrics)
 
   gather = prototype_pass(num_classes=num_classes, dim=dim) if source_pass else None
   return Objective(init, apply, phases=(start_step,), source_pass=gather)

@@ -16,6 +16,12 @@ Size = tuple[int, int]  # (height, width)
 CUBIC_A = -0.75
 
 
+def size_of(image: jax.Array | np.ndarray) -> Size:
+  """(height, width) of an image, map or label [B, H, W, ...]."""
+  height, width = image.shape[1:3]
+  return height, width
+
+
 def bilinear(x: jax.Array, size: Size, align_corners: bool = False) -> jax.Array:
   """Interpolates x [..., H, W, D] linearly to `size` = (height, width), with clamped edges.
 

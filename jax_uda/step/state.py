@@ -2,19 +2,18 @@
 
 from typing import Any
 
-import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from jax_uda.step.context import AUXILIARY_KEY, named_key
 from jax_uda.step.method import Auxiliary, Method
 from jax_uda.step.objective import init_terms
+from jax_uda.step.outputs import Network
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
   """The whole state of a run; what is not in here does not exist after a restart.
 
   Attributes:
@@ -70,7 +69,7 @@ def from_variables(
 
 
 def create(
-  model: nn.Module,
+  model: Network,
   method: Method,
   optimizer: optax.GradientTransformation,
   *,

@@ -51,5 +51,5 @@ def apply(
     ratio: Expected fraction of patches that are masked.
     color: [D] the color of masked patches, in the units of the image: `Task.mean_color`.
   """
-  kept = keep(uniform, image.shape[1:3], ratio=ratio)
+  kept = keep(uniform, resize.size_of(image), ratio=ratio)
   return jnp.where(kept[..., None], image, jnp.asarray(color, image.dtype))

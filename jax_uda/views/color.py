@@ -4,16 +4,15 @@ Brightness is *added*, contrast multiplies without a mean, saturation and hue ac
 has its own order of the four. Images are RGB in [0, 1].
 """
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _TAU = 2 * jnp.pi
 
 
-@flax.struct.dataclass
-class ColorDraws:
+class ColorDraws(struct.PyTreeNode):
   """Random numbers of a jitter.
 
   Attributes:

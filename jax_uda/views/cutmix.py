@@ -4,13 +4,12 @@ The box lies on a grid of cells, so that it covers whole cells of a feature map,
 `rccr/cutmix_box`.
 """
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
-@flax.struct.dataclass
-class CutMixDraws:
+class CutMixDraws(struct.PyTreeNode):
   """Random numbers of one box.
 
   Attributes:
