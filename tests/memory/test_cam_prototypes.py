@@ -72,12 +72,12 @@ def test_defaults_are_the_published_ones():
     top_k=32,
     proto_ema="code",
   )
-  for default, given in zip(
+  for default, published in zip(
     cam_prototypes.update(STATE, X, CAM, LABELS),
     cam_prototypes.update(STATE, X, CAM, LABELS, **explicit),
     strict=True,
   ):
-    np.testing.assert_array_equal(default, given)
+    np.testing.assert_array_equal(default, published)
 
 
 def test_without_activation_the_prototype_stays_but_its_pixels_are_counted_as_published():
