@@ -172,7 +172,7 @@ def multires_pixel_contrast(
 class _Contrasts(NamedTuple):
   """The constants of the N contrasts."""
 
-  index: jax.Array  # [N] int32
+  place: jax.Array  # [N] int32
   labels: jax.Array  # [N]
   used: jax.Array  # [N] bool
   weights: jax.Array  # [N] float32
@@ -181,7 +181,7 @@ class _Contrasts(NamedTuple):
 class _Anchors(NamedTuple):
   """The constants of the anchors, in blocks."""
 
-  index: jax.Array  # [steps, rows] int32
+  place: jax.Array  # [steps, rows] int32
   labels: jax.Array
   weights: jax.Array
 
@@ -237,7 +237,7 @@ def _multires_rows(
 def _pairs(anchors: _Anchors, contrasts: _Contrasts) -> tuple[jax.Array, jax.Array]:
   """[rows, N]: whether the labels agree; the share of a positive, q_i q_j / |P(i)|, 0 elsewhere."""
   same = anchors.labels[:, None] == contrasts.labels
-  positive = same & contrasts.used & (anchors.index[:, None] != contrasts.index)
+  positive = same & contrasts.used & (anchors.place[:, None] != contrasts.place)
   scale = anchors.weights / jnp.maximum(jnp.sum(positive, 1), 1)
   return same, jnp.where(positive, scale[:, None] * contrasts.weights, 0.0)
 
@@ -264,7 +264,7 @@ def _anchor_weights(contrasts: _Contrasts, exclude: Sequence[int]) -> jax.Array:
 
 def _split_anchors(layout: anchor_blocks.Layout, contrasts: _Contrasts) -> _Anchors:
   """The anchors' part of what is known of the contrasts: every pixel is both."""
-  return _Anchors(*map(layout.split, (contrasts.index, contrasts.labels, contrasts.weights)))
+  return _Anchors(*map(layout.split, (contrasts.place, contrasts.labels, contrasts.weights)))
 
 
 def _unit(x: jax.Array, pixel_order: PixelOrder) -> jax.Array:

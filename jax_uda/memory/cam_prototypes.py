@@ -31,8 +31,8 @@ class _Picked(NamedTuple):
   """The K pixels picked for each class."""
 
   weights: jax.Array  # [C, K] float32; 0 where the class has fewer pixels
-  index: jax.Array  # [C, K] int32, flat over images, rows and columns
-  count: jax.Array  # [C] float32
+  place: jax.Array  # [C, K] int32, flat over images, rows and columns
+  number: jax.Array  # [C] float32: how many of the K are pixels of the class
 
 
 def empty_cam_prototypes(num_classes: int, dim: int) -> CamPrototypes:
@@ -115,9 +115,9 @@ def update(
   used = is_source | ~jnp.asarray(warmup, bool)  # after the warm-up every pixel is used
   labels = jnp.where(used, labels.astype(jnp.int32), -1).reshape(-1, *labels.shape[-2:])
   if not ori_size:
-    labels = resize.nearest(labels[..., None], embeddings.shape[1:3])[..., 0]
+    labels = resize.nearest(labels[..., None], (embeddings.shape[1], embeddings.shape[2]))[..., 0]
   picked = _pick(cam, labels, jnp.asarray(warmup, bool), top_k)
-  pixels = _interpolate(embeddings, picked.index, labels.shape[1:])  # [C, K, A]
+  pixels = _interpolate(embeddings, picked.place, (labels.shape[1], labels.shape[2]))  # [C, K, A]
   sums = jnp.einsum("ck,cka->ca", picked.weights, pixels, precision="highest")
   size = jnp.sum(picked.weights * arrays.safe_norm(pixels), -1)
   # Normalising the weighted sum is normalising the weighted mean.
@@ -131,12 +131,12 @@ def _pick(cam: jax.Array, labels: jax.Array, warmup: jax.Array, top_k: int) -> _
   It picks first in every image, so that images on different devices stay there, and then among the
   winners.
   """
-  batch, size = labels.shape[0], labels.shape[1:]
-  count = size[0] * size[1]
+  batch, height, width = labels.shape
+  count = height * width
 
   def pick_class(class_and_map: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     c, activation = class_and_map
-    upsampled = resize.bilinear(activation[..., None], size, align_corners=True)[..., 0]
+    upsampled = resize.bilinear(activation[..., None], (height, width), align_corners=True)[..., 0]
     weight = jnp.where(warmup, 1.0, upsampled)
     score = jnp.where(labels == c, weight, -jnp.inf).reshape(batch, count)
     best, index = jax.lax.top_k(score, min(top_k, count))
@@ -157,17 +157,17 @@ def _interpolate(maps: jax.Array, index: jax.Array, size: resize.Size) -> jax.Ar
   Returns [..., A].
   """
   image, row, column = jnp.unravel_index(index, (maps.shape[0], *size))
-  sides = []
+  taps = []
   for place, length, target in zip((row, column), maps.shape[1:3], size, strict=True):
     position = place * ((length - 1) / max(target - 1, 1))
     low = jnp.floor(position).astype(jnp.int32)
     high = jnp.minimum(low + 1, length - 1)
-    sides.append(((low, 1 - (position - low)), (high, position - low)))
-  return sum(
-    (row_share * column_share)[..., None] * maps[image, row, column]
-    for row, row_share in sides[0]
-    for column, column_share in sides[1]
-  )
+    taps.append(((low, 1 - (position - low)), (high, position - low)))
+  total = jnp.zeros((*index.shape, maps.shape[-1]), maps.dtype)
+  for row, row_share in taps[0]:
+    for column, column_share in taps[1]:
+      total = total + (row_share * column_share)[..., None] * maps[image, row, column]
+  return total
 
 
 def _move(
@@ -178,7 +178,7 @@ def _move(
   running_share = 1 / (state.counts + 1)
   if proto_ema == "code":
     share = jnp.where(state.counts == 0, 1.0, jnp.minimum(1 - running_share, 1 - momentum))
-    counts = state.counts + picked.count
+    counts = state.counts + picked.number
   else:
     share = jnp.maximum(running_share, 1 - momentum)
     counts = state.counts + is_activated

@@ -27,7 +27,8 @@ class ClassStatistics(NamedTuple):
 
   mean: jax.Array  # [C, A] float32
   variance: jax.Array  # [C, A] float32
-  count: jax.Array  # [C] float32, pixels (or the sum of their weights)
+  # [C] float32, pixels (or the sum of their weights); hides a method that no state needs
+  count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def empty_class_statistics(num_classes: int, dim: int) -> ClassStatistics:

@@ -54,7 +54,6 @@ class Layout:
     return x.reshape(-1, *x.shape[2:])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def total(
   rows_of: RowsOf,
   anchors: Tree,
@@ -78,12 +77,7 @@ def total(
   Returns:
     The float32 sum, and the rows of all blocks [steps, rows], which carry no gradient.
   """
-
-  def step(value, block):
-    more, rows = _weighted(rows_of, block[0], contrasts, block[1], fixed_contrasts, block[2])
-    return value + more, rows
-
-  return jax.lax.scan(step, jnp.float32(0), (anchors, fixed_anchors, weights))
+  return _total(rows_of, anchors, contrasts, fixed_anchors, fixed_contrasts, weights)
 
 
 def each(
@@ -122,6 +116,15 @@ def reduce(
   return value / jnp.where(jnp.sum(weights) > 0, jnp.sum(weights), 1.0)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _total(rows_of, anchors, contrasts, fixed_anchors, fixed_contrasts, weights):
+  def step(value, block):
+    more, rows = _weighted(rows_of, block[0], contrasts, block[1], fixed_contrasts, block[2])
+    return value + more, rows
+
+  return jax.lax.scan(step, jnp.float32(0), (anchors, fixed_anchors, weights))
+
+
 def _weighted(
   rows_of: RowsOf,
   anchors: Tree,
@@ -157,4 +160,4 @@ def _backward(rows_of, gradients, cotangents):
   return *jax.tree.map(lambda g: d_value * g, gradients), None, None, None
 
 
-total.defvjp(_forward, _backward)
+_total.defvjp(_forward, _backward)

@@ -48,7 +48,7 @@ def pixels(
 
 
 def one_hot(labels: jax.Array, weights: jax.Array, num_classes: int) -> jax.Array:
-  """[N, C] float32: each pixel's weight in the column of its label."""
+  """The weight of each pixel in the column of its label: [N, C] float32."""
   return jax.nn.one_hot(labels, num_classes, dtype=jnp.float32) * weights[:, None]
 
 
@@ -93,7 +93,7 @@ def reduce(
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
-  """sum(weights * values) / sum(weights); 0, with gradient 0, when the weights sum to 0."""
+  """`sum(weights * values) / sum(weights)`; 0, with gradient 0, when the weights sum to 0."""
   total = jnp.sum(weights)
   return jnp.sum(jnp.where(weights > 0, weights * values, 0.0)) / jnp.where(total > 0, total, 1.0)
 
@@ -177,7 +177,7 @@ def _squared_length(x: jax.Array, floor: jax.Array | float) -> tuple[jax.Array, 
 
 
 def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-  """a @ b in float32 at the highest precision: at temperature 100 logits differ by 0.01 only."""
+  """`a @ b` in float32 at the highest precision: at temperature 100 logits differ by 0.01 only."""
   return jnp.matmul(a.astype(jnp.float32), b.astype(jnp.float32), precision="highest")
 
 

@@ -40,10 +40,10 @@ def sample_valid(
   [0.0, 0.0, 1.0, 1.0]
   """
   arrays.check_count("count", count)
-  if (key is None) == (uniforms is None):
-    raise ValueError("give sample_valid either key or uniforms, and not both")
-  if uniforms is None:
+  if uniforms is None and key is not None:
     uniforms = jax.random.uniform(key, valid.shape)
+  elif uniforms is None or key is not None:
+    raise ValueError("give sample_valid either key or uniforms, and not both")
   arrays.check_float("uniforms", uniforms)
   arrays.check_shape("uniforms", uniforms, valid.shape, of="valid pixels")
   # Indices rather than a threshold: among thousands of float32 uniforms some are equal.

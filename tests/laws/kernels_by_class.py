@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from laws.kernels import IGNORED, Kernel, P, W, X, Y, labelled
+from laws.kernels import IGNORED, Kernel, P, X, Y, labelled
 
 from jax_uda import losses
 
@@ -99,10 +99,7 @@ KERNELS = [
     "centroid_cross_entropy",
     lambda **inputs: losses.centroid_cross_entropy(temperature=0.3, **inputs),
     tables={"prototypes": P},
-    mean_of=lambda values, inputs: (
-      jnp.sum(values)
-      / jnp.maximum(len(jnp.unique(inputs["labels"], size=4, fill_value=255)) - 1, 1)
-    ),
+    mean_of=lambda values, _: jnp.sum(values) / 3,  # the classes in the batch
     noise=("embeddings",),
     bad=(({"prototypes": P[:, :4]}, r"prototypes has shape \(3, 4\)"), BAD_REDUCTION),
   ),
@@ -124,4 +121,3 @@ KERNELS = [
     noise=("embeddings",),
   ),
 ]
-del W

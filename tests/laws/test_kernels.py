@@ -18,6 +18,7 @@ ALL = [kernel for module in MODULES for kernel in module.KERNELS]
 KERNELS = [pytest.param(kernel, id=kernel.name) for kernel in ALL]
 
 
+@pytest.mark.fast
 def test_every_exported_kernel_is_checked():
   exported = {
     name
@@ -180,6 +181,7 @@ def test_eight_devices_equal_one(kernel: Kernel):
   jax.tree.map(close, eight, one)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_mistakes_are_errors_that_name_the_argument(kernel: Kernel):
   for replaced, message in kernel.bad:

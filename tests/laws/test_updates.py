@@ -15,6 +15,7 @@ from jax_uda import memory
 UPDATES = [pytest.param(update, id=update.name) for update in ALL]
 
 
+@pytest.mark.fast
 def test_every_update_is_checked():
   """An update is a public function that returns what its first argument is: a state."""
   updates = set()
@@ -73,6 +74,7 @@ def test_a_state_receives_no_gradient(update: Update):
   assert not any(grad.any() for grad in jax.grad(total)(floats).values())
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("update", UPDATES)
 def test_mistakes_in_an_update_are_errors_that_name_the_argument(update: Update):
   for replaced, message in update.bad:

@@ -9,6 +9,8 @@ from golden_cases import Case, assert_close, golden
 from jax_uda import losses
 from jax_uda.ops import arrays
 
+pytestmark = pytest.mark.fast
+
 S, T = jax.random.normal(jax.random.key(0), (2, 3, 4, 5))
 W = jax.random.uniform(jax.random.key(1), (3, 4))
 

@@ -8,6 +8,8 @@ from golden_cases import assert_close, golden
 from jax_uda import losses
 from jax_uda.ops import arrays, resize
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/weighted_ce"))
 def test_matches_reference(case: golden_cases.Case):

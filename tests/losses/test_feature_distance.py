@@ -7,6 +7,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda import losses
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/feature_distance"))
 def test_matches_reference(case: golden_cases.Case):

@@ -64,11 +64,11 @@ def test_the_sign_flips_the_regularizer_and_its_gradient():
 
 
 def test_unseen_classes_leave_the_softmax_and_the_mean():
-  seen = jnp.array([True, True, False, True, False])
+  known = jnp.array([True, True, False, True, False])
   renumber = jnp.array([0, 1, 255, 2, 255])
   labels = jnp.where(Y < 5, renumber[jnp.minimum(Y, 4)], 255)
-  expected = losses.prototype_cross_entropy(X, labels, MEAN[seen], temperature=0.5)
-  np.testing.assert_allclose(prototype(X, class_mask=seen), expected, rtol=1e-5)
+  expected = losses.prototype_cross_entropy(X, labels, MEAN[known], temperature=0.5)
+  np.testing.assert_allclose(prototype(X, class_mask=known), expected, rtol=1e-5)
   value, grad = value_and_grad(lambda x: prototype(x, class_mask=jnp.zeros(5, bool)))
   assert value == 0 and not grad.any()
 

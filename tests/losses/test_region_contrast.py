@@ -28,8 +28,8 @@ def dense(z, first_rows, epsilon):
     p, s = z[i] @ T[i] / 0.3, ROWS @ z[i] / 0.3
     m = jnp.maximum(p, s[:first_rows].max())
     rest = jnp.exp(s - m)[np.asarray(ROW_LABELS) != int(Y[i])].sum()
-    own = jnp.exp(p - m)
-    values.append(-jnp.log(own / (own + rest + epsilon) + epsilon))
+    positive = jnp.exp(p - m)
+    values.append(-jnp.log(positive / (positive + rest + epsilon) + epsilon))
     weights.append(W[i])
   return jnp.sum(jnp.array(values) * jnp.array(weights)) / sum(weights)
 

@@ -10,6 +10,8 @@ from jax_uda.memory import cam_prototypes
 from jax_uda.memory.cam_prototypes import CamPrototypes
 from jax_uda.ops import resize
 
+pytestmark = pytest.mark.fast
+
 KEYS = jax.random.split(jax.random.key(0), 5)
 X = jax.random.normal(KEYS[0], (2, 3, 4, 5))  # [B, h, w, A]
 CAM = jax.random.uniform(KEYS[1], (2, 3, 4, 3))
@@ -72,12 +74,12 @@ def test_defaults_are_the_published_ones():
     top_k=32,
     proto_ema="code",
   )
-  for default, given in zip(
+  for default, published in zip(
     cam_prototypes.update(STATE, X, CAM, LABELS),
     cam_prototypes.update(STATE, X, CAM, LABELS, **explicit),
     strict=True,
   ):
-    np.testing.assert_array_equal(default, given)
+    np.testing.assert_array_equal(default, published)
 
 
 def test_without_activation_the_prototype_stays_but_its_pixels_are_counted_as_published():

@@ -10,6 +10,8 @@ from golden_cases import Case, golden
 from jax_uda import memory
 from jax_uda.memory import class_statistics, ring_bank
 
+pytestmark = pytest.mark.fast
+
 X = jax.random.normal(jax.random.key(0), (3, 8, 5)) * 2 + 1
 Y = jax.random.randint(jax.random.key(1), (3, 8), 0, 3).at[0, 0].set(255)
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)

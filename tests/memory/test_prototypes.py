@@ -10,6 +10,8 @@ from jax_uda import losses, memory
 from jax_uda.memory import prototypes
 from jax_uda.ops import arrays
 
+pytestmark = pytest.mark.fast
+
 KEYS = jax.random.split(jax.random.key(0), 3)
 X = jax.random.normal(KEYS[0], (4, 3, 5, 6))  # [B, h, w, A]
 LABELS = jax.random.randint(KEYS[1], (4, 3, 5), 0, 3).at[1].set(0).at[2].set(255)

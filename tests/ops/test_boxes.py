@@ -9,6 +9,8 @@ from golden_cases import golden
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import windows
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/hrda_boxes"))
 def test_windows_match_reference(case):

@@ -6,6 +6,8 @@ from golden_cases import Case, golden
 
 from jax_uda.ops import labels, resize
 
+pytestmark = pytest.mark.fast
+
 
 def test_a_cell_takes_the_first_of_its_pixels_and_keeps_the_dtype():
   label = jnp.arange(24, dtype=jnp.uint8).reshape(1, 4, 6)

@@ -9,6 +9,8 @@ from golden_cases import golden
 from jax_uda.ops.ramp import exponential_ramp
 from jax_uda.step import optimizer, teacher
 
+pytestmark = pytest.mark.fast
+
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 

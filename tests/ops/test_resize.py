@@ -8,6 +8,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda.ops import resize
 
+pytestmark = pytest.mark.fast
+
 X = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype(np.float32)
 
 

@@ -9,6 +9,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda.ops import resize, windows
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/slide_inference"))
 def test_matches_reference(case: golden_cases.Case):
