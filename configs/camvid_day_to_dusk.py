@@ -14,19 +14,19 @@ validation images were still far from level), then 600 of the method; for vfm_ud
 random weights. The methods' settings are the demo's and were not searched here.
 
 Arguments: path=FOLDER, method=<name> (see the demo; without it source-only and self-training), seed=
-<training seed>, test=yes or no (whether FOLDER has test/; without it the folder is asked, and a folder
-that is gone is taken for complete), smoke (a few steps).
+<training seed>, test=yes or no (whether FOLDER has test/; without it the folder decides, and a folder
+that does not exist is taken for complete), smoke (a few steps).
 Ours, with 400 steps of the method instead of 600 and without test/: docs/camvid_benchmark.md.
 """
 
-from configs import camvid
+from . import camvid
 
 
 def get_config(arg: str = ""):
-  config, arg = camvid.start(arg)
+  config, args = camvid.start(arg)
   source = dict(train=("train/0006R0", "train/0016E5"), val=("val",))
-  config.data.source = camvid.domain(arg, **source)
-  unseen = "test" if camvid.has_test(arg) else "train"
+  config.data.source = camvid.domain(args, **source)
+  unseen = "test" if camvid.has_test(args) else "train"
   target = dict(train=("train/0001TP",), val=(f"{unseen}/0001TP",))
-  config.data.target = camvid.domain(arg, **target)
-  return camvid.finish(config, arg)
+  config.data.target = camvid.domain(args, **target)
+  return camvid.finish(config, args)

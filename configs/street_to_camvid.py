@@ -11,18 +11,18 @@ FOLDER has no test/.
 Network, steps and methods are those of camvid_day_to_dusk.py.
 
 Arguments: path=FOLDER, method=<name> (see the demo; without it source-only and self-training), seed=
-<training seed>, test=yes or no (whether FOLDER has test/; without it the folder is asked, and a folder
-that is gone is taken for complete), smoke (a few steps).
+<training seed>, test=yes or no (whether FOLDER has test/; without it the folder decides, and a folder
+that does not exist is taken for complete), smoke (a few steps).
 Ours, with 400 steps of the method instead of 600 and without test/: docs/camvid_benchmark.md.
 """
 
-from configs import camvid
+from . import camvid
 
 
 def get_config(arg: str = ""):
-  config, arg = camvid.start(arg)
+  config, args = camvid.start(arg)
   streets = dict(domain="wide", seed=1, size=camvid.SIZE, num_train=800, num_val=200)
   config.data.source = dict(name="streets", **streets)
-  unseen = "test" if camvid.has_test(arg) else "val"
-  config.data.target = camvid.domain(arg, train=("train",), val=(unseen,))
-  return camvid.finish(config, arg)
+  unseen = "test" if camvid.has_test(args) else "val"
+  config.data.target = camvid.domain(args, train=("train",), val=(unseen,))
+  return camvid.finish(config, args)

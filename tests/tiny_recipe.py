@@ -1,10 +1,11 @@
 """A run of seconds: drawn streets of 32x48 pixels and a network of a few thousand parameters."""
 
+from jax_uda.run import arguments, changes
 from jax_uda.run import config as config_lib
 
 
 def get_config(arg: str = ""):
-  arg = config_lib.parse_arg(arg, data_dir="", method="dacs", steps=8, seed=0, warm_up=0)
+  arg = arguments.parse(arg, data_dir="", method="dacs", steps=8, seed=0, warm_up=0)
   config = config_lib.default()
   config.seed = arg.seed
   config.num_steps = arg.steps
@@ -20,7 +21,9 @@ def get_config(arg: str = ""):
   config.model = dict(
     encoder="compact", decoder="light", encoder_options=dict(widths=(8, 8, 16), depths=(1, 1))
   )
-  config.method = dict(name=arg.method, source_augmentation=True, class_weight_power=0.3)
+  settings = dict(source_augmentation=True, class_weight_power=0.3)
+  config.method = dict(name=arg.method)
+  config.method.update(settings if arg.method == "source_only" else {"self_training": settings})
   config.optimizer.groups = ({"pattern": "^decoder", "learning_rate": 2.0},)
   config.schedule = dict(learning_rate=1e-3, warmup_steps=2)
   config.log_every_steps = 1
@@ -29,7 +32,6 @@ def get_config(arg: str = ""):
   config.panel_images = 2
   config.projection = ""
   if arg.warm_up:
-    config.stages = ("warm_up", "method")
-    config.stage.warm_up = dict(method=dict(name="source_only"), num_steps=arg.warm_up)
-    config.stage.method = dict(init_from="warm_up")
+    config.stages.warm_up = dict(method=changes.replace(name="source_only"), num_steps=arg.warm_up)
+    config.stages.method = dict(init_from="warm_up")
   return config

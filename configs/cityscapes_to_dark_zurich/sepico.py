@@ -7,14 +7,15 @@ Published: 54.2 mIoU on the test server with DAFormer's network, 45.4 with DeepL
 
 Each night image brings the day image of the same place, whose predictions help to label it. As in the
 published protocol, the target's probabilities are reweighted at test time, validation images and
-`--mode=predict` alike: a factor for each class, larger for rare ones. `--config.eval.class_weights="()"`
+`--mode=predict` alike: one factor per class, larger for rare classes. `--config.eval.class_weights="()"`
 evaluates without.
 
-Arguments: see `configs/published.py`, variant=distribution|bank|prototype, and network=daformer|deeplab.
+Arguments: see `published.start`, variant=distribution|bank|prototype, and network=daformer|deeplab.
 """
 
-from configs import published
 from jax_uda.views import day_night
+
+from .. import published
 
 # Shares of the 19 classes in the pixels of Cityscapes, in percent.
 SHARES = (
@@ -25,28 +26,33 @@ SHARES = (
 
 
 def class_weights(strength: float) -> tuple[float, ...]:
-  """Rare classes count more; `strength` is the weights' standard deviation."""
+  """Weights that are larger for rare classes; `strength` is their standard deviation."""
   return tuple(day_night.frequency_weights(SHARES, strength).tolist())
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(
+  config, args = published.start(
     arg, "cityscapes_to_dark_zurich", variant="distribution", network="daformer"
   )
   config.num_steps = 60_000
-  config.method = dict(
-    name="sepico",
-    variant=arg.variant,
-    start_step=3000,
-    day_night_fusion=True,
-    class_weights=class_weights(0.05),
-  )
-  config.eval.class_weights = class_weights(0.16)
   config.data.crop_size = (640, 640)
   config.data.source.size = (640, 1280)
   config.data.target.update(size=(720, 1280), day_images=True)
   config.data.crop_target = False  # the method chooses the crop
-  if arg.network == "deeplab":
-    published.deeplab(config)
+  # Labels are counted before images are made smaller, but in a crop after it.
+  config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
+  config.model = dict(encoder="mit_b5", decoder="daformer")
+  config.method = dict(
+    name="sepico",
+    start_step=3000,
+    contrast=dict(variant=args.variant, temperature=100.0, weight=1.0),
+    day_night_fusion=not args.smoke,  # drawn streets have no day images
+    class_weights=class_weights(0.05),
+  )
+  if args.network == "deeplab":
+    # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
+    config.model = dict(encoder="resnet101_v1c", decoder="dlv2")
+    config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
     config.method.head_options = dict(levels="last", hidden=2048)
-  return published.finish(config, arg)
+  config.eval.class_weights = class_weights(0.16)
+  return published.finish(config, args)

@@ -16,38 +16,39 @@ second half, and without the release's smaller images. The last translator of jo
 Scores are those of whole images: in `results.json` those of `full_size` are the published protocol, on
 images of 1024x2048, and those of `target` on the training's 640x1280.
 
-Arguments: see `configs/published.py`.
+Arguments: see `published.start`.
 """
 
-from configs import published
+from jax_uda.run.changes import replace
+
+from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
-  published.deeplab(config)
+  config, args = published.start(arg, "gta_to_cityscapes")
   config.num_steps = 80_000
   config.data.target.size = (640, 1280)
-  # Not needed for training at this size: the images of `val` stand in, so that no others are prepared.
-  config.eval.targets.full_size = dict(
-    name="cityscapes", path=arg.target, size=(1024, 2048), train="val"
-  )
+  # Labels are counted before images are made smaller, but in a crop after it.
+  config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
+  # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
+  config.model = dict(encoder="resnet101_v1c", decoder="dlv2")
+  config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
+  # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
   config.method = dict(
-    name="confeti",
-    stage=1,
-    ignore_top=config.method.ignore_top,
-    ignore_bottom=config.method.ignore_bottom,
+    name="confeti", stage=1, self_training=dict(ignore_top=15, ignore_bottom=120)
   )
-  config.stages = ("translator", "joint", "student")
-  config.compare = ("joint", "student")
-  config.stage.translator = dict(
-    method=dict(name="confeti", stage=0, translator=dict(decay=(40_000, 80_000))),
-    data=dict(rare_class={}, cat_max_ratio=1.0),
+  # Not needed for training at this size: the images of `val` stand in, so that no others are prepared.
+  full_size = dict(name="cityscapes", path=args.target, size=(1024, 2048), train="val")
+  config.eval.targets.full_size = full_size
+
+  config.stages.translator = dict(
+    method=replace(name="confeti", stage=0, translator=dict(decay=(40_000, 80_000))),
+    data=dict(rare_class=replace(), cat_max_ratio=1.0),
     eval=dict(every_steps=0),
   )
-  config.stage.joint = dict(init_player="translator")
-  config.stage.student = dict(
-    init_player="joint",
-    method=dict(config.method) | dict(stage=2),
-    data=dict(crop_size=(640, 640)),
+  config.stages.joint = dict(init_player="translator")
+  config.stages.student = dict(
+    init_player="joint", method=dict(stage=2), data=dict(crop_size=(640, 640))
   )
-  return published.finish(config, arg)
+  config.compare = ("joint", "student")
+  return published.finish(config, args)

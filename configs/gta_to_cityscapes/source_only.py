@@ -5,11 +5,18 @@
 
 Published: 45.6 mIoU (DAFormer's Table 1, from memory); with DeepLabV2 34.3 mIoU (from memory). Ours: not run.
 
-Arguments: see `configs/published.py`, and network=daformer|deeplab.
+Arguments: see `published.start`, and network=daformer|deeplab.
 """
 
-from configs import published_methods
+from .. import published
 
 
 def get_config(arg: str = ""):
-  return published_methods.source_only(arg, "gta_to_cityscapes")
+  config, args = published.start(arg, "gta_to_cityscapes", network="daformer")
+  config.model = dict(encoder="mit_b5", decoder="daformer")
+  config.method = dict(name="source_only")
+  if args.network == "deeplab":
+    # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
+    config.model = dict(encoder="resnet101_v1c", decoder="dlv2red")
+    config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
+  return published.finish(config, args)

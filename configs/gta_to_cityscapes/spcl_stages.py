@@ -22,26 +22,26 @@ first and then to the label.
 
 The student is the result. There is no moving average: the "teacher" is a copy of the student.
 
-Arguments: gta5=DIR, cityscapes=DIR, seed=<training seed>, smoke (two steps of each stage with a small
-network on drawn streets).
+Arguments: gta5=DIR, cityscapes=DIR, seed=<training seed>, smoke (a few steps of each stage with a
+small network on drawn streets).
 """
 
+from jax_uda.run import arguments, smoke
 from jax_uda.run import config as config_lib
+from jax_uda.run.changes import replace
 
 GROUPS = 4  # the replicas of the published runs
 
 
 def get_config(arg: str = ""):
-  arg = config_lib.parse_arg(
-    arg, gta5="data/gta5", cityscapes="data/cityscapes", seed=0, smoke=False
-  )
+  args = arguments.parse(arg, gta5="data/gta5", cityscapes="data/cityscapes", seed=0, smoke=False)
   config = config_lib.default()
-  config.seed = arg.seed
+  config.seed = args.seed
   config.num_steps, config.stop_step = 62_500, 40_000
   config.batch_size = 4
   config.ema = dict(decay=0.0, after_update=True, statistics=True)
-  config.data.source = dict(name="gta5", path=arg.gta5, size=(720, 1280))
-  config.data.target = dict(name="cityscapes", path=arg.cityscapes, size=(512, 1024))
+  config.data.source = dict(name="gta5", path=args.gta5, size=(720, 1280))
+  config.data.target = dict(name="cityscapes", path=args.cityscapes, size=(512, 1024))
   config.data.crop_size = (720, 1280)  # the whole image
   config.data.crop_target = False
   config.data.flip = False
@@ -56,7 +56,6 @@ def get_config(arg: str = ""):
   config.pseudo_label.cap = 0.9
   config.pseudo_label.label_size = (1024, 2048)
 
-  config.stages = ("warm_up", "labels", "contrast", "labels_again", "self_training")
   config.method = dict(
     name="spcl_warm_up",
     temperature=1.8,
@@ -64,12 +63,12 @@ def get_config(arg: str = ""):
     discriminator_rate=0.4,
     groups=GROUPS,
   )
-  config.stage.warm_up = {}
-  config.stage.labels = dict(task="pseudo_label", init_from="warm_up")
-  config.stage.contrast = dict(
+  config.stages.warm_up = {}
+  config.stages.labels = dict(task="pseudo_label", init_from="warm_up")
+  config.stages.contrast = dict(
     init_from="warm_up",
     data=dict(pseudo_labels="labels"),
-    method=dict(
+    method=replace(
       name="spcl_contrast",
       feature_dim=2048,
       temperature=1.8,
@@ -80,17 +79,17 @@ def get_config(arg: str = ""):
       groups=GROUPS,
     ),
   )
-  config.stage.labels_again = dict(task="pseudo_label", init_from="contrast")
-  config.stage.self_training = dict(
+  config.stages.labels_again = dict(task="pseudo_label", init_from="contrast")
+  config.stages.self_training = dict(
     init_from="contrast",
     num_steps=31_250,
     stop_step=20_000,
     batch_size=8,
-    model=dict(encoder="resnet101_torchvision", decoder="dlv2"),  # BatchNorm is trained
-    schedule=dict(learning_rate=5e-4, power=0.9),
-    method=dict(name="spcl_self_training"),
+    model=dict(encoder="resnet101_torchvision"),  # BatchNorm is trained
+    schedule=dict(learning_rate=5e-4),
+    method=replace(name="spcl_self_training"),
     data=dict(
-      target=dict(name="cityscapes", path=arg.cityscapes, size=(1024, 2048)),
+      target=dict(size=(1024, 2048)),
       pseudo_labels="labels_again",
       class_balanced=False,
       crop_size=(512, 1024),
@@ -101,21 +100,4 @@ def get_config(arg: str = ""):
     eval=dict(scales=(0.5,)),
   )
   config.compare = ("warm_up", "contrast", "self_training")
-  return smoke(config) if arg.smoke else config
-
-
-def smoke(config):
-  """All stages, in small."""
-  streets = dict(name="streets", seed=0, size=(64, 96), num_train=16, num_val=8)
-  config.data.source, config.data.target = streets | {"domain": "day"}, streets | {"domain": "dusk"}
-  config.data.crop_size = (64, 96)
-  config.num_steps, config.stop_step, config.batch_size = 4, 2, 8
-  config.model = dict(encoder="compact", decoder="light", decoder_options={"width": 16})
-  config.pseudo_label.label_size = (128, 192)
-  config.eval.batch_size = 8
-  config.log_every_steps = 1
-  config.stage.contrast.method.feature_dim = 16
-  last = config.stage.self_training
-  last.num_steps, last.stop_step, last.model = 4, 2, config.model
-  last.data.target, last.data.crop_size = config.data.target, config.data.crop_size
-  return config
+  return smoke.shrink(config) if args.smoke else config

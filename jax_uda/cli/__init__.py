@@ -1,1 +1,1 @@
-"""The command line: flags, the commands themselves, and how the process starts."""
+"""The command line: its flags, what each mode runs, and how the process starts."""

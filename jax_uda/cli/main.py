@@ -1,58 +1,61 @@
-"""The command line of one recipe: its flags, and which function a mode runs."""
+"""The command line of one recipe: its flags, and the function that each mode runs."""
 
 import functools
+import sys
 from typing import Any
 
 from absl import flags
 
-from jax_uda.cli import flags as command
+from jax_uda.cli import command, host_memory
 
 flags.adopt_module_key_flags(command)
 
+MODES = {
+  "train": "run or continue the recipe",
+  "eval": "evaluate the newest checkpoint of the workdir again",
+  "predict": "write a PNG of class ids for each image in or below the folders --images into "
+  "WORKDIR/predictions, as servers of test sets want them",
+  "check_data": "read all files of config.data, report what is there and what is wrong, and draw "
+  "samples with their labels into the workdir",
+  "prepare": "convert --dataset from --manual_dir, or the data sets that --config names outside its "
+  "stages, or continue to",
+  "pseudo_label": "label the target's training images with the newest checkpoint, into "
+  "WORKDIR/pseudo_labels",
+  "import_weights": "check a weight file against a network (--from, --encoder, …) and write it to "
+  "--out as .safetensors; this needs no config and no workdir",
+  "export_weights": "write the student and teacher of the newest checkpoint as .safetensors, with the "
+  "names of the reference implementations",
+}
+
 _MODE = flags.DEFINE_enum(
-  "mode",
-  "train",
-  [
-    "train",
-    "eval",
-    "predict",
-    "check_data",
-    "prepare",
-    "pseudo_label",
-    "import_weights",
-    "export_weights",
-  ],
-  "train: run or continue the recipe. eval: evaluate the newest checkpoint of the workdir again. "
-  "pseudo_label: label the target's training images with the newest checkpoint, into WORKDIR/pseudo_labels. "
-  "predict: write a PNG of class ids for each image in or below the folders --images into "
-  "WORKDIR/predictions, as servers of test sets want them. "
-  "check_data: read all files of config.data, say what is there and what is wrong, and draw samples "
-  "with their labels into the workdir. export_weights: write the student and teacher of the newest "
-  "checkpoint as .safetensors with the names of the reference implementations. import_weights: check a weight file against a network (--from, --encoder, …) "
-  "and write it to --out as .safetensors; needs no config and no workdir. "
-  "prepare: convert --dataset from --manual_dir, or the data of --config without those of single stages, or continue to.",
+  "mode", "train", list(MODES), ". ".join(f"{mode}: {text}" for mode, text in MODES.items()) + "."
 )
-# Of import_weights alone.
+
+# --- import_weights ---
 _FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
-_ENCODER = flags.DEFINE_string("encoder", None, "Whose weights they are, e.g. mit_b5.")
-_DECODER = flags.DEFINE_string("decoder", "", "Of a whole model, e.g. daformer; empty: none.")
+_ENCODER = flags.DEFINE_string("encoder", None, "Network that the weights belong to, e.g. mit_b5.")
+_DECODER = flags.DEFINE_string(
+  "decoder", "", "Decoder in the file of a whole model, e.g. daformer; empty: none."
+)
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Classes of the decoder.")
 _NETWORK = flags.DEFINE_enum(
   "network",
   "student",
   ["student", "teacher"],
-  "Which network of a file with a training run; of --mode=predict: whose predictions.",
+  "Network to read from the file of a training run; in --mode=predict, the network that predicts.",
 )
 _OUT = flags.DEFINE_string("out", None, "Folder to write to; made if missing.")
 
-# Of predict alone.
+# --- predict ---
 _IMAGES = flags.DEFINE_string(
   "images",
   None,
   "Folder of images to predict, e.g. of a test set; several with commas, and * for any part of a name.",
 )
 _IMAGE_SUFFIX = flags.DEFINE_string(
-  "image_suffix", "", "End of the stems of these images, e.g. _rgb_anon; others are left out."
+  "image_suffix",
+  "",
+  "How the names of these images end before the dot, e.g. _rgb_anon; others are left out.",
 )
 _IDS = flags.DEFINE_enum(
   "ids",
@@ -67,7 +70,7 @@ _SERVER = flags.DEFINE_enum(
   "Write the ids that this server wants into a new folder, with a zip to hand in.",
 )
 
-# Of prepare alone.
+# --- prepare ---
 _DATASET = flags.DEFINE_string(
   "dataset",
   None,
@@ -84,16 +87,19 @@ _DATA_DIR = flags.DEFINE_string(
   "data_dir", "~/.cache/jax_uda", "Where prepared data sets are kept; config.data.dir of the runs."
 )
 _ON_ERROR = flags.DEFINE_enum(
-  "on_error", "stop", ["stop", "skip"], "At a file that cannot be used; skip: name it and go on."
+  "on_error",
+  "stop",
+  ["stop", "skip"],
+  "What to do at a file that cannot be used; skip: name it and go on.",
 )
 
 
-def _main() -> None:
+def _main(overrides: command.Overrides) -> None:
   if _MODE.value == "import_weights":
     _import_weights()
     return
   if _MODE.value == "prepare":
-    _prepare()
+    _prepare(overrides)
     return
   for name in ("dataset", "manual_dir", "size", "data_dir", "on_error"):
     if flags.FLAGS[name].present:
@@ -103,9 +109,10 @@ def _main() -> None:
       raise ValueError(
         f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
       )
-  command.recipe_file()
+  command.recipe()
   workdir = command.workdir()
   predict = _predict_settings()
+  config = command.config(overrides)
   command.set_up_jax()
   from jax_uda.run import stages
 
@@ -117,7 +124,7 @@ def _main() -> None:
     "pseudo_label": stages.pseudo_label,
     "export_weights": stages.export_weights,
   }[_MODE.value]
-  run(command.CONFIG.value, workdir)
+  run(config, workdir)
 
 
 def _predict_settings() -> dict[str, Any]:
@@ -131,11 +138,11 @@ def _predict_settings() -> dict[str, Any]:
       if flags.FLAGS[name].present:
         raise ValueError(f"--{name} belongs to --mode=predict")
     return {}
-  command.require("images", _IMAGES.value, "dark_zurich/rgb_anon/test/night")
+  images = command.require(_IMAGES, "dark_zurich/rgb_anon/test/night")
   if _SERVER.value and flags.FLAGS["ids"].present:
     raise ValueError(f"--server={_SERVER.value} says which ids are written; leave --ids out")
   return dict(
-    images=_IMAGES.value,
+    images=images,
     suffix=_IMAGE_SUFFIX.value,
     network=_NETWORK.value,
     ids=_IDS.value,
@@ -143,9 +150,9 @@ def _predict_settings() -> dict[str, Any]:
   )
 
 
-def _prepare() -> None:
+def _prepare(overrides: command.Overrides) -> None:
   skip = _ON_ERROR.value == "skip"
-  if command.CONFIG.present:
+  if command.RECIPE.value:
     for name in ("dataset", "manual_dir", "size", "data_dir"):
       if flags.FLAGS[name].present:
         raise ValueError(
@@ -153,36 +160,42 @@ def _prepare() -> None:
         )
     from jax_uda.run import prepare_data
 
-    prepare_data.prepare_recipe(command.CONFIG.value, skip=skip)
+    prepare_data.prepare_recipe(command.config(overrides), skip=skip)
     return
-  command.require("dataset", _DATASET.value, "gta5")
-  command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")
+  dataset = command.require(_DATASET, "gta5")
+  manual_dir = command.require(_MANUAL_DIR, "/data/gta5")
   from jax_uda.common import paths
   from jax_uda.run import prepare_data
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
-  prepare_data.prepare(
-    _DATASET.value, _MANUAL_DIR.value, size=_SIZE.value, data_dir=data_dir, skip=skip
-  )
+  prepare_data.prepare(dataset, manual_dir, size=_SIZE.value, data_dir=data_dir, skip=skip)
 
 
 def _import_weights() -> None:
-  command.require("from", _FROM.value, "mit_b5.pth")
-  command.require("encoder", _ENCODER.value, "mit_b5")
-  command.require("out", _OUT.value, "weights")
+  file = command.require(_FROM, "mit_b5.pth")
+  encoder = command.require(_ENCODER, "mit_b5")
+  folder = command.require(_OUT, "weights")
   from jax_uda.models.weights import _convert as convert
 
-  written, loaded = convert.convert(
-    _FROM.value,
-    _OUT.value,
-    encoder=_ENCODER.value,
-    decoder=_DECODER.value,
-    num_classes=_NUM_CLASSES.value,
-    network=_NETWORK.value,
-  )
+  with command.naming_flags():
+    written, loaded = convert.convert(
+      file,
+      folder,
+      encoder=encoder,
+      decoder=_DECODER.value,
+      num_classes=_NUM_CLASSES.value,
+      network=_NETWORK.value,
+    )
   print(f"{loaded}\nwritten to {written}; train with --config.init_weights={written}")
 
 
 def run() -> None:
   """Runs the command line; a mistake of the user's ends in one sentence, not in a traceback."""
+  host_memory.use_huge_pages()
+  for flag in flags.FLAGS.get_key_flags_for_module(__name__):
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # so that --help lists them
   command.run(_main)
+
+
+if __name__ == "__main__":
+  run()

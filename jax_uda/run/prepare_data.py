@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import base, catalog, layouts, shards
+from jax_uda.run import arguments as run_arguments
 from jax_uda.run import config as config_lib
 
 # Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
@@ -49,7 +50,7 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[str,
   """
   name, _, arguments = dataset.partition(":")
   defaults = registry.lookup(_ARGUMENTS, name, "dataset")
-  given = config_lib.parse_arg(arguments, **defaults).to_dict()
+  given = run_arguments.parse(arguments, **defaults).to_dict()
   field = registry.lookup(_ROLES, given.pop("role"), "dataset.role")
   if name == "camvid":  # its splits are made of several selections
     given = {split: tuple(text.split("+")) for split, text in given.items()}

@@ -1,4 +1,4 @@
-"""Runs of several methods and seeds: where each lies, what is left to do, what came out."""
+"""Runs of several methods and seeds: where each lies, what is left to do, how they compare."""
 
 import json
 import pathlib
@@ -11,8 +11,8 @@ import jax
 
 from jax_uda.common import files, mesh
 from jax_uda.run import config as config_lib
-from jax_uda.run import record
-from jax_uda.run import stages as recipe
+from jax_uda.run import config_diff, record, stages
+from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import comparison, curves, progress, runs, table
 
 # Fields that name the run of an earlier stage.
@@ -22,7 +22,7 @@ LINKS = ("init_from", "init_player", "data.pseudo_labels")
 class Stage(NamedTuple):
   """One run of a job."""
 
-  config: Any
+  config: ConfigDict
   folder: pathlib.Path
 
 
@@ -34,40 +34,86 @@ class Job(NamedTuple):
   stages: tuple[Stage, ...]
 
 
-def plan(config: Any, method: str, seed: int, root: pathlib.Path, taken: dict[str, Any]) -> Job:
-  """The stages of a method's recipe, each with its folder below `root`.
+def compare_methods(
+  configs: Mapping[tuple[str, int], ConfigDict], workdir: pathlib.Path, *, title: str
+) -> None:
+  """Trains what is not done, and compares the methods.
 
   Args:
-    config: The recipe, with or without stages.
-    method: Names the folder of the last stage.
-    seed: Of the training.
-    root: Of all runs of this seed.
-    taken: Folder name -> config of the stages planned so far; extended. A stage whose name is taken by
-      one of another config (another network, say) gets a folder of its own.
+    configs: Recipes by method and seed, in the order of training.
+    workdir: Folder of all runs; the same call again continues.
+    title: Title of the table and the plot.
+
+  Raises:
+    ValueError: The folder holds runs of other configs.
+    RuntimeError: A run failed; the others are compared.
   """
-  stages, moved = [], {}
-  names = list(config.stages) or [method]
-  for name in names:
-    stage = config_lib.stage_config(config, name) if config.stages else config
-    stage = stage.copy_and_resolve_references()
-    stage.unlock()
+  order = list(dict.fromkeys(method for method, _ in configs))
+  jobs = plan_jobs(configs, workdir)
+  errors = train_jobs(jobs, lambda done: write_comparison(done, order, workdir, title))
+  done = [job for job in jobs if is_done(job.stages[-1])]
+  if done:
+    summary = write_comparison(done, order, workdir, title)
+    table.show_grid(comparison.brief(summary), title=f"{title}: mIoU on the target, %")
+    print(f"all tables, and how to read them: {workdir / 'benchmark.md'}", flush=True)
+  if errors:
+    raise RuntimeError(f"{len(errors)} of {len(jobs)} runs failed.\n{_reasons(errors)}")
+
+
+def plan_jobs(configs: Mapping[tuple[str, int], ConfigDict], workdir: pathlib.Path) -> list[Job]:
+  """The jobs of all methods and seeds; those of one seed share the stages that are the same.
+
+  Args:
+    configs: Recipes, with or without stages, by method and seed.
+    workdir: Folder of all runs. A stage lies in `seed<k>/<stage>`, and the last one, the method's, in
+      `seed<k>/<method>`. Where a run of another config (with another network, say) has that folder
+      already, an earlier stage lies in `seed<k>/<method>_<stage>`.
+  """
+  planned: dict[int, dict[str, ConfigDict]] = {}  # configs by seed and folder name
+  jobs = []
+  for (method, seed), config in configs.items():
+    folders = planned.setdefault(seed, {})
+    job = _plan_job(config, method, seed, workdir / f"seed{seed}", folders)
+    folders |= {stage.folder.name: stage.config for stage in job.stages}
+    jobs.append(job)
+  return jobs
+
+
+def _plan_job(
+  config: ConfigDict,
+  method: str,
+  seed: int,
+  root: pathlib.Path,
+  planned: Mapping[str, ConfigDict],
+) -> Job:
+  """The stages of one recipe with their folders below `root`, beside those planned already."""
+  configs = config_lib.stage_configs(config) or {method: config}
+  last = list(configs)[-1]
+  folders: dict[str, str] = {}  # by stage
+  job_stages: list[Stage] = []
+  for name, stage in configs.items():
+    stage = stage.copy_and_resolve_references().unlock()
     for link in LINKS:
       group, _, field = link.rpartition(".")
       part = stage[group] if group else stage
-      part[field] = moved.get(part[field], part[field])
+      part[field] = folders.get(part[field], part[field])
     stage.lock()
-    candidates = [method] if name == names[-1] else [name, f"{method}_{name}"]
-    fits = lambda folder, stage=stage: _fits(root / folder, taken.get(folder), stage)
-    moved[name] = next(filter(fits, candidates), candidates[-1])
-    taken[moved[name]] = stage
-    stages.append(Stage(stage, root / moved[name]))
-  return Job(method, seed, tuple(stages))
+    candidates = [method] if name == last else [name, f"{method}_{name}"]
+    here = {job_stage.folder.name: job_stage.config for job_stage in job_stages}
+    fitting = (
+      folder
+      for folder in candidates
+      if _fits(root / folder, here.get(folder, planned.get(folder)), stage)
+    )
+    folders[name] = next(fitting, candidates[-1])
+    job_stages.append(Stage(stage, root / folders[name]))
+  return Job(method, seed, tuple(job_stages))
 
 
-def _fits(folder: pathlib.Path, planned: Any, stage: Any) -> bool:
+def _fits(folder: pathlib.Path, planned: ConfigDict | None, stage: ConfigDict) -> bool:
   """Whether `stage` can be run in `folder`, or is what was run or is to be run there."""
-  if planned is not None and config_lib.differences(
-    config_lib.to_plain(planned), config_lib.to_plain(stage)
+  if planned is not None and config_diff.differences(
+    config_diff.to_plain(planned), config_diff.to_plain(stage)
   ):
     return False
   try:
@@ -85,46 +131,31 @@ def is_done(stage: Stage) -> bool:
   """
   record.check_config(stage.config, stage.folder)
   path = stage.folder / "results.json"
-  return path.exists() and json.loads(path.read_text())["step"] == config_lib.last_step(
-    stage.config
-  )
+  end = config_lib.last_step(stage.config)
+  return path.exists() and json.loads(path.read_text())["step"] == end
 
 
-def _train(job: Job) -> None:
-  """Runs or continues the stages that are not done."""
-  for stage in job.stages:
-    if not is_done(stage):
-      print(f"\n== {job.method}, seed {job.seed}: {stage.folder.name}", flush=True)
-      recipe.run_stage(stage.config, stage.folder)
-      jax.clear_caches()  # the programs of dozens of runs would fill the memory
-
-
-def read(job: Job) -> runs.Run:
-  """The numbers of a finished job."""
-  start, before, found = 0, 0.0, None
-  for config, folder in job.stages:
-    if config.task != "train":
-      continue
-    if found:
-      before = found.total_seconds
-      start = found.steps[-1] if config.init_carry == "run" else 0
-    found = runs.read(folder, images_per_step=2 * config.batch_size, start=start, before=before)
-  return found
-
-
-def train(jobs: Sequence[Job], report: Callable[[list[Job]], None]) -> dict[str, str]:
-  """Trains what is not done, with a report after each job; the errors by job.
+def train_jobs(jobs: Sequence[Job], report: Callable[[list[Job]], Any]) -> dict[str, str]:
+  """Trains what is not done.
 
   A job that fails, with a loss that is not finite, say, does not keep the others from running.
+
+  Args:
+    jobs: All jobs, in the order of training.
+    report: Called after each job with those that are done.
+
+  Returns:
+    The errors by job.
   """
   done = [job for job in jobs if is_done(job.stages[-1])]
   to_do = [job for job in jobs if job not in done]
   print(f"{len(jobs)} runs: {len(done)} done, {len(to_do)} to go", flush=True)
-  errors, times = {}, {}
+  errors: dict[str, str] = {}
+  times: dict[str, list[float]] = {}
   for number, job in enumerate(to_do, 1):
     begin = time.perf_counter()
     try:
-      _train(job)
+      _train_job(job)
     except (ValueError, ArithmeticError, RuntimeError) as error:
       errors[f"{job.method}, seed {job.seed}"] = str(error)
       print(f"failed: {job.method}, seed {job.seed}: {error}", flush=True)
@@ -140,6 +171,15 @@ def train(jobs: Sequence[Job], report: Callable[[list[Job]], None]) -> dict[str,
   return errors
 
 
+def _train_job(job: Job) -> None:
+  """Runs or continues the stages that are not done."""
+  for stage in job.stages:
+    if not is_done(stage):
+      print(f"\n== {job.method}, seed {job.seed}: {stage.folder.name}", flush=True)
+      stages.run_stage(stage.config, stage.folder)
+      jax.clear_caches()  # the programs of dozens of runs would fill the memory
+
+
 def _expected(rest: Sequence[Job], times: Mapping[str, list[float]]) -> float:
   """Seconds for `rest`: a method takes as long as before; one not run yet, as the others."""
   mean = lambda values: sum(values) / len(values)
@@ -147,16 +187,41 @@ def _expected(rest: Sequence[Job], times: Mapping[str, list[float]]) -> float:
   return sum(mean(times[job.method]) if job.method in times else typical for job in rest)
 
 
-def write(
+def read_job(job: Job) -> runs.Run:
+  """The numbers of a finished job."""
+  start, before, run = 0, 0.0, None
+  for config, folder in job.stages:
+    if config.task != "train":
+      continue
+    if run:
+      before = run.total_seconds
+      start = run.steps[-1] if config.init_carry == "run" else 0
+    run = runs.read(folder, images_per_step=2 * config.batch_size, start=start, before=before)
+  if run is None:
+    raise ValueError(f"{job.method}: no stage of the recipe trains a network.")
+  return run
+
+
+def write_comparison(
   jobs: Sequence[Job], order: Sequence[str], root: pathlib.Path, title: str
 ) -> dict[str, Any]:
-  """Writes `benchmark.json`, `benchmark.md` and `benchmark.png` of finished jobs; the summary."""
-  found = {method: {} for method in order}
+  """Writes `benchmark.json`, `benchmark.md` and `benchmark.png` of finished jobs.
+
+  Args:
+    jobs: The finished jobs.
+    order: The methods in the order of the tables.
+    root: Folder of the files.
+    title: Title of the tables and the plot.
+
+  Returns:
+    The summary by method, as in `benchmark.json`.
+  """
+  numbers: dict[str, dict[int, runs.Run]] = {method: {} for method in order}
   for job in jobs:
-    found[job.method][job.seed] = read(job)
-  summary = comparison.summarise(found)
+    numbers[job.method][job.seed] = read_job(job)
+  summary = comparison.summarise(numbers)
   config = jobs[0].stages[-1].config
-  settings = dict(
+  settings: dict[str, Any] = dict(
     title=title, num_steps=config_lib.last_step(config), every=config.eval.every_steps
   )
   if mesh.is_main_process():
@@ -164,7 +229,7 @@ def write(
     files.write_atomically(root / "benchmark.json", text)
     files.write_atomically(root / "benchmark.md", comparison.markdown(summary, **settings))
     try:
-      curves.draw(root / "benchmark.png", found, title=title)
+      curves.draw(root / "benchmark.png", numbers, title=title)
     except ImportError as error:
       print(f"no pictures: {error}", flush=True)
   return summary
@@ -175,34 +240,4 @@ def _reasons(errors: Mapping[str, str]) -> str:
   names: dict[str, list[str]] = {}
   for name, text in errors.items():
     names.setdefault(text, []).append(name)
-  return "\n".join(f"{'; '.join(found)}: {text}" for text, found in names.items())
-
-
-def run(
-  configs: Mapping[tuple[str, int], config_lib.ConfigDict], workdir: pathlib.Path, *, title: str
-) -> None:
-  """Trains what is not done, and compares the methods.
-
-  Args:
-    configs: Recipes by method and seed, in the order of training.
-    workdir: Folder of all runs; the same call again continues.
-    title: Of table and plot.
-
-  Raises:
-    ValueError: The folder holds runs of other configs.
-    RuntimeError: A run failed; the others are compared.
-  """
-  order = list(dict.fromkeys(method for method, _ in configs))
-  planned: dict[int, dict[str, Any]] = {}
-  jobs = []
-  for (method, seed), config in configs.items():
-    taken = planned.setdefault(seed, {})
-    jobs.append(plan(config, method, seed, workdir / f"seed{seed}", taken))
-  errors = train(jobs, lambda done: write(done, order, workdir, title))
-  done = [job for job in jobs if is_done(job.stages[-1])]
-  if done:
-    summary = write(done, order, workdir, title)
-    table.show_grid(comparison.brief(summary), title=f"{title}: mIoU on the target, %")
-    print(f"all tables, and how to read them: {workdir / 'benchmark.md'}", flush=True)
-  if errors:
-    raise RuntimeError(f"{len(errors)} of {len(jobs)} runs failed.\n{_reasons(errors)}")
+  return "\n".join(f"{'; '.join(failed)}: {text}" for text, failed in names.items())

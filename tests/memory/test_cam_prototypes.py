@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import Case, assert_close, golden
 
 from jax_uda.memory import cam_prototypes
 from jax_uda.memory.cam_prototypes import CamPrototypes
@@ -128,3 +129,28 @@ def test_published_size_needs_little_memory():
   )
   compiled = jax.jit(cam_prototypes.update).lower(*specs).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 100e6
+
+
+@pytest.mark.parametrize("case", golden("confeti/proto_update"))
+def test_matches_reference(case: Case):
+  """Tolerances of golden/confeti/README.md."""
+  update = jax.jit(
+    functools.partial(
+      cam_prototypes.update,
+      momentum=float(case.momentum),
+      ori_size=bool(case.ori_size),
+      top_k=int(case.top_k),
+    )
+  )
+  state = CamPrototypes(jnp.asarray(case.proto[0]), jnp.asarray(case.count[0]))
+  assert state.prototypes.shape == (case.num_classes, case.proto_dim)
+  for step in range(len(case.feat)):
+    inputs = (jnp.asarray(case[name][step]) for name in ("feat", "cam", "label"))
+    state = update(
+      state,
+      *inputs,
+      source_mask=jnp.asarray(case.source_mask[step]),
+      warmup=jnp.asarray(case.use_warmup[step]),
+    )
+    assert_close(state.prototypes, case.proto[step + 1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(state.counts, case.count[step + 1])

@@ -12,7 +12,7 @@ import pytest
 
 # Adams make rounding errors of tiny gradients as large as gradients; CONFETI's stages pile them up.
 CALM = ("--config.optimizer.name=sgd", "--config.schedule.learning_rate=1e-3") + tuple(
-  f"--config.stage.{stage}.method.translator.learning_rate=1e-6"
+  f"--config.stages.{stage}.method.translator.learning_rate=1e-6"
   for stage in ("translator", "joint", "confeti")
 )
 ROOT = pathlib.Path(__file__).parents[2]

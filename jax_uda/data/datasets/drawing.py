@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import cv2
+import numpy as np
 
 from jax_uda.data import streets
 from jax_uda.data.datasets import image_files
@@ -20,9 +21,12 @@ from jax_uda.data.datasets import image_files
 FEW_SCENES = 24  # drawn before new processes have started
 
 
-def _draw(index: int, domain: str, seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
+def _draw(
+  index: int, domain: str, seed: int, size: tuple[int, int], train_ids: np.ndarray | None
+) -> tuple[bytes, bytes]:
   scene = streets.draw(domain, seed, index, size=size)
-  return image_files.encode_png(scene.image), image_files.encode_png(scene.label)
+  label = scene.label if train_ids is None else train_ids[scene.label]
+  return image_files.encode_png(scene.image), image_files.encode_png(label)
 
 
 def _end_with_parent() -> None:
@@ -37,10 +41,25 @@ def _start_worker() -> None:
 
 
 def draw(
-  domain: str, seed: int, indices: Sequence[int], size: tuple[int, int]
+  domain: str,
+  seed: int,
+  indices: Sequence[int],
+  size: tuple[int, int],
+  train_ids: np.ndarray | None = None,
 ) -> Iterator[tuple[bytes, bytes]]:
-  """PNG bytes of image and label of the scenes with these indices, in this order."""
-  draw_one = functools.partial(_draw, domain=domain, seed=seed, size=size)
+  """Draws scenes on all cores.
+
+  Args:
+    domain: One of `streets.DOMAINS`.
+    seed: Seed of the scenes.
+    indices: Numbers of the scenes.
+    size: (height, width) in pixels.
+    train_ids: uint8 [256] train id of each drawn class; None keeps the classes as drawn.
+
+  Yields:
+    PNG bytes of image and label, in the order of `indices`.
+  """
+  draw_one = functools.partial(_draw, domain=domain, seed=seed, size=size, train_ids=train_ids)
   workers = min(os.cpu_count() or 1, 32)
   if workers == 1 or len(indices) <= FEW_SCENES:
     yield from map(draw_one, indices)

@@ -1,0 +1,59 @@
+"""Configs as plain values, and what differs between two of them."""
+
+from typing import Any
+
+from jax_uda.run.config_dict import ConfigDict
+
+# What may change between a run and its continuation, since it does not touch the parameters.
+FREE_FIELDS = (
+  "log_every_steps",
+  "checkpoint",
+  "eval",
+  "panel_images",
+  "views_every_steps",
+  "projection",
+  "stop_step",
+  "compare",
+  "data.dir",
+  "data.num_threads",
+  "data.cache_mbytes",
+)
+
+
+def to_plain(config: ConfigDict) -> dict[str, Any]:
+  """Nested dicts, lists and scalars, as JSON would give them back."""
+
+  def plain(value: Any) -> Any:
+    if isinstance(value, dict | ConfigDict):
+      return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+  return plain(config)
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+  """The leaves of nested dicts by their path with dots; an empty dict is a leaf, too."""
+  if not isinstance(value, dict) or not value:
+    return {prefix: value}
+  return {
+    name: leaf
+    for key, item in value.items()
+    for name, leaf in flatten(item, f"{prefix}.{key}" if prefix else key).items()
+  }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+  """Describes every field that decides the parameters and differs between two plain configs.
+
+  Returns:
+    Texts `config.<field>: <value> there, <value> here`, sorted by field.
+  """
+  there, here = flatten(old), flatten(new)
+  has_fields = lambda group: any(name.startswith(f"{group}.") for name in (*there, *here))
+  is_free = lambda field: any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
+  show = lambda values, field: repr(values[field]) if field in values else "nothing"
+  return [
+    f"config.{field}: {show(there, field)} there, {show(here, field)} here"
+    for field in sorted(there.keys() | here.keys())
+    if there.get(field) != here.get(field) and not has_fields(field) and not is_free(field)
+  ]
