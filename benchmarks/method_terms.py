@@ -20,7 +20,7 @@ from jax_uda.step.state import TrainState
 
 
 class Terms(NamedTuple):
-  """A compiled program and what it takes; `passes` are those it was given, as `student mixed`."""
+  """A compiled program with its arguments; `passes` names those it replaces, as `student mixed`."""
 
   program: Callable[..., Any]
   arguments: tuple

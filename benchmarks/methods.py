@@ -8,7 +8,7 @@ ratios hold when the machine's speed drifts. Leave the machine alone while it ru
 
 "beside" is the time of all that is not a network's pass or an optimizer: draws, views, pseudo-labels,
 losses with their gradient by the student's outputs, memory; measured as a program of its own
-(`method_terms.py`). "own" is how much more of it there is than in `dacs`, as a share of the step without
+(`method_terms.py`). "extra" is how much more of it there is than in `dacs`, as a share of the step without
 it: what the method's terms cost beyond the passes, which are listed at the end of the line.
 The training of auxiliary networks is in neither.
 """
@@ -157,13 +157,13 @@ def row_of(name: str, side: Side, base: Side) -> str:
   """A line of the table, of the turns that both took just now."""
   ratios = [a / b for a, b in zip(side.seconds, base.seconds, strict=True)]
   step, *terms = map(statistics.median, (side.seconds, side.terms_seconds, base.terms_seconds))
-  own = terms[0] - terms[1]
+  extra = terms[0] - terms[1]
   cells = (
     f"{1e3 * step:.0f}",
     f"{1e3 * min(side.seconds):.0f}",
     f"{statistics.median(ratios):.2f}",
     f"{1e3 * terms[0]:.0f}",
-    f"{own / (step - own):+.1%}",
+    f"{extra / (step - extra):+.1%}",
     f"{side.compile_seconds:.1f}",
     f"{side.temporaries:.0f}",
   )
@@ -189,7 +189,7 @@ def main() -> None:
     f"{os.cpu_count()} cores, {args.turns} turns; "
     f"load before {load:.1f}{': too much, do not trust the times' if load > 1 else ''}"
   )
-  columns = ("ms", "min", f"/ {BASE}", "beside ms", "own", "compile s", "temp. MiB")
+  columns = ("ms", "min", f"/ {BASE}", "beside ms", "extra", "compile s", "temp. MiB")
   print("method".ljust(20) + "".join(f"{column:>11s}" for column in columns), flush=True)
   batch, base = make_batch(args.size), None
   for name in args.methods:

@@ -1,10 +1,10 @@
-"""Parameters and cost of every encoder with every decoder, as the table of docs/models.md.
+"""Prints parameters and cost of every encoder with every decoder: the table of docs/models.md.
 
   python benchmarks/models.py [--size 512] [--classes 19]
 
-Nothing is run: the cost is half of XLA's count of floating-point operations for one forward pass of
-one square image. Beside multiplications and additions of convolutions and matrices it counts those of
-norms, activations and resizing, and it leaves out products with padding.
+It runs no network. The cost is half of XLA's count of floating-point operations in one forward pass of
+one square image. The count includes norms, activations and resizing beside convolutions and matrices,
+and leaves out products with padding.
 """
 
 import argparse
@@ -19,7 +19,7 @@ HRDA_SIZE = 1024  # one window of the published evaluation
 
 
 def shapes_of(model: models.Segmentor, size: int) -> dict:
-  """The variables' shapes."""
+  """Returns the shapes of the variables."""
   init = lambda: model.init(
     jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False, use_running_average=True
   )
@@ -27,12 +27,12 @@ def shapes_of(model: models.Segmentor, size: int) -> dict:
 
 
 def count(shapes: dict) -> float:
-  """Million parameters."""
+  """Counts million parameters."""
   return sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6
 
 
 def giga_macs(model: models.Segmentor, variables: dict, size: int, parts: tuple | None) -> float:
-  """Of a forward pass, with the decoder unless `parts` is ()."""
+  """Counts GMACs of a forward pass; without the decoder if `parts` is ()."""
 
   def forward(variables, image):
     out = model.apply(variables, image, train=False, use_running_average=True, parts=parts)
@@ -43,7 +43,7 @@ def giga_macs(model: models.Segmentor, variables: dict, size: int, parts: tuple 
 
 
 def row(encoder: str, size: int, classes: int) -> list[str]:
-  """The cells of one encoder: alone, then with each decoder."""
+  """Returns the cells of one encoder: alone, then with each decoder."""
   cells = []
   for decoder in catalog.DECODERS:
     model = models.build(encoder=encoder, decoder=decoder, num_classes=classes)

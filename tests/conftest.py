@@ -55,3 +55,11 @@ def camvid_dir() -> pathlib.Path:
   if not (folder / "train").is_dir():
     pytest.skip(f"no CamVid photographs in {folder}; set JAX_UDA_CAMVID to their folder")
   return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_learner():
+  """`tiny.learner`: a learner for a method by name, whose steps are compiled once per session."""
+  import tiny  # after the settings above
+
+  return tiny.learner

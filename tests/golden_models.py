@@ -25,6 +25,12 @@ def tiny_daformer(case: golden_cases.Case, *, drop: float = 0.0) -> models.Segme
   )
 
 
+def numbered(case: golden_cases.Case, prefix: str) -> tuple[jax.Array, ...]:
+  """The arrays `<prefix>0`, `<prefix>1`, … of the file in their order."""
+  numbers = sorted(int(name) for name in case.group(prefix) if name.isdigit())
+  return tuple(jnp.asarray(case[f"{prefix}{number}"]) for number in numbers)
+
+
 def without_standardisation(model: models.Segmentor) -> models.Segmentor:
   """The network for images that a file records standardised."""
   return model.clone(image_mean=(0.0,) * 3, image_std=(1.0,) * 3)
@@ -88,7 +94,7 @@ def torch_layout(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def check_level_fusion(case: golden_cases.Case, head: nn.Module) -> None:
   """Compares a decoder with CLUDA's file: both modes, gradients and new statistics."""
-  features = tuple(jnp.asarray(case[f"level{i}"]) for i in range(4))
+  features = numbered(case, "level")
   variables = level_fusion(head, features, torch_layout(case.group("param/")))
 
   @jax.jit

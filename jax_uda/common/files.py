@@ -6,6 +6,11 @@ import pathlib
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
   """Writes a text file that is either complete or not there."""
-  temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
+  write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file that is either complete or not there."""
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  temporary.write_bytes(content)
   os.replace(temporary, path)

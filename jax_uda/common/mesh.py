@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jax_uda.common.registry import SettingError
+
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
   """A mesh of all devices (or the first `num_devices`) with the one axis `data`."""
@@ -32,30 +34,43 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def is_main_process() -> bool:
-  """Whether this process writes the files of the run; the others compute the same and keep quiet."""
+  """Whether this process writes the files of the run and prints; the others only compute."""
   return jax.process_index() == 0
 
 
-def check_batch_size(batch_size: int, mesh: Mesh, field: str = "batch_size") -> None:
-  """Raises ValueError if the devices cannot share `batch_size` images evenly."""
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+  """Raises SettingError if the devices cannot share `batch_size` images evenly."""
   if batch_size < 1 or batch_size % mesh.size:
-    raise ValueError(
-      f"config.{field} = {batch_size} cannot be split over {mesh.size} devices; "
-      f"use a multiple of {mesh.size}."
+    raise SettingError(
+      "batch_size",
+      f"= {batch_size} cannot be split over {mesh.size} devices; use a multiple of {mesh.size}.",
     )
 
 
 def put_batch(mesh: Mesh, batch: Any) -> Any:
-  """This process's rows of a batch, as arrays of the global batch; their order there is not said."""
+  """Assembles the global batch from the rows of each process.
+
+  Args:
+    mesh: The devices that share the batch.
+    batch: A pytree of arrays [b, ...], the rows of this process.
+
+  Returns:
+    The same pytree of arrays [B, ...], split over the devices. The order of the rows across processes is
+    unspecified; within a process they stay together.
+  """
   sharding = split_batch(mesh)
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
 def put_whole(mesh: Mesh, batch: Any) -> Any:
-  """A batch of which every process has all rows, split over the devices with its rows in order.
+  """Splits a batch of which every process has all rows over the devices; the rows keep their order.
 
-  `put_batch` would make one with the rows of each process, in the order of the devices, which is not that of
-  the processes on a TPU pod.
+  `put_batch` would order the rows as the devices are ordered, which on a TPU pod is not the order of the
+  processes.
+
+  Args:
+    mesh: The devices that share the batch.
+    batch: A pytree of arrays [B, ...].
   """
   sharding = split_batch(mesh)
   put = lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda index: x[index])
@@ -63,14 +78,23 @@ def put_whole(mesh: Mesh, batch: Any) -> Any:
 
 
 def apply_to_rows(mesh: Mesh, apply: Callable[[jax.Array], Any], rows: np.ndarray) -> Any:
-  """`apply` of any number of rows [B,...], split over the devices; of its results the same rows, as NumPy arrays.
+  """Applies a function to any number of rows, shared by the devices.
 
-  Repeats the last row until the devices share them evenly. Every process has all rows and gets all results.
+  The last row is repeated until the devices can share the rows evenly. Every process has all rows and gets
+  all results.
+
+  Args:
+    mesh: The devices that share the rows.
+    apply: From rows [B', ...] to a pytree of arrays [B', ...].
+    rows: [B, ...].
+
+  Returns:
+    The results for the B rows, as NumPy arrays.
   """
   missing = -len(rows) % mesh.size
   padded = np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
-  found = apply(put_whole(mesh, padded))
-  return jax.tree.map(lambda x: np.asarray(x)[: len(rows)], found)
+  results = apply(put_whole(mesh, padded))
+  return jax.tree.map(lambda x: np.asarray(x)[: len(rows)], results)
 
 
 def must_wait(mesh: Mesh) -> bool:

@@ -30,7 +30,9 @@ class SettingError(ValueError):
     super().__init__(path, message)
 
   def __str__(self) -> str:
-    separator = "" if self.message.startswith(":") or not self.path else " "
+    if not self.path:
+      return self.message.removeprefix(": ")
+    separator = "" if self.message.startswith(":") else " "
     return f"{'.'.join(self.path)}{separator}{self.message}"
 
 
@@ -43,13 +45,18 @@ def within(*path: str) -> Iterator[None]:
     raise SettingError((*path, *error.path), error.message) from error.__cause__
 
 
-def lookup(table: Mapping[str, T], name: str, field: str) -> T:
+def _path(field: str | tuple[str, ...]) -> tuple[str, ...]:
+  """The path of a field as a tuple."""
+  return tuple(field.split(".")) if isinstance(field, str) else field
+
+
+def lookup(table: Mapping[str, T], name: str, field: str | tuple[str, ...]) -> T:
   """`table[name]`, or an error with the nearest known name and all others.
 
   Args:
     table: The things one can choose, by name.
     name: The name that the user chose.
-    field: The field in which the user chose it, for the error, e.g. `"method.name"`.
+    field: The argument that holds the name, for the error: a tuple, or a string with dots.
 
   Raises:
     SettingError: The table has no such name.
@@ -57,17 +64,19 @@ def lookup(table: Mapping[str, T], name: str, field: str) -> T:
   if name in table:
     return table[name]
   raise SettingError(
-    f"config.{field}",
+    _path(field),
     f"= {name!r} is unknown.{hint(name, table)} Known: {', '.join(sorted(table))}.",
   )
 
 
-def choose(table: Mapping[str, T], name: str, field: str) -> T:
+def choose(table: Mapping[str, T], name: str, field: str | tuple[str, ...]) -> T:
   """`lookup`, or for a name with a colon the user's own "module:name" (`imported`)."""
-  return imported(name, f"config.{field}") if ":" in name else lookup(table, name, field)
+  return imported(name, _path(field)) if ":" in name else lookup(table, name, field)
 
 
-def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) -> T:
+def call(
+  function: Callable[..., T], field: str | tuple[str, ...], *args: Any, **settings: Any
+) -> T:
   """Calls `function` with a group of settings as its keyword arguments.
 
   An argument whose default is a dataclass is a group itself: a mapping replaces fields of the default.
@@ -79,21 +88,23 @@ def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) ->
   known = signature.parameters
   takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
   if not takes_any:
-    check_names(settings, known, f"config.{field}")
+    check_names(settings, known, _path(field))
   for name, parameter in known.items():
     group = settings.get(name)
     if dataclasses.is_dataclass(parameter.default) and hasattr(group, "items"):
       fields = [entry.name for entry in dataclasses.fields(parameter.default)]
-      check_names(group, fields, f"config.{field}.{name}")
+      check_names(group, fields, (*_path(field), name))
       settings[name] = dataclasses.replace(parameter.default, **group)
   try:
     signature.bind(*args, **settings)
   except TypeError as error:
-    raise SettingError(f"config.{field}", f": {error}.") from None
+    raise SettingError(_path(field), f": {error}.") from None
   return function(*args, **settings)
 
 
-def check_names(settings: Mapping[str, Any], known: Collection[str], path: str) -> None:
+def check_names(
+  settings: Mapping[str, Any], known: Collection[str], path: str | tuple[str, ...]
+) -> None:
   """Raises SettingError if `settings` has a name that is not among the `known` ones."""
   for name in settings:
     if name not in known:
@@ -102,7 +113,7 @@ def check_names(settings: Mapping[str, Any], known: Collection[str], path: str) 
       )
 
 
-def imported(name: str, path: str) -> Any:
+def imported(name: str, path: str | tuple[str, ...]) -> Any:
   """The object that a user names as "module:name", from a module of their own.
 
   Args:

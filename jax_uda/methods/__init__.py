@@ -100,7 +100,7 @@ def build(
     field, arguments = f"method.also.{component}", dict(arguments)
     users = arguments.pop("function", "")
     add = (
-      registry.imported(users, f"config.{field}.function")
+      registry.imported(users, f"{field}.function")
       if users
       else registry.lookup(COMPONENTS, component, "method.also")
     )

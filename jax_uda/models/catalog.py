@@ -1,12 +1,15 @@
-"""Networks by name. A new encoder or decoder is one file and one line of a table here."""
+"""Networks by name.
+
+A new encoder or decoder is one file and one line of a table here, or a module of one's own without a
+line: `encoder="my_module:MyEncoder"`. `jax_uda.models.protocols` says what it must do.
+"""
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import flax
-import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import FrozenDict
+from jax.typing import DTypeLike
 
 from jax_uda.common import registry
 from jax_uda.models.decoders.daformer import DAFormerHead
@@ -18,19 +21,20 @@ from jax_uda.models.encoders import dinov2, mit, resnet
 from jax_uda.models.encoders.compact import CompactEncoder
 from jax_uda.models.encoders.efficientnet_lite import EfficientNetLite
 from jax_uda.models.hrda import network as hrda_lib
+from jax_uda.models.protocols import Decoder, Encoder, Head, Options
 from jax_uda.models.segmentor import Segmentor
 
 # Called with the options and the compute dtype.
-ENCODERS = {
+ENCODERS: dict[str, Callable[..., Encoder]] = {
   "compact": CompactEncoder,
-  **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.VARIANTS.items()},
+  **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.SIZES.items()},
   "efficientnet_lite0": EfficientNetLite,
-  **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.VARIANTS.items()},
-  **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.VARIANTS.items()},
+  **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.SIZES.items()},
+  **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.SIZES.items()},
 }
 
 # Called with the number of classes, the options and the compute dtype.
-DECODERS = {
+DECODERS: dict[str, Callable[..., Decoder]] = {
   "daformer": DAFormerHead,
   "dlv2": DLV2Head,
   "dlv2red": functools.partial(DLV2Head, dilations=(6, 12)),
@@ -45,46 +49,58 @@ def build(
   encoder: str,
   decoder: str,
   num_classes: int,
-  heads: Mapping[str, nn.Module] | None = None,
-  encoder_options: Mapping[str, Any] | None = None,
-  decoder_options: Mapping[str, Any] | None = None,
-  hrda: Mapping[str, Any] | None = None,
-  dtype: Any = jnp.float32,
+  heads: Mapping[str, Head] | None = None,
+  encoder_options: Options | None = None,
+  decoder_options: Options | None = None,
+  hrda: Options | None = None,
+  dtype: DTypeLike = jnp.float32,
 ) -> Segmentor:
-  """A segmentor from names.
+  """Builds a segmentor from names.
 
   Args:
-    encoder: A key of `ENCODERS`.
-    decoder: A key of `DECODERS`.
-    num_classes: Channels of the logits.
+    encoder: A key of `ENCODERS`, or "module:name" for an encoder outside the package.
+    decoder: A key of `DECODERS`, or "module:name".
+    num_classes: Number of channels of the logits.
     heads: Further heads by name, see `Segmentor`.
-    encoder_options: Keyword arguments of the encoder, to depart from its defaults.
-    decoder_options: Keyword arguments of the decoder.
-    hrda: Keyword arguments of `jax_uda.models.hrda.network.wrap`, to look at the image at two resolutions;
-      None: at one.
-    dtype: Compute dtype; parameters, BatchNorm statistics and logits stay float32.
+    encoder_options: Keyword arguments of the encoder that differ from its defaults.
+    decoder_options: Keyword arguments of the decoder that differ from its defaults.
+    hrda: Keyword arguments of `jax_uda.models.hrda.network.wrap` for a network that looks at the image
+      at two resolutions; None: at one.
+    dtype: Compute dtype; parameters, BatchNorm statistics and logits are float32.
 
   Raises:
-    ValueError: a name or an option is unknown.
+    SettingError: A name or an option is unknown; its path begins with the argument.
   """
-  make_encoder = registry.lookup(ENCODERS, encoder, "model.encoder")
-  make_decoder = registry.lookup(DECODERS, decoder, "model.decoder")
-  network = registry.call(
-    make_encoder, "model.encoder_options", dtype=dtype, **(encoder_options or {})
-  )
-  segmentor = Segmentor(
-    encoder=network,
-    decoder=registry.call(
-      make_decoder,
-      "model.decoder_options",
-      num_classes=num_classes,
-      dtype=dtype,
-      **(decoder_options or {}),
-    ),
-    heads=flax.core.FrozenDict(heads or {}),
-    image_mean=network.image_mean,
-    image_std=network.image_std,
-  )
-  return (
-    segmentor if hrda is None else registry.call(hrda_lib.wrap, "model.hrda", segmentor, **hrda)
-  )
+  make_encoder = registry.choose(ENCODERS, encoder, ("encoder",))
+  make_decoder = registry.choose(DECODERS, decoder, ("decoder",))
+  with registry.within("encoder_options"):
+    network = registry.call(make_encoder, (), dtype=dtype, **(encoder_options or {}))
+  with registry.within("decoder_options"):
+    segmentor = Segmentor(
+      encoder=network,
+      decoder=registry.call(
+        make_decoder, (), num_classes=num_classes, dtype=dtype, **(decoder_options or {})
+      ),
+      heads=FrozenDict(heads or {}),
+      image_mean=network.image_mean,
+      image_std=network.image_std,
+    )
+  if hrda is None:
+    return segmentor
+  with registry.within("hrda"):
+    return registry.call(hrda_lib.wrap, (), segmentor, **hrda)
+
+
+def tiny(name: str) -> Options:
+  """Returns the options that make an encoder or decoder as cheap as possible.
+
+  Tests and rehearsals use them. They are the attribute `tiny` of the class, and empty if it has none.
+
+  Args:
+    name: A key of `ENCODERS` or `DECODERS`, or "module:name".
+
+  Raises:
+    SettingError: There is no such encoder or decoder.
+  """
+  make = registry.choose({**ENCODERS, **DECODERS}, name, ("name",))
+  return getattr(make.func if isinstance(make, functools.partial) else make, "tiny", {})

@@ -1,14 +1,15 @@
 """Encoder, decoder and named heads put together."""
 
-import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
+from jax.typing import DTypeLike
 
+from jax_uda.models.protocols import Decoder, Encoder, Features, Head, inputs_of
 from jax_uda.ops import pixels
 from jax_uda.step.outputs import Outputs
 
@@ -16,22 +17,21 @@ from jax_uda.step.outputs import Outputs
 class Segmentor(nn.Module):
   """A segmentation network whose extra heads are addressed by name.
 
-  Every part is called with `train` (dropout and drop path, rng stream `dropout`) and
-  `use_running_average` (BatchNorm); they are independent, because the EMA teacher runs without
-  dropout on batch statistics.
+  `jax_uda.models.protocols` says what it asks of its parts, and what the switches `train` and
+  `use_running_average` mean.
 
   Attributes:
-    encoder: `image [B,H,W,3] -> (features,)`, a tuple of maps [B, h_i, w_i, D_i], fine to coarse.
-    decoder: `features -> (logits [B,h,w,C], fused [B,h,w,D])`.
-    heads: By name, `(features, fused) -> array`; the results are `Outputs.heads`.
-    image_mean: The color that is subtracted from an image, RGB in [0, 1].
-    image_std: What an image is then divided by, in the same units. The defaults are for images that
-      are standardised already; `models.build` sets those that the encoder's weights expect.
+    encoder: Network from a standardised image to feature maps.
+    decoder: Network from the feature maps to logits and one fused map.
+    heads: Further networks by name, on the feature maps and the fused map.
+    image_mean: Color that is subtracted from an image, RGB in [0, 1].
+    image_std: Number by which each channel is then divided, in the same units. The defaults leave an
+      image as it is; `models.build` sets the statistics that the encoder's weights expect.
   """
 
-  encoder: nn.Module
-  decoder: nn.Module
-  heads: Mapping[str, nn.Module] = flax.core.FrozenDict()  # hashable, as modules are
+  encoder: Encoder
+  decoder: Decoder
+  heads: Mapping[str, Head] = FrozenDict()  # hashable, as modules are
   image_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
   image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
@@ -44,42 +44,57 @@ class Segmentor(nn.Module):
     parts: Collection[str] | None = None,
     **inputs: Any,
   ) -> Outputs:
-    """Runs the network on image [B,H,W,3], RGB in [0, 1].
+    """Runs the network.
 
-    `parts` names what runs behind the encoder: "decoder", or "map" where its fused map is enough, and
-    heads; None means all. A part that is left out costs nothing, and its BatchNorm statistics stay as
-    they are. Further `inputs` are the
-    encoder's (`token_mask` of DINOv2).
+    Args:
+      image: [B,H,W,3] floats, RGB in [0, 1].
+      train: Whether dropout and drop path are on (rng stream `dropout`).
+      use_running_average: Whether BatchNorm uses its running statistics.
+      parts: Names of the outputs to compute beside the features: "decoder" for logits and fused map,
+        "fused" for the fused map alone, and heads; None means all. What is left out costs nothing, and
+        its BatchNorm statistics do not change.
+      **inputs: Further inputs of the encoder, such as `mask_ratio` of DINOv2.
+
+    Returns:
+      The features and the outputs that were asked for; the others are None or missing.
 
     Raises:
-      ValueError: The encoder does not know one of the `inputs`.
+      ValueError: The encoder does not take one of the `inputs`.
     """
-    unknown = inputs.keys() - inspect.signature(type(self.encoder).__call__).parameters.keys()
-    if unknown:
-      raise ValueError(
-        f"the method gives the network {', '.join(sorted(unknown))}, which "
-        f"{type(self.encoder).__name__} does not take: set config.model.hrda for a crop_box, a "
-        "config.model.encoder dinov2_… to hide tokens"
-      )
+    self._check_inputs(inputs, inputs_of(self.encoder), type(self.encoder).__name__)
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if parts is None else parts
     features = self.encoder(self._standardise(image), **mode, **inputs)
     logits = fused = None
-    if "decoder" in wanted or "map" in wanted:
+    if "decoder" in wanted or "fused" in wanted:
       logits, fused = self.decoder(features, **mode)
-      logits = logits.astype(jnp.float32)
+      logits = logits.astype(jnp.float32) if "decoder" in wanted else None
     heads = {
       name: head(features, fused, **mode) for name, head in self.heads.items() if name in wanted
     }
     return Outputs(logits, features, fused, heads)
 
-  def encode(
-    self, image: jax.Array, *, train: bool, use_running_average: bool
-  ) -> tuple[jax.Array, ...]:
-    """The encoder's maps alone: `model.apply(variables, image, ..., method="encode")`."""
+  def encode(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
+    """Returns the encoder's maps: `model.apply(variables, image, ..., method="encode")`."""
     image = self._standardise(image)
     return self.encoder(image, train=train, use_running_average=use_running_average)
 
+  @property
+  def dtype(self) -> DTypeLike:
+    """Compute dtype of the decoder, and of the heads that a method adds."""
+    return self.decoder.dtype
+
   def _standardise(self, image: jax.Array) -> jax.Array:
-    """The image as the encoder takes it, float32."""
+    """Returns the image as the encoder expects it, float32."""
     return pixels.standardise(image, self.image_mean, self.image_std)
+
+  @staticmethod
+  def _check_inputs(inputs: Collection[str], known: Collection[str], network: str) -> None:
+    """Refuses inputs that a network does not take."""
+    unknown = sorted(set(inputs) - set(known))
+    if unknown:
+      raise ValueError(
+        f"the method gives the network {', '.join(unknown)}, which {network} does not take (it takes "
+        f"{', '.join(known) or 'the image alone'}): choose another network, see docs/models.md, or "
+        "another method"
+      )

@@ -12,8 +12,8 @@ def to_unit(image: jax.Array) -> jax.Array:
   Every image passes through here once, where it enters JAX code.
 
   >>> import numpy as np
-  >>> to_unit(np.array([[0, 51, 255]], np.uint8)).tolist()
-  [[0.0, 0.20000000298023224, 1.0]]
+  >>> to_unit(np.array([0, 51, 255], np.uint8)).round(6)
+  Array([0. , 0.2, 1. ], dtype=float32)
   """
   return jnp.asarray(image, jnp.float32) / 255
 

@@ -7,11 +7,15 @@ is saved: its position is the step.
 
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any
 
-import flax
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from flax import traverse_util
+
+Path = tuple[str, ...]  # of a variable: ("student", "params", "encoder", …)
 
 
 class CheckpointError(ValueError):
@@ -148,28 +152,40 @@ class Checkpoints:
     except Exception as error:
       raise self._read_error(step, error) from error
 
-  def restore_shared(self, template: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Reads what the newest checkpoint has of some variables; the rest stays as in `template`.
+  def restore_shared(
+    self,
+    template: dict[str, Any],
+    other_name: Callable[[Path], Path | None] = lambda path: None,
+  ) -> tuple[dict[str, Any], list[str]]:
+    """Reads those variables that the newest checkpoint has; the others stay as in `template`.
 
     Args:
       template: Nested dicts of arrays, by field of the saved state.
+      other_name: From the path of a variable to the path under which another kind of network keeps it, or
+        None. It is asked where the checkpoint lacks the variable itself.
 
     Returns:
-      The variables, and the paths (`student/params/…`) of those that the checkpoint has not.
+      The variables, and the paths (`student/params/…`) of those that the checkpoint lacks.
 
     Raises:
       CheckpointError: As `restore`.
     """
-    step = self._existing(None)
-    there = self._shapes(step)
-    flat = flax.traverse_util.flatten_dict(template)
-    wanted = {path: value for path, value in flat.items() if ".".join(path) in there}
-    missing = ["/".join(path) for path in flat if path not in wanted]
-    if not wanted:
+    there = self._shapes(self._existing(None))
+    wanted = traverse_util.flatten_dict(template)
+    sources: dict[Path, Path] = {}  # path of a variable -> its path in the checkpoint
+    for path in wanted:
+      for candidate in (path, other_name(path)):
+        if candidate and ".".join(candidate) in there:
+          sources[path] = candidate
+          break
+    missing = ["/".join(path) for path in wanted if path not in sources]
+    if not sources:
       return template, missing
-    found = self.restore_part(flax.traverse_util.unflatten_dict(wanted))
-    merged = flat | flax.traverse_util.flatten_dict(found)
-    return flax.traverse_util.unflatten_dict(merged), missing
+    part = {source: wanted[path] for path, source in sources.items()}
+    restored = self.restore_part(traverse_util.unflatten_dict(part))
+    values = traverse_util.flatten_dict(restored)
+    merged = wanted | {path: values[source] for path, source in sources.items()}
+    return traverse_util.unflatten_dict(merged), missing
 
   def _existing(self, step: int | None) -> int:
     step = self.latest_step() if step is None else step
@@ -192,7 +208,7 @@ class Checkpoints:
       return
     for path, value in jax.tree_util.tree_leaves_with_path(template):
       name = jax.tree_util.keystr(path, simple=True, separator=".")
-      is_key = jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)  # saved as its numbers
+      is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)  # saved as its numbers
       if not is_key and saved.get(name, value.shape) != value.shape:
         raise CheckpointError(
           f"the checkpoint of step {step} in {self.folder} cannot be read: {name} has the shape "

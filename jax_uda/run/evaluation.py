@@ -1,134 +1,130 @@
 """Evaluation of a network on a labelled set of images."""
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from jax_uda.common import mesh as mesh_lib
-from jax_uda.models.segmentor import Segmentor
-from jax_uda.ops import pixels, resize, windows
+from jax_uda import models
+from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.pipeline import batches
+from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import metrics
-from jax_uda.step.method import Task
+from jax_uda.step.inference import Inference
+from jax_uda.step.learner import Learner
+from jax_uda.step.outputs import Outputs
 
-Predict = Callable[[Any, np.ndarray, tuple[int, int]], np.ndarray]
+WHOLE_IMAGES = Inference()
 
 
-def check_settings(
+def forward(
+  model: models.Segmentor,
+  variables: Mapping[str, Any],
+  image: jax.Array,
   *,
-  window: Sequence[int],
-  stride: Sequence[int],
-  scales: Sequence[float],
-  average: str,
-) -> None:
-  """Raises ValueError for settings of `config.eval` that `make_predict` cannot use."""
-  if len(window) not in (0, 2) or len(window) != len(stride):
-    raise ValueError(
-      f"config.eval.window = {window} and config.eval.stride = {stride} must both be "
-      "(height, width), or both empty."
-    )
-  if not len(scales) or min(scales) <= 0:
-    raise ValueError(f"config.eval.scales = {scales} must be factors above 0, e.g. (0.75, 1.0).")
-  if average not in ("logits", "probabilities"):
-    raise ValueError(f"config.eval.average = {average!r} must be 'logits' or 'probabilities'.")
-
-
-def check_class_weights(weights: Sequence[float], num_classes: int) -> None:
-  """Raises ValueError unless `config.eval.class_weights` is empty or has a factor above 0 for each class."""
-  if len(weights) and (len(weights) != num_classes or min(weights) <= 0):
-    raise ValueError(
-      f"config.eval.class_weights = {tuple(weights)} must be {num_classes} factors above 0, one for "
-      "each class, or empty."
-    )
-
-
-def make_predict(
-  model: Segmentor,
-  task: Task,
-  mesh: Mesh,
-  *,
-  window: tuple[int, int] = (),
-  stride: tuple[int, int] = (),
-  flip: bool = False,
-  scales: Sequence[float] = (1.0,),
-  average: Literal["logits", "probabilities"] = "logits",
-  align_corners: bool = False,
-  class_weights: Sequence[float] = (),
-) -> Predict:
-  """Returns `predict(variables, image uint8 [B,H,W,3], size) -> label uint8 [B, *size]`.
-
-  The network runs in evaluation mode on the whole image or, if `window` is given, on windows of that
-  (height, width) whose outputs are averaged before they are resized to `size` (DAFormer, HRDA).
+  parts: Collection[str] | None = None,
+) -> Outputs:
+  """The outputs of a network in evaluation mode; to be called in a jitted function.
 
   Args:
     model: The network.
-    task: Its classes.
-    mesh: Devices that share a batch.
-    window: (height, width) of the sliding window; empty: the whole image.
-    stride: (height, width) between windows.
-    flip: Also mirrored; the probabilities of all variants are averaged at `size`.
-    scales: Factors of the image's size, likewise.
-    average: What is averaged over windows and resized: logits, or probabilities (VFM-UDA).
-    align_corners: Of every resizing of the network's output (SPCL, RCCR); images are resized without.
-    class_weights: A factor for each class that multiplies the probabilities at the network's input
-      size; what is then resized to `size` are these products (SePiCo; golden
-      `sepico/dark_class_weight`). Empty: none.
+    variables: Its variables.
+    image: [B,H,W,3] float32, RGB in [0, 1].
+    parts: What runs behind the encoder: "decoder" and names of heads; None: everything.
   """
-  check_settings(window=window, stride=stride, scales=scales, average=average)
-  check_class_weights(class_weights, task.num_classes)
-  several = flip or len(scales) > 1
-  resized = functools.partial(resize.bilinear, align_corners=align_corners)
-  probability_of = jax.nn.softmax if average == "logits" else lambda found: found
-
-  @functools.partial(jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(mesh))
-  def predict(variables: Any, image: jax.Array, size: tuple[int, int]) -> jax.Array:
-    logits_of = lambda crop: resized(
-      model.apply(variables, crop, train=False, use_running_average=True).logits, crop.shape[1:3]
-    )
-    output_of = logits_of
-    if average == "probabilities":
-      output_of = lambda crop: jax.nn.softmax(logits_of(crop))
-
-    def scores_of(image: jax.Array) -> jax.Array:
-      found = (
-        windows.sliding_logits(output_of, image, tuple(window), tuple(stride))
-        if window
-        else output_of(image)
-      )
-      if class_weights:
-        return resized(probability_of(found) * jnp.asarray(class_weights, jnp.float32), size)
-      found = resized(found, size)
-      return probability_of(found) if several else found
-
-    image = pixels.to_unit(image)
-    total = 0.0
-    for scale in scales:
-      height, width = (int(side * scale + 0.5) for side in image.shape[1:3])
-      scaled = resize.bilinear(image, (height, width))
-      total += scores_of(scaled)
-      if flip:
-        total += scores_of(scaled[:, :, ::-1])[:, :, ::-1]
-    return jnp.argmax(total, -1).astype(jnp.uint8)
-
-  def predict_rows(variables: Any, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return mesh_lib.apply_to_rows(mesh, lambda image: predict(variables, image, size), image)
-
-  return predict_rows
+  return model.apply(variables, image, train=False, use_running_average=True, parts=parts)
 
 
 def confusion_of(
-  predict: Predict,
-  variables: Any,
-  batches: Iterable[Mapping[str, np.ndarray]],
+  learner: Learner,
+  variables: Mapping[str, Any],
+  examples: Sequence[Example],
   num_classes: int,
+  *,
+  inference: Inference = WHOLE_IMAGES,
+  batch_size: int = 1,
 ) -> np.ndarray:
-  """[C, C] int64 pixel counts over all `batches` of `image` and `label`; rows are labels."""
+  """[C, C] int64 pixel counts over all `examples`; rows are labels, columns predictions.
+
+  Args:
+    learner: The model, and the devices that share a batch.
+    variables: Its variables, e.g. `state.student`.
+    examples: `image` uint8 [H,W,3] and `label` uint8 [h,w]; predictions have the size of the labels.
+    num_classes: C.
+    inference: How the network predicts.
+    batch_size: Images that are predicted together.
+  """
   counts = np.zeros((num_classes, num_classes), np.int64)
-  for batch in batches:
-    prediction = predict(variables, batch["image"], batch["label"].shape[1:])
-    counts += metrics.confusion(batch["label"], prediction, num_classes)
+  for batch in batches.evaluation_batches(examples, batch_size):
+    size = batch["label"].shape[1:]
+    prediction = learner.predict(variables, batch["image"], inference, size=size)
+    counts += metrics.confusion(batch["label"], prediction.label, num_classes)
   return counts
+
+
+def scores(counts: np.ndarray, label_space: LabelSpace) -> dict[str, Any]:
+  """The scores of one network on one set, as `results.json` has them.
+
+  Args:
+    counts: [C, C] pixel counts; rows are labels.
+    label_space: The C classes.
+
+  Returns:
+    `miou`, `pixel_accuracy`, `iou` by class name and `subsets`, the mean IoU over some classes (see
+    `metrics.mean_iou`); numbers in [0, 1], None where undefined.
+  """
+  plain = lambda value: None if np.isnan(value) else round(float(value), 6)
+  return {
+    "miou": plain(metrics.mean_iou(counts)),
+    "pixel_accuracy": plain(metrics.pixel_accuracy(counts)),
+    "iou": dict(zip(label_space.names, map(plain, metrics.iou(counts)), strict=True)),
+    "subsets": {
+      name: plain(metrics.mean_iou(counts, subset)) for name, subset in label_space.subsets.items()
+    },
+  }
+
+
+def evaluate(
+  learner: Learner,
+  variables: Mapping[str, Any],
+  examples: Sequence[Example],
+  *,
+  label_space: LabelSpace | None = None,
+  inference: Inference = WHOLE_IMAGES,
+  batch_size: int = 1,
+) -> dict[str, Any]:
+  """Scores of a network on a labelled set.
+
+  Args:
+    learner: The model, and the devices that share a batch.
+    variables: Its variables, e.g. `state.student`.
+    examples: `image` uint8 [H,W,3] and `label` uint8 [h,w] train ids, 255 = ignore.
+    label_space: Names of the classes; None: they are called "0", "1", ….
+    inference: How the network predicts.
+    batch_size: Images that are predicted together.
+
+  Returns:
+    As `scores`.
+  """
+  label_space = label_space or _numbered_classes(learner, variables, examples[0]["image"])
+  counts = confusion_of(
+    learner,
+    variables,
+    examples,
+    label_space.num_classes,
+    inference=inference,
+    batch_size=batch_size,
+  )
+  return scores(counts, label_space)
+
+
+def _numbered_classes(
+  learner: Learner, variables: Mapping[str, Any], image: np.ndarray
+) -> LabelSpace:
+  """As many classes as the network has logits for image [H,W,3]; their names are numbers."""
+  run = lambda variables, images: forward(learner.model, variables, images, parts=("decoder",))
+  one_image = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
+  num_classes = jax.eval_shape(run, variables, one_image).logits.shape[-1]
+  names = tuple(map(str, range(num_classes)))
+  return LabelSpace("numbered classes", names, np.zeros((num_classes, 3), np.uint8), {})

@@ -1,15 +1,14 @@
-"""From a config to the objects of a run."""
+"""From a config to the objects of a run: a learner, the data, and settings."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
-import flax
+import grain
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
@@ -17,242 +16,183 @@ from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batches, stored_labels
 from jax_uda.data.pipeline.examples import Examples
-from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.run import config as config_lib
-from jax_uda.run import evaluation
-from jax_uda.step import optimizer, state, teacher, train_step
-from jax_uda.step.method import Method, Player, Task
+from jax_uda.run import settings as settings_lib
+from jax_uda.run.settings import RunSettings
+from jax_uda.step import optimizer, teacher
+from jax_uda.step.learner import Learner
+from jax_uda.step.method import Task
+from jax_uda.step.state import TrainState
 
 DTYPES = {name: jnp.dtype(name) for name in ("float32", "bfloat16")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """The parts of one run, built once from its config."""
+  """One run: what learns, from which data, and how long.
 
-  config: config_lib.ConfigDict
-  mesh: Mesh
+  Attributes:
+    learner: Model, method, optimizer and teacher rule, with the compiled steps.
+    domains: The labelled source and the unlabelled target.
+    settings: Everything else that the config says of this run.
+    parameter_groups: The optimizer's multipliers by parameter path.
+    further_targets: Further validation sets of the target, by name.
+  """
+
+  learner: Learner
   domains: catalog.Domains
-  task: Task
-  model: models.Segmentor
-  method: Method
-  schedule: optax.Schedule
-  optimizer: optax.GradientTransformation
-  player: Player | None
-  more_targets: Mapping[str, Examples]
+  settings: RunSettings
+  parameter_groups: tuple[optimizer.Group, ...] = ()
+  further_targets: Mapping[str, Examples] = dataclasses.field(default_factory=dict)
 
   @property
-  def validation(self) -> dict[str, Examples]:
-    """The sets that scores are computed on: `target`, those of `config.eval.targets`, `source`."""
-    sets = {"target": self.domains.target_val, **self.more_targets}
-    return sets | {"source": self.domains.source_val}
+  def target_sets(self) -> dict[str, Examples]:
+    """The validation sets of the target by name: `target` and those of `config.eval.targets`."""
+    return {"target": self.domains.target_val, **self.further_targets}
 
-  def train_step(self, phase_start: int = 0):
-    """The jitted step from gate `phase_start` of the method on; it donates the state."""
-    if phase_start in self._steps:
-      return self._steps[phase_start]
-    replicated = mesh_lib.replicated(self.mesh)
-    step = train_step.make_train_step(
-      self.model,
-      self.method,
-      self.optimizer,
-      teacher_rule=registry.call(teacher.Rule, "ema", **self.config.ema),
-      player=self.player,
-      phase_start=phase_start,
-    )
-    self._steps[phase_start] = jax.jit(
-      step, donate_argnums=0, out_shardings=(replicated, replicated)
-    )
-    return self._steps[phase_start]
+  @property
+  def validation_sets(self) -> dict[str, Examples]:
+    """All validation sets by name: those of the target, then `source`."""
+    return {**self.target_sets, "source": self.domains.source_val}
 
-  @functools.cached_property
-  def _steps(self) -> dict[int, Callable]:
-    """The steps that were asked for: what is traced is traced once."""
-    return {}
+  def initial_state(self) -> TrainState:
+    """The state before step 0 with random networks, on the devices."""
+    return self.learner.init(self.settings.seed, self.settings.data.crop_size)
 
-  @functools.cached_property
-  def _create(self) -> Callable[[], state.TrainState]:
-    create = lambda: state.create(
-      self.model,
-      self.method,
-      self.optimizer,
-      image_size=tuple(self.config.data.crop_size),
-      seed=self.config.seed,
-      player=self.player,
-    )
-    return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))
+  def abstract_state(self) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is compiled."""
+    return self.learner.abstract_state(self.settings.data.crop_size)
 
-  def initial_state(self) -> state.TrainState:
-    """The state before step 0, on the devices."""
-    self.abstract_state()
-    return self._create()
-
-  def abstract_state(self) -> state.TrainState:
-    """Shapes, dtypes and shardings of the state; nothing is compiled.
-
-    Raises:
-      ValueError: A group of `config.optimizer.groups` matches no parameter.
-    """
-    sharding = mesh_lib.replicated(self.mesh)
-    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    initial = jax.tree.map(place, self._create.eval_shape())
-    optimizer.check_groups(initial.student["params"], _groups(self.config))
-    return initial
-
-  @functools.cached_property
-  def predict(self) -> evaluation.Predict:
-    """The jitted prediction of target images, for scores, pictures and files."""
-    return self._make_predict(tuple(self.config.eval.class_weights))
-
-  @functools.cached_property
-  def predict_elsewhere(self) -> evaluation.Predict:
-    """That of other sets: `config.eval.class_weights` is for the target."""
-    return self._make_predict(()) if self.config.eval.class_weights else self.predict
-
-  def _make_predict(self, class_weights: tuple[float, ...]) -> evaluation.Predict:
-    return evaluation.make_predict(
-      self.model,
-      self.task,
-      self.mesh,
-      window=tuple(self.config.eval.window),
-      stride=tuple(self.config.eval.stride),
-      flip=self.config.eval.flip,
-      scales=tuple(self.config.eval.scales),
-      average=self.config.eval.average,
-      align_corners=self.config.eval.align_corners,
-      class_weights=class_weights,
-    )
-
-  def training_batches(self, stages: pathlib.Path | None = None):
-    """This process's batches by step.
+  def training_batches(self, stages: pathlib.Path | None = None) -> grain.MapDataset:
+    """This process's rows of the training batches, by step.
 
     Args:
-      stages: Folder of `config.data.pseudo_labels`; not needed if that is empty or an absolute path.
+      stages: The folder in which the stages of a recipe lie; needed for `pseudo_labels` with a relative
+        path.
+
+    Raises:
+      ValueError: The files of the pseudo-labels are missing, or a batch cannot be drawn.
     """
-    data = self.config.data
+    data = self.settings.data
     target = self.domains.target_train
     if data.pseudo_labels:
       folder = (stages or pathlib.Path()) / data.pseudo_labels
       target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
-    rare_class = dict(data.rare_class)
     return batches.training_batches(
       self.domains.source_train,
       target,
-      batch_size=self.config.batch_size,
-      crop_size=tuple(data.crop_size),
-      seed=self.config.seed,
+      batch_size=self.settings.batch_size,
+      crop_size=data.crop_size,
+      seed=self.settings.seed,
       cat_max_ratio=data.cat_max_ratio,
-      rare_class=(
-        registry.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
-      ),
+      rare_class=data.rare_class,
       class_balanced=data.class_balanced,
       flip=data.flip,
       crop_target=data.crop_target,
-      target_scale=tuple(data.target_scale),
-      target_margins=tuple(data.target_margins),
+      target_scale=data.target_scale or (),
+      target_margins=data.target_margins or (),
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     )
 
-  @property
-  def title(self) -> str:
-    """The method and what it is extended by."""
-    method = self.config.method
-    return " + ".join([method.name, *method.get("also", {})])
-
-  def summary(self) -> str:
-    """One line on what is about to run."""
-    domains, model = self.domains, self.config.model
-    return (
-      f"{self.title}: {model.encoder} + {model.decoder}, {self.task.num_classes} classes, "
-      f"{len(domains.source_train)} labelled source and {len(domains.target_train)} unlabelled target "
-      f"images, batch {self.config.batch_size} + {self.config.batch_size} on {self.mesh.size} "
-      f"{jax.devices()[0].platform} device{'s' if self.mesh.size > 1 else ''}"
-    )
-
-
-def _groups(config: config_lib.ConfigDict) -> tuple[optimizer.Group, ...]:
-  return tuple(
-    registry.call(optimizer.Group, "optimizer.groups", **group) for group in config.optimizer.groups
-  )
-
-
-def _check_fields(config: config_lib.ConfigDict) -> None:
-  """Raises ValueError for fields that do not fit each other, before anything takes time."""
-  for field, value in (
-    ("num_steps", config.num_steps),
-    ("checkpoint.keep", config.checkpoint.keep),
-    ("eval.batch_size", config.eval.batch_size),
-  ):
-    if value is not None and value < 1:
-      raise ValueError(f"config.{field} = {value} must be at least 1.")
-  if config.stop_step > config.num_steps:
-    raise ValueError(
-      f"config.stop_step = {config.stop_step} lies after the end, config.num_steps = "
-      f"{config.num_steps}; a recipe sets it per stage: config.stages.<name>.stop_step."
-    )
-  if not 0 <= config.ema.get("decay", 0) <= 1:
-    raise ValueError(f"config.ema.decay = {config.ema.decay} must lie between 0 and 1.")
-  size = tuple(config.data.crop_size)
-  if len(size) != 2 or min(size) < 1:
-    raise ValueError(f"config.data.crop_size = {size} must be (height, width) in pixels.")
-  missing = set(config_lib.default().eval) - set(config.eval)
-  if missing:
-    raise ValueError(
-      f"config.eval lacks {', '.join(sorted(missing))}: set its fields by config.eval.update(…)."
-    )
-  settings = {name: config.eval[name] for name in ("window", "stride", "scales", "average")}
-  evaluation.check_settings(**settings)
-
-
-def _build_schedule(config: config_lib.ConfigDict) -> optax.Schedule:
-  settings = config.schedule.to_dict()
-  name = settings.pop("name", "warmup_poly")
-  function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  return registry.call(function, "schedule", num_steps=config.num_steps, **settings)
-
-
-def _build_model(config: config_lib.ConfigDict, num_classes: int) -> models.Segmentor:
-  dtype = registry.lookup(DTYPES, config.compute_dtype, "compute_dtype")
-  return registry.call(models.build, "model", num_classes=num_classes, dtype=dtype, **config.model)
-
 
 def build(config: config_lib.ConfigDict) -> Experiment:
-  """Builds everything a run needs; prepares data sets that are not there yet.
+  """Builds everything that a run needs; prepares data sets that are not there yet.
+
+  Args:
+    config: The config of one run or of one stage.
 
   Raises:
-    ValueError: A field of the config is unknown or does not fit the others; named in the message.
+    ValueError: A field of the config is unknown or does not fit the others; the message names it.
   """
-  _check_fields(config)
-  mesh = mesh_lib.data_mesh()
-  mesh_lib.check_batch_size(config.batch_size, mesh)
-  data_dir = paths.as_path(config.data.dir, "config.data.dir")
-  domains = catalog.load_domains(config.data, data_dir)
-  label_space = domains.label_space
-  evaluation.check_class_weights(config.eval.class_weights, label_space.num_classes)
-  more_targets = catalog.load_evaluation(config.eval.targets, data_dir, label_space)
-  model = _build_model(config, label_space.num_classes)
-  task = Task(
-    num_classes=label_space.num_classes,
-    class_frequency=domains.class_frequency,
-    mean_color=model.image_mean,
+  with registry.within("config"):
+    settings = settings_lib.from_config(config)
+    fields: dict[str, Any] = config.to_dict()
+    dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
+    mesh = mesh_lib.data_mesh()
+    mesh_lib.check_batch_size(settings.batch_size, mesh)
+    domains, further_targets = _load_data(fields)
+    num_classes = domains.label_space.num_classes
+    with registry.within("eval"):
+      settings.evaluation.inference.check_classes(num_classes)
+    model = build_model(fields["model"], num_classes, dtype)
+    task = Task(
+      num_classes=num_classes,
+      class_frequency=domains.class_frequency,
+      mean_color=model.image_mean,
+    )
+    groups = _parameter_groups(fields["optimizer"])
+    learner = Learner(
+      model,
+      methods.build(task, **fields["method"]),
+      schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
+      optimizer=_optimizer_of(fields["optimizer"], groups),
+      teacher_rule=_teacher_rule(fields["ema"]),
+      mesh=mesh,
+    )
+  return Experiment(learner, domains, settings, groups, further_targets)
+
+
+def summary(exp: Experiment) -> str:
+  """One line on what is about to run."""
+  settings, domains, mesh = exp.settings, exp.domains, exp.learner.mesh
+  return (
+    f"{settings.title}: {settings.encoder} + {settings.decoder}, "
+    f"{domains.label_space.num_classes} classes, "
+    f"{len(domains.source_train)} labelled source and {len(domains.target_train)} unlabelled target "
+    f"images, batch {settings.batch_size} + {settings.batch_size} on {mesh.size} "
+    f"{jax.devices()[0].platform} device{'s' if mesh.size > 1 else ''}"
   )
-  schedule = _build_schedule(config)
-  method = methods.build(task, **config.method)
-  heads = {name: head(dtype=DTYPES[config.compute_dtype]) for name, head in method.heads.items()}
-  settings = config.optimizer.to_dict() | {
-    "groups": _groups(config),
-    "start_steps": method.start_steps,
-  }
-  return Experiment(
-    config=config,
-    mesh=mesh,
-    domains=domains,
-    task=task,
-    model=model.clone(heads=flax.core.FrozenDict(heads)) if heads else model,
-    method=method,
-    schedule=schedule,
-    optimizer=registry.call(optimizer.build, "optimizer", schedule, **settings),
-    player=method.player(schedule) if method.player else None,
-    more_targets=more_targets,
+
+
+def build_model(
+  group: Mapping[str, Any], num_classes: int, dtype: Any = jnp.float32
+) -> models.Segmentor:
+  """The network that the config group `model` describes, without the heads of a method.
+
+  Raises:
+    SettingError: A name or an option is unknown; the path begins with "model".
+  """
+  with registry.within("model"):
+    return registry.call(models.build, (), num_classes=num_classes, dtype=dtype, **group)
+
+
+def _load_data(fields: Mapping[str, Any]) -> tuple[catalog.Domains, dict[str, Examples]]:
+  """The two domains, and the further validation sets of the target."""
+  data_dir = paths.as_path(fields["data"]["dir"], "config.data.dir")
+  domains = catalog.load_domains(fields["data"], data_dir)
+  targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
+  return domains, targets
+
+
+def _build_schedule(group: Mapping[str, Any], num_steps: int) -> optax.Schedule:
+  settings = dict(group)
+  name = settings.pop("name", "warmup_poly")
+  function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
+  return registry.call(function, "schedule", num_steps=num_steps, **settings)
+
+
+def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:
+  rule = registry.call(teacher.Rule, "ema", **group)
+  if not 0 <= rule.decay <= 1:
+    raise registry.SettingError("ema.decay", f"= {rule.decay} must lie between 0 and 1.")
+  return rule
+
+
+def _parameter_groups(group: Mapping[str, Any]) -> tuple[optimizer.Group, ...]:
+  return tuple(
+    registry.call(optimizer.Group, "optimizer.groups", **settings) for settings in group["groups"]
   )
+
+
+def _optimizer_of(
+  group: Mapping[str, Any], groups: tuple[optimizer.Group, ...]
+) -> Callable[..., optax.GradientTransformation]:
+  """`optimizer.build` with the settings of the config; takes the schedule and `start_steps`."""
+
+  def build(schedule: optax.Schedule, **arguments: Any) -> optax.GradientTransformation:
+    settings = {**group, "groups": groups, **arguments}
+    with registry.within("optimizer"):
+      return registry.call(optimizer.build, (), schedule, **settings)
+
+  return build

@@ -1,4 +1,4 @@
-"""Scores and pictures of a trained state."""
+"""The scores of a run: those on the way and those of `results.json`."""
 
 import json
 import pathlib
@@ -8,99 +8,74 @@ import numpy as np
 
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import batches
-from jax_uda.run import evaluation, experiment, metrics
-from jax_uda.run.report import pictures, table
+from jax_uda.common.log import say
+from jax_uda.run import evaluation, metrics
+from jax_uda.run.experiment import Experiment
+from jax_uda.run.report import table
+from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.state import TrainState
 
-Counts = dict[str, dict[str, np.ndarray]]
 
-
-def count(exp: experiment.Experiment, state: TrainState, domain: str) -> dict[str, np.ndarray]:
-  """Confusion counts [C, C] of student and teacher on a set of `exp.validation`."""
-  images = exp.validation[domain]
-  predict = exp.predict if domain == "target" else exp.predict_elsewhere
+def count(exp: Experiment, state: TrainState, name: str) -> dict[str, np.ndarray]:
+  """Confusion counts [C, C] of student and teacher on the validation set `name`."""
+  settings = exp.settings.evaluation
   return {
     network: evaluation.confusion_of(
-      predict,
-      variables,
-      batches.evaluation_batches(images, exp.config.eval.batch_size),
-      exp.task.num_classes,
+      exp.learner,
+      getattr(state, network),
+      exp.validation_sets[name],
+      exp.domains.label_space.num_classes,
+      inference=settings.inference_on(name),
+      batch_size=settings.batch_size,
     )
-    for network, variables in (("student", state.student), ("teacher", state.teacher))
+    for network in NETWORKS
   }
 
 
-def report_midway(
-  exp: experiment.Experiment, state: TrainState, writer: MetricWriter | None
-) -> None:
-  """Prints and logs the mIoU on the targets; for the eye, nothing is selected by it."""
+def report_midway(exp: Experiment, state: TrainState, writer: MetricWriter | None) -> None:
+  """Prints and logs the mIoU on the target's sets. Nothing is selected by these scores."""
   step = int(state.step)
-  for domain in ("target", *exp.more_targets):
-    means = {name: metrics.mean_iou(counts) for name, counts in count(exp, state, domain).items()}
+  for name in exp.target_sets:
+    means = {
+      network: metrics.mean_iou(counts) for network, counts in count(exp, state, name).items()
+    }
     if writer:
-      writer.write_scalars(step, {f"{domain}_miou/{name}": value for name, value in means.items()})
-    text = ", ".join(f"{name} {100 * value:.1f}" for name, value in means.items())
-    print(f"step {step}: mIoU on {domain}, %: {text}", flush=True)
-
-
-def scores(counts: np.ndarray, label_space: LabelSpace) -> dict[str, Any]:
-  """What `results.json` says of one network on one set: numbers in [0, 1], None where undefined.
-
-  `subsets` are means over some classes; see `metrics.mean_iou` for how they are formed.
-  """
-  plain = lambda value: None if np.isnan(value) else round(float(value), 6)
-  return {
-    "miou": plain(metrics.mean_iou(counts)),
-    "pixel_accuracy": plain(metrics.pixel_accuracy(counts)),
-    "iou": dict(zip(label_space.names, map(plain, metrics.iou(counts)), strict=True)),
-    "subsets": {
-      name: plain(metrics.mean_iou(counts, subset)) for name, subset in label_space.subsets.items()
-    },
-  }
+      scalars = {f"{name}_miou/{network}": value for network, value in means.items()}
+      writer.write_scalars(step, scalars)
+    text = ", ".join(f"{network} {100 * value:.1f}" for network, value in means.items())
+    say(f"step {step}: mIoU on {name}, %: {text}")
 
 
 def write(
-  exp: experiment.Experiment,
-  state: TrainState,
-  workdir: pathlib.Path,
-  writer: MetricWriter | None = None,
+  exp: Experiment, state: TrainState, workdir: pathlib.Path, writer: MetricWriter | None = None
 ) -> dict[str, Any]:
-  """Evaluates both networks on all sets of `exp.validation`; writes `results.json` and pictures, prints a table.
+  """Evaluates both networks on all validation sets; writes `results.json` and prints a table.
 
   Args:
     exp: The run.
     state: Its state.
     workdir: Its folder.
-    writer: Also gets the table and the pictures, if given.
+    writer: Receives the table too.
 
   Returns:
-    What is in `results.json`: `step`, and for each set, `student` and `teacher` the `scores`.
+    The content of `results.json`: `step`, `checkpoint`, and by set and network (`student`, `teacher`)
+    the `evaluation.scores`.
   """
-  found: dict[str, Any] = {"step": int(state.step), "checkpoint": "last"}
-  for domain in exp.validation:
-    found[domain] = {
-      network: scores(counts, exp.domains.label_space)
-      for network, counts in count(exp, state, domain).items()
+  results: dict[str, Any] = {"step": int(state.step), "checkpoint": "last"}
+  for name in exp.validation_sets:
+    results[name] = {
+      network: evaluation.scores(counts, exp.domains.label_space)
+      for network, counts in count(exp, state, name).items()
     }
   if mesh_lib.is_main_process():
-    files.write_atomically(workdir / "results.json", json.dumps(found, indent=2))
-  if mesh_lib.is_main_process():
-    _show(exp, found, writer)
-  pictures.end(exp, state, workdir, writer)
-  return found
-
-
-def _show(exp: experiment.Experiment, found: dict[str, Any], writer: MetricWriter | None) -> None:
-  """Prints the table and hands it to the writer."""
-  step, name = found["step"], exp.title
-  columns = {
-    f"{domain} {network}": found[domain][network]
-    for domain in exp.validation
-    for network in ("student", "teacher")
-  }
-  table.show(columns, title=f"{name} after {step} steps: IoU, %")
-  if writer:
-    writer.write_text(step, "iou", table.markdown(columns))
+    files.write_atomically(workdir / "results.json", json.dumps(results, indent=2))
+    columns = {
+      f"{name} {network}": results[name][network]
+      for name in exp.validation_sets
+      for network in NETWORKS
+    }
+    table.show(columns, title=f"{exp.settings.title} after {results['step']} steps: IoU, %")
+    if writer:
+      writer.write_text(results["step"], "iou", table.markdown(columns))
+  return results

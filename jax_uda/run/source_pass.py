@@ -1,4 +1,4 @@
-"""The pass over the labelled source that some objectives start from (`Method.surveys`)."""
+"""The pass over the labelled source with which some objectives initialise their state."""
 
 from typing import Any
 
@@ -10,50 +10,56 @@ from tqdm import tqdm
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batches
-from jax_uda.ops import pixels
-from jax_uda.run import experiment
+from jax_uda.data.pipeline.examples import Examples
+from jax_uda.ops.pixels import to_unit
+from jax_uda.run.evaluation import forward
 from jax_uda.step.context import View
+from jax_uda.step.learner import Learner
 from jax_uda.step.state import TrainState
 
 
-def _pad(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
-  """[B, ...] -> [B', ...] with B' a multiple, extended by `value`."""
+def _padded(array: np.ndarray, multiple: int, value: int) -> np.ndarray:
+  """[B, ...] -> [B', ...], with rows of `value` up to the next multiple."""
   missing = -len(array) % multiple
   return np.pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1)), constant_values=value)
 
 
-def run(exp: experiment.Experiment, state: TrainState) -> TrainState:
-  """`state` with the objectives as they are after one pass of its student over the source.
+def run(learner: Learner, state: TrainState, source: Examples, batch_size: int) -> TrainState:
+  """The state with its objectives initialised by one pass of the student over the source.
 
-  The student is in evaluation mode, images are whole and as they were prepared, in batches of
-  `config.eval.batch_size`. A method without surveys leaves the state as it is.
+  The student is in evaluation mode; images are whole and not augmented.
+
+  Args:
+    learner: The model and the method; without passes over the source the state stays as it is.
+    state: The state before the first step.
+    source: `image` and `label` of the source's training images.
+    batch_size: Images that are predicted together.
   """
-  surveys = exp.method.surveys
-  if not surveys:
+  terms = learner.method.terms
+  passes = {name: term.source_pass for name, term in terms.items() if term.source_pass}
+  if not passes:
     return state
 
   @jax.jit
   def add(variables: Any, sums: dict[str, Any], image: jax.Array, label: jax.Array):
     label = label.astype(jnp.int32)
-    view = View(pixels.to_unit(image), label, jnp.ones(label.shape, jnp.float32))
-    outputs = exp.model.apply(
-      variables, view.image, train=False, use_running_average=True, parts=("decoder",)
-    )
-    return {name: survey.add(sums[name], view, outputs) for name, survey in surveys.items()}
+    view = View(to_unit(image), label, jnp.ones(label.shape, jnp.float32))
+    outputs = forward(learner.model, variables, view.image, parts=("decoder",))
+    return {name: one.add(sums[name], view, outputs) for name, one in passes.items()}
 
-  sums = {name: survey.init() for name, survey in surveys.items()}
-  examples, size = exp.domains.source_train, exp.config.eval.batch_size
-  bar = tqdm(total=len(examples), desc="survey of the source", unit=" images", mininterval=0.5)
+  mesh = learner.mesh
+  sums = {name: one.init() for name, one in passes.items()}
+  bar = tqdm(total=len(source), desc="pass over the source", unit=" images", mininterval=0.5)
   with bar:
-    for batch in batches.evaluation_batches(examples, size):
+    for batch in batches.evaluation_batches(source, batch_size):
       # A padded image has no labels: it counts for nothing.
-      padded = (_pad(batch["image"], exp.mesh.size, 0), _pad(batch["label"], exp.mesh.size, IGNORE))
-      sums = add(state.student, sums, *mesh_lib.put_whole(exp.mesh, padded))
-      if mesh_lib.must_wait(exp.mesh):
+      rows = (_padded(batch["image"], mesh.size, 0), _padded(batch["label"], mesh.size, IGNORE))
+      sums = add(state.student, sums, *mesh_lib.put_whole(mesh, rows))
+      if mesh_lib.must_wait(mesh):
         jax.block_until_ready(sums)
       bar.update(len(batch["image"]))
-  start = {
-    name: survey.finish(state.objective[name], sums[name]) for name, survey in surveys.items()
+  initial = {
+    name: one.finish(state.objective_state[name], sums[name]) for name, one in passes.items()
   }
-  start = jax.device_put(start, mesh_lib.replicated(exp.mesh))
-  return state.replace(objective={**state.objective, **start})
+  initial = jax.device_put(initial, mesh_lib.replicated(mesh))
+  return state.replace(objective_state={**state.objective_state, **initial})

@@ -151,7 +151,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
   """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`."""
-  predict_lib.check_images(settings["images"], settings["suffix"])
+  predict_lib.list_images(settings["images"], settings["suffix"])
   write = lambda config, workdir: predict_lib.write(
     *training.trained(config, workdir), workdir, **settings
   )

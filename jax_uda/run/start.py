@@ -1,25 +1,30 @@
-"""How a run begins: with its own checkpoint, another run's networks, or a weight file."""
+"""How a run begins. Four starts are possible, and one continuation:
+
+  its own newest checkpoint       the run continues; nothing else is read
+  random networks                 the default
+  a weight file                   `init_weights`: all networks start from it
+  another run's student           `init_from` with `init_carry="weights"`, at step 0
+  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer
+
+Beside any start, `init_player` takes over the auxiliary networks of a further run.
+"""
 
 import contextlib
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.common import registry
+from jax_uda.common.log import say
+from jax_uda.common.registry import SettingError
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, experiment, record
-from jax_uda.run import config as config_lib
+from jax_uda.run import checkpoint, record
+from jax_uda.run.experiment import Experiment
+from jax_uda.run.settings import CARRIED, StartSettings
 from jax_uda.step.state import TrainState, encoder_variables
-
-# By config.init_carry: what is taken over of the state of config.init_from.
-CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
-
-say = lambda text: print(text, flush=True)
 
 
 def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
@@ -32,121 +37,135 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
   return bool(checkpoint.saved_steps(workdir / "checkpoints"))
 
 
-def starts_from_file(config: config_lib.ConfigDict) -> bool:
-  """Whether a run's networks start from `config.init_weights`."""
-  return bool(config.init_weights and not config.init_from)
+def starts_from_file(settings: StartSettings) -> bool:
+  """Whether a run's networks start from a weight file."""
+  return bool(settings.init_weights and not settings.init_from)
 
 
-def begin(
-  exp: experiment.Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
+def check_predecessors(settings: StartSettings, workdir: pathlib.Path) -> None:
+  """Raises SettingError if a run that is to start from another has no such run to start from."""
+  if has_checkpoints(workdir):
+    return
+  for field, name in (("init_from", settings.init_from), ("init_player", settings.init_player)):
+    if name and not has_checkpoints(workdir.parent / name):
+      folder = workdir.parent / name
+      raise SettingError(field, f"= {name!r}: no checkpoints in {folder}; run it first.")
+
+
+def restore_or_initialise(
+  exp: Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
 ) -> TrainState:
-  """This run's newest checkpoint, or the start that the config asks for."""
-  state = exp.initial_state()
+  """The state of the run's newest checkpoint or, without any, the state that the run starts from.
+
+  Raises:
+    SettingError: The run or the file to start from does not fit.
+    checkpoint.CheckpointError: The run's own checkpoint cannot be read.
+  """
   if checkpoints.latest_step() is not None:
-    return checkpoints.restore(state)
-  if starts_from_file(exp.config):
+    return checkpoints.restore(exp.initial_state())
+  return initialise(exp, workdir)
+
+
+def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
+  """The state that the run in `workdir` starts from.
+
+  Raises:
+    SettingError: The run or the file to start from does not fit.
+  """
+  settings = exp.settings.start
+  state = exp.initial_state()
+  if starts_from_file(settings):
     state = from_file(exp, state, workdir)
-  elif exp.config.init_from:
-    with _other_run(exp.config, "init_from", workdir) as others:
-      state = _carry_over(state, others, exp.config.init_carry)
-  if exp.config.init_player:
-    with _other_run(exp.config, "init_player", workdir) as others:
-      state = _carry_player(state, others)
+  elif settings.init_from:
+    with _other_run(workdir, "init_from", settings.init_from) as others:
+      take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
+      state = take_over(state, others)
+  if settings.init_player:
+    with _other_run(workdir, "init_player", settings.init_player) as others:
+      state = _with_auxiliary(state, others)
   return state
 
 
-def check_predecessors(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
-  """Raises ValueError if a run that is to begin with another has none to begin with."""
-  registry.lookup(CARRIED, config.init_carry, "init_carry")
-  for field in ("init_from", "init_player") if not has_checkpoints(workdir) else ():
-    folder = workdir.parent / config[field]
-    if config[field] and not has_checkpoints(folder):
-      raise ValueError(
-        f"config.{field} = {config[field]!r}: no checkpoints in {folder}; run it first."
-      )
+def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> TrainState:
+  """The state with all networks at the weights of `init_weights`, which `workdir` notes.
+
+  Raises:
+    SettingError: The file cannot be read or does not fit the network.
+  """
+  settings = exp.settings.start
+  assert settings.init_weights is not None
+  try:
+    student, loaded = weights.load(
+      state.student, settings.init_weights, network=settings.init_network
+    )
+  except SettingError as error:  # about its argument `network`
+    raise SettingError("init_network", error.message) from None
+  except ValueError as error:
+    raise SettingError("init_weights", f": {error}") from None
+  say(f"weights: {loaded}")
+  record.write_weights(workdir, loaded)
+  return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.learner.mesh)))
 
 
 @contextlib.contextmanager
-def _other_run(
-  config: config_lib.ConfigDict, field: str, workdir: pathlib.Path
-) -> Iterator[checkpoint.Checkpoints]:
-  """The checkpoints of the run that `config.<field>` names."""
-  with open_checkpoints(workdir.parent / config[field]) as others:
+def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpoint.Checkpoints]:
+  """The checkpoints of the run `name` beside `workdir`; errors name the field that asked for it."""
+  with open_checkpoints(workdir.parent / name) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:
-      raise ValueError(f"config.{field} = {config[field]!r}: {error}") from error
+      raise SettingError(field, f"= {name!r}: {error}") from error
 
 
-def _carry_over(state: TrainState, others: checkpoint.Checkpoints, carry: str) -> TrainState:
-  """`state` with what `config.init_carry` takes from another run's newest checkpoint."""
-  wanted = CARRIED[carry]
-  if carry == "run":
-    found = others.restore_part({name: getattr(state, name) for name in wanted})
-    return _all_at(state, found["student"]).replace(**found)
-  found, missing = _other_affine(others, *others.restore_shared({"student": state.student}))
-  strange = [path for path in missing if "/heads_" not in path]
-  if strange:
-    raise ValueError(
-      f"config.init_from: the run in {others.folder.parent} has another network; {len(strange)} "
-      f"variables are not in it, the first is {strange[0]}."
+def _continued(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+  """The state with step, networks and optimizer of another run; its student is the new reference."""
+  carried = others.restore_part({name: getattr(state, name) for name in CARRIED["run"]})
+  return _all_at(state, carried["student"]).replace(**carried)
+
+
+def _with_weights(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+  """The state with all networks at another run's student; heads that it lacks stay random."""
+  restored, missing = others.restore_shared({"student": state.student}, _other_collection)
+  unknown = [path for path in missing if "/heads_" not in path]
+  if unknown:
+    raise SettingError(
+      "init_from",
+      f": the run in {others.folder.parent} has another network; {len(unknown)} "
+      f"variables are not in it, the first is {unknown[0]}.",
     )
   heads = sorted({path.split("/")[2].removeprefix("heads_") for path in missing})
   if heads:
     say(f"new heads, not in {others.folder.parent}: {', '.join(heads)}")
-  return _all_at(state, found["student"])
+  return _all_at(state, restored["student"])
 
 
-def _other_affine(
-  others: checkpoint.Checkpoints, found: dict[str, Any], missing: list[str]
-) -> tuple[dict[str, Any], list[str]]:
-  """Scales and biases of BatchNorm, if trained here but constants there (`batch_stats`) or vice versa."""
-  swap = {"params": "batch_stats", "batch_stats": "params"}
-  elsewhere = {}
-  for path in missing:
-    field, collection, *rest = path.split("/")
-    if rest[-1] in ("scale", "bias"):
-      elsewhere["/".join((field, swap[collection], *rest))] = path
-  if not elsewhere:
-    return found, missing
-  flatten, unflatten = flax.traverse_util.flatten_dict, flax.traverse_util.unflatten_dict
-  flat = flatten(found, sep="/")
-  wanted = {there: flat[here] for there, here in elsewhere.items()}
-  moved, absent = others.restore_shared(unflatten(wanted, sep="/"))
-  moved = {there: value for there, value in flatten(moved, sep="/").items() if there not in absent}
-  flat |= {elsewhere[there]: value for there, value in moved.items()}
-  here = {elsewhere[there] for there in moved}
-  return unflatten(flat, sep="/"), [path for path in missing if path not in here]
+def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
+  """Where a network with the other kind of BatchNorm keeps a scale or a bias.
+
+  They are `params` if they are trained, and `batch_stats` if they are constants.
+  """
+  field, collection, *names = path
+  if names[-1:] not in (["scale"], ["bias"]):
+    return None
+  swapped = {"params": "batch_stats", "batch_stats": "params"}
+  return (field, swapped[collection], *names)
 
 
-def _carry_player(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
-  """`state` with the networks of another run's second player, as far as this run has them."""
-  if state.player is None:
-    raise ValueError("config.init_player: this method has no second player; leave it empty.")
-  found, missing = others.restore_shared({"player": {"params": state.player["params"]}})
-  if len(missing) == len(jax.tree.leaves(state.player["params"])):
-    raise ValueError(
-      f"config.init_player: the run in {others.folder.parent} has no such player; name one whose "
-      "method trains it."
+def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+  """The state with the auxiliary networks of another run, as far as this run has them."""
+  if state.auxiliary is None:
+    raise SettingError("init_player", ": this method has no second player; leave it empty.")
+  restored, missing = others.restore_shared({"auxiliary": {"params": state.auxiliary["params"]}})
+  if len(missing) == len(jax.tree.leaves(state.auxiliary["params"])):
+    raise SettingError(
+      "init_player",
+      f": the run in {others.folder.parent} has no such player; name one whose method trains it.",
     )
-  return state.replace(player={**state.player, **found["player"]})
-
-
-def from_file(exp: experiment.Experiment, state: TrainState, workdir: pathlib.Path) -> TrainState:
-  """`state` with the weights of `config.init_weights`; noted in `workdir`."""
-  try:
-    student, loaded = weights.load(
-      state.student, exp.config.init_weights, network=exp.config.init_network
-    )
-  except ValueError as error:
-    raise ValueError(f"config.init_weights: {error}") from None
-  say(f"weights: {loaded}")
-  record.write_weights(workdir, loaded)
-  return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.mesh)))
+  return state.replace(auxiliary={**state.auxiliary, **restored["auxiliary"]})
 
 
 def _all_at(state: TrainState, student: dict[str, Any]) -> TrainState:
-  """`state` with all networks at `student`: the frozen one is that which a run starts from."""
+  """The state with student, teacher and frozen reference at `student`, as a run starts."""
   copy = lambda tree: jax.tree.map(jnp.copy, tree)
   reference = None if state.reference is None else copy(encoder_variables(student))
   return state.replace(student=student, teacher=copy(student), reference=reference)

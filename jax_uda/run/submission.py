@@ -1,4 +1,4 @@
-"""What the servers of test sets want: prediction files in a zip, complete and of the right sizes."""
+"""Submissions to the servers of test sets: prediction files in a zip, complete and of the right sizes."""
 
 import itertools
 import os
@@ -18,21 +18,21 @@ ZIP = "submission.zip"  # beside the predictions
 
 
 class Server(NamedTuple):
-  """What a server wants.
+  """The form in which a server takes predictions.
 
   Attributes:
-    ids: As of `predict.written_ids`.
-    number: Of images in the test set.
-    folders: Of the zip; each gets all predictions.
+    ids: Which class ids it reads, as in `predict.written_ids`.
+    num_images: Number of images in its test set.
+    folders: Folders of the zip, each of which gets all predictions.
   """
 
   ids: str
-  number: int
+  num_images: int
   folders: tuple[str, ...] = ("",)
 
 
 SERVERS = {
-  # Scores of uncertainty need more than predictions; for the IoU the same files do three times.
+  # The server also scores uncertainty; for IoU alone, the same predictions fill all three folders.
   "dark_zurich": Server("train", 151, ("labelTrainIds/", "labelTrainIds_invalid/", "confidence/")),
   "acdc": Server("train", 2000),
   "cityscapes": Server("cityscapes", 1525),
@@ -40,7 +40,7 @@ SERVERS = {
 
 
 def find(name: str, label_space: LabelSpace) -> Server:
-  """The server of that name, one of `SERVERS`.
+  """The server `name`, one of `SERVERS`.
 
   Raises:
     ValueError: The classes are not the 19 that all of them score.
@@ -71,8 +71,8 @@ def _zip(images: Sequence[pathlib.Path], folder: pathlib.Path, server: Server) -
       archive.write(folder / name, f"{inner}{name}")
 
 
-def _name(folder: pathlib.Path, wanted: pathlib.Path) -> pathlib.Path:
-  """Renames a folder to what is wanted or, if that is there, with a number behind it."""
+def _rename(folder: pathlib.Path, wanted: pathlib.Path) -> pathlib.Path:
+  """Renames a folder to `wanted` or, if that exists, to the same name with a number behind it."""
   others = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
   free = (target for target in itertools.chain([wanted], others) if not target.exists())
   return folder.rename(next(free))
@@ -87,13 +87,13 @@ def write(
   """Makes a folder with the predictions and their zip, complete or not at all.
 
   Args:
-    wanted: Its name; one that is there already stays as it is, and the new one gets a number.
-    server: What it is for.
+    wanted: The folder; if it exists, it stays as it is and the new one gets a number.
+    server: The server that the submission is for.
     images: The image files.
-    write_predictions: Writes `<stem of the image>.png` for all of them into a folder.
+    write_predictions: Writes `<stem of the image>.png` for all images into a folder.
 
   Returns:
-    The folder; in processes that write nothing, `wanted`.
+    The new folder; `wanted` in processes that write nothing.
 
   Raises:
     ValueError: A prediction is missing or has another size than its image.
@@ -106,6 +106,6 @@ def write(
     write_predictions(partial)
     _check(images, partial)
     _zip(images, partial, server)
-    return _name(partial, wanted)
+    return _rename(partial, wanted)
   finally:
     shutil.rmtree(partial, ignore_errors=True)

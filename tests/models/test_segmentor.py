@@ -52,6 +52,22 @@ def test_encode_returns_the_features_alone():
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_the_fused_map_comes_without_logits_if_it_is_enough():
+  model, variables, image, outputs = small()
+  run = functools.partial(model.apply, variables, image, **MODE)
+  fused = jax.eval_shape(functools.partial(run, parts=("fused",)))
+  assert fused.logits is None and fused.heads == {} and fused.fused.shape == outputs.fused.shape
+  bare = jax.eval_shape(functools.partial(run, parts=()))
+  assert bare.logits is None and bare.fused is None
+  decoded = jax.eval_shape(functools.partial(run, parts=("decoder",)))
+  assert decoded.logits.shape == outputs.logits.shape and decoded.heads == {}
+
+
+def test_heads_of_a_method_get_the_networks_dtype():
+  build = functools.partial(models.build, encoder="compact", decoder="light", num_classes=2)
+  assert build(dtype=jnp.bfloat16).dtype == build(dtype=jnp.bfloat16, hrda={}).dtype == jnp.bfloat16
+
+
 def test_images_of_a_batch_do_not_influence_each_other():
   model, variables, image, outputs = small()
   single = jax.jit(functools.partial(model.apply, **MODE))(variables, image[1:])
@@ -120,5 +136,5 @@ def test_equal_recipes_give_equal_networks_so_that_jit_can_key_on_them():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_one():
-  with pytest.raises(ValueError, match="config.model.encoder.*Did you mean 'compact'"):
+  with pytest.raises(ValueError, match="encoder = 'compakt' is unknown. Did you mean 'compact'"):
     models.build(encoder="compakt", decoder="light", num_classes=5)

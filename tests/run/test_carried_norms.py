@@ -12,9 +12,9 @@ from jax_uda.step.state import TrainState
 SIZES = dict(depths=(1, 1, 1, 1), width=2)
 
 
-def student(flavour: str, shift: float):
+def student(variant: str, shift: float):
   """Variables of a small ResNet, all scales and biases raised by `shift`."""
-  model = ResNet(flavour, **SIZES)
+  model = ResNet(variant, **SIZES)
   init = jax.jit(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), **MODE))
   raised = lambda path, x: x + shift * (path[-1].key in ("scale", "bias"))
   return model, jax.tree.map_with_path(raised, dict(init()))
@@ -34,11 +34,10 @@ def test_scales_and_biases_are_found_in_their_other_place(there, here, tmp_path)
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(state)
     checkpoints.wait()
-    found, missing = checkpoints.restore_shared({"student": fresh})
-    assert missing
-    found, missing = start._other_affine(checkpoints, found, missing)
-  assert not missing and jax.tree.structure(found["student"]) == jax.tree.structure(fresh)
+    assert checkpoints.restore_shared({"student": fresh})[1]
+    restored, missing = checkpoints.restore_shared({"student": fresh}, start._other_collection)
+  assert not missing and jax.tree.structure(restored["student"]) == jax.tree.structure(fresh)
   image = jax.random.normal(jax.random.key(1), (1, 16, 16, 3))
-  maps = [m.apply(v, image, **MODE) for m, v in ((one, saved), (other, found["student"]))]
+  maps = [m.apply(v, image, **MODE) for m, v in ((one, saved), (other, restored["student"]))]
   # Only one of them adds an epsilon to the variances.
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), *maps)

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda.common import mesh
+from jax_uda.common import mesh, registry
 from jax_uda.data import label_spaces
 from jax_uda.ops import resize
 from jax_uda.ops.pixels import to_unit
-from jax_uda.run import evaluation, metrics, results
-from jax_uda.step.method import Task
-
-TASK = Task(3, (1 / 3,) * 3)
+from jax_uda.run import config as config_lib
+from jax_uda.run import evaluation, metrics
+from jax_uda.run import settings as settings_lib
+from jax_uda.step.inference import Inference, make_predict
 
 
 class Pointwise:
@@ -22,8 +22,8 @@ class Pointwise:
 
   def apply(self, weight, image, **_):
     columns = jnp.linspace(-1, 1, image.shape[2] // 2)[None, None, :, None]
-    colours = 255 * image[:, ::2, ::2] @ weight
-    return types.SimpleNamespace(logits=colours + self.slope * columns * jnp.array([0.0, 1, -1]))
+    colors = 255 * image[:, ::2, ::2] @ weight
+    return types.SimpleNamespace(logits=colors + self.slope * columns * jnp.array([0.0, 1, -1]))
 
 
 class Sloped(Pointwise):
@@ -32,8 +32,8 @@ class Sloped(Pointwise):
 
 def predict(model=None, size=(8, 12), image=None, **settings):
   image = pixels() if image is None else image
-  made = evaluation.make_predict(model or Pointwise(), TASK, mesh.data_mesh(1), **settings)
-  return made(jnp.eye(3), image, size)
+  function = make_predict(model or Pointwise(), mesh.data_mesh(1), Inference(**settings))
+  return function(jnp.eye(3), image, size).label
 
 
 def pixels(size=(8, 12), seed=0):
@@ -77,12 +77,12 @@ def test_variants_are_averaged_as_probabilities_at_the_final_size():
       logits = resize.bilinear(Sloped().apply(jnp.eye(3), x).logits, size)
       probability = jax.nn.softmax(resize.bilinear(logits, (16, 24)))
       total += probability[:, :, ::-1] if flip else probability
-  found = predict(Sloped(), size=(16, 24), flip=True, scales=(0.5, 1.0))
-  assert (found == total.argmax(-1)).mean() > 0.99
-  assert (found != predict(Sloped(), size=(16, 24))).any()
+  averaged = predict(Sloped(), size=(16, 24), flip=True, scales=(0.5, 1.0))
+  assert (averaged == total.argmax(-1)).mean() > 0.99
+  assert (averaged != predict(Sloped(), size=(16, 24))).any()
 
 
-class Given:
+class Copy:
   """Logits that are the image, in 0..255."""
 
   def apply(self, _, image, **__):
@@ -92,7 +92,7 @@ class Given:
 def edges(**settings):
   """What is predicted on a row of 16 of two pixels: class 0 and, three times as surely, class 1."""
   logits = jnp.array([[[[1.0, 0.0, -9.0], [0.0, 3.0, -9.0]]]])
-  return predict(Given(), image=logits, size=(1, 16), **settings)[0, 0]
+  return predict(Copy(), image=logits, size=(1, 16), **settings)[0, 0]
 
 
 def test_aligned_corners_move_the_border_between_two_classes():
@@ -113,7 +113,7 @@ def test_class_weights_multiply_probabilities(settings):
   share = np.array([0.5, 0.3, 0.2], np.float32)
   image = np.broadcast_to(np.log(share), (2, 8, 12, 3))
   for weights, winner in (((), 0), ((1.0, 1.7, 1.0), 1), ((1.0, 1.7, 2.6), 2)):
-    result = predict(Given(), image=image, size=(16, 24), class_weights=weights, **settings)
+    result = predict(Copy(), image=image, size=(16, 24), class_weights=weights, **settings)
     assert (result == winner).all()
 
 
@@ -129,19 +129,22 @@ def test_class_weights_multiply_probabilities(settings):
   ),
 )
 def test_settings_that_cannot_be_used_are_explained(settings, message):
-  with pytest.raises(ValueError, match=message):
-    predict(**settings)
+  group = dict(config_lib.default().eval) | settings
+  with pytest.raises(ValueError, match=message), registry.within("config"):
+    inference = settings_lib.evaluation_of(group).inference
+    with registry.within("eval"):
+      inference.check_classes(3)
 
 
 def test_synthia_scores_are_means_over_16_and_13_classes_of_a_count_of_all_19():
   rng = np.random.default_rng(0)
   counts = rng.integers(1, 100, (19, 19))
-  found = results.scores(counts, label_spaces.CITYSCAPES19)
-  iou = np.array(list(found["iou"].values()))
+  scores = evaluation.scores(counts, label_spaces.CITYSCAPES19)
+  iou = np.array(list(scores["iou"].values()))
   without = {"16": (9, 14, 16), "13": (3, 4, 5, 9, 14, 16)}
   for name, left_out in without.items():
-    assert found["subsets"][name] == pytest.approx(np.delete(iou, left_out).mean(), abs=1e-6)
+    assert scores["subsets"][name] == pytest.approx(np.delete(iou, left_out).mean(), abs=1e-6)
   counts[:, [9, 14, 16]] = 0  # never predicted: their IoU is 0
-  found = results.scores(counts, label_spaces.CITYSCAPES19)
-  assert found["subsets"]["16"] == pytest.approx(found["miou"] * 19 / 16, abs=2e-6)
-  np.testing.assert_allclose(found["miou"], metrics.mean_iou(counts), atol=1e-6)
+  scores = evaluation.scores(counts, label_spaces.CITYSCAPES19)
+  assert scores["subsets"]["16"] == pytest.approx(scores["miou"] * 19 / 16, abs=2e-6)
+  np.testing.assert_allclose(scores["miou"], metrics.mean_iou(counts), atol=1e-6)

@@ -13,7 +13,8 @@ import tiny_recipe
 from jax_uda import models
 from jax_uda.models import weights
 from jax_uda.models.weights import safetensors_file
-from jax_uda.run import experiment, results, stages, start, training
+from jax_uda.run import evaluation, experiment, results, stages, start, training
+from jax_uda.run import settings as settings_lib
 
 pytest.importorskip("safetensors")
 
@@ -78,7 +79,7 @@ def test_a_released_model_is_evaluated_without_training(make_config, released, t
   exp = experiment.build(config)
   state = exp.initial_state().replace(student=student, teacher=student)
   counts = results.count(exp, state, "target")["student"]
-  expected = results.scores(counts, exp.domains.label_space)
+  expected = evaluation.scores(counts, exp.domains.label_space)
   found = json.loads((workdir / "results.json").read_text())
   assert found["step"] == 0
   assert found["target"] == {"student": expected, "teacher": expected}
@@ -94,7 +95,7 @@ def test_training_starts_all_three_networks_at_the_file(make_config, released, t
   method = {"name": "daformer", "thing_classes": (8, 9)}
   config = make_config(init_weights=str(path), init_network="teacher", method=method)
   with start.open_checkpoints(tmp_path) as checkpoints:
-    state = start.begin(experiment.build(config), checkpoints, tmp_path)
+    state = start.restore_or_initialise(experiment.build(config), checkpoints, tmp_path)
   networks = jax.tree.map(np.asarray, (state.student, state.teacher, state.reference))
   encoder = {kind: {"encoder": tree["encoder"]} for kind, tree in teacher.items()}
   assert_equal(networks, (teacher, teacher, encoder))
@@ -106,12 +107,13 @@ def test_training_starts_all_three_networks_at_the_file(make_config, released, t
 
 def test_a_player_is_carried_over_beside_weights_from_a_file(make_config, tmp_path, monkeypatch):
   config = make_config(init_weights="resnet.pth", init_player="translator")
-  exp = types.SimpleNamespace(config=config, initial_state=lambda: ["start"])
+  settings = types.SimpleNamespace(start=settings_lib.start_of(config))
+  exp = types.SimpleNamespace(settings=settings, initial_state=lambda: ["start"])
   monkeypatch.setattr(start, "from_file", lambda exp, state, workdir: [*state, "file"])
   monkeypatch.setattr(start, "_other_run", lambda *_: contextlib.nullcontext())
-  monkeypatch.setattr(start, "_carry_player", lambda state, others: [*state, "player"])
+  monkeypatch.setattr(start, "_with_auxiliary", lambda state, others: [*state, "player"])
   none_yet = types.SimpleNamespace(latest_step=lambda: None)
-  assert start.begin(exp, none_yet, tmp_path) == ["start", "file", "player"]
+  assert start.restore_or_initialise(exp, none_yet, tmp_path) == ["start", "file", "player"]
 
 
 def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):
@@ -143,16 +145,17 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
 
 def test_only_the_first_of_several_stages_reads_the_file(make_config, released):
   config = make_config(init_weights=str(released[0]))
-  assert start.starts_from_file(config)
-  assert not start.starts_from_file(make_config(init_weights="w.pth", init_from="warm_up"))
-  assert not start.starts_from_file(make_config())
+  starts = lambda config: start.starts_from_file(settings_lib.start_of(config))
+  assert starts(config)
+  assert not starts(make_config(init_weights="w.pth", init_from="warm_up"))
+  assert not starts(make_config())
 
 
 @pytest.mark.parametrize(
   "changes, message",
   [
     ({"init_weights": "/no/such.pth"}, r"config\.init_weights: /no/such\.pth: there is no such"),
-    ({"init_network": "ema"}, r"config\.init_weights: .*config\.init_network = 'ema' is unknown"),
+    ({"init_network": "ema"}, r"config\.init_network = 'ema' is unknown"),
     (
       {"model": {"decoder": "segformer"}},
       r"(?s)config\.init_weights: .*the weights do not fit the network.*missing: .*unexpected: ",

@@ -43,7 +43,8 @@ def test_each_image_has_a_file_of_class_ids_at_its_own_size(exp, images, tmp_pat
   assert fitted.shape == (32, 48, 3)
   tall = predict.ImageFiles([images / "a" / "3_rgb_anon.png"], (16, 40))[0]["image"]
   assert tall.shape == (16, 40, 3), "13x40 up to multiples of 8"
-  expected = exp.predict(state.student, np.repeat(fitted[None], 2, 0), (64, 96))[0]
+  pair = np.repeat(fitted[None], 2, 0)
+  expected = exp.learner.predict(state.student, pair, size=(64, 96)).label[0]
   np.testing.assert_array_equal(np.array(found["2_rgb_anon.png"]), expected)
   assert (
     found["2_rgb_anon.png"].mode == "L" and "3 predictions of 0 steps" in capsys.readouterr().out
@@ -60,20 +61,20 @@ def test_label_ids_of_cityscapes_are_written_on_demand():
 
 def test_folders_that_cannot_be_predicted_are_explained(images, tmp_path):
   with pytest.raises(ValueError, match="is no folder"):
-    predict.check_images(str(tmp_path / "nowhere"), "")
+    predict.list_images(str(tmp_path / "nowhere"), "")
   with pytest.raises(ValueError, match="no image whose name ends in '_gt'"):
-    predict.check_images(str(images), "_gt")
+    predict.list_images(str(images), "_gt")
   (images / "a" / "1_rgb_anon.jpg").write_bytes(b"")
   with pytest.raises(ValueError, match=r"a/1_rgb_anon\.jpg and .*a/1_rgb_anon\.png have one name"):
-    predict.check_images(str(images), "_rgb_anon")
+    predict.list_images(str(images), "_rgb_anon")
   (images / "a" / "1_rgb_anon.jpg").unlink()
   (images / "b" / "1_rgb_anon.png").write_bytes(b"")
   with pytest.raises(ValueError, match=r"a/1_rgb_anon\.png and .*b/1_rgb_anon\.png would have"):
-    predict.check_images(str(images), "_rgb_anon")
+    predict.list_images(str(images), "_rgb_anon")
 
 
 def test_images_may_lie_in_several_folders(images):
-  names = lambda text: [file.stem for file in predict.check_images(text, "_rgb_anon")]
+  names = lambda text: [file.stem for file in predict.list_images(text, "_rgb_anon")]
   assert names(f"{images}/*") == ["1_rgb_anon", "3_rgb_anon", "2_rgb_anon"]
   assert names(f"{images}/b, {images}/a")[0] == "2_rgb_anon"
   (images / "[a]").symlink_to(images / "a")
@@ -96,7 +97,7 @@ def _write_grey(value, images):
 
 @pytest.mark.parametrize("name", submission.SERVERS)
 def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, tmp_path, name):
-  files = predict.check_images(str(images), "_rgb_anon")
+  files = predict.list_images(str(images), "_rgb_anon")
   server = submission.find(name, label_spaces.CITYSCAPES19)
   wanted = tmp_path / "predictions" / name
   folders = [submission.write(wanted, server, files, _write_grey(v, files)) for v in (1, 2, 3)]
@@ -115,7 +116,7 @@ def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, t
 
 
 def test_predictions_that_are_missing_or_of_another_size_are_not_handed_in(images, tmp_path):
-  files = predict.check_images(str(images), "_rgb_anon")
+  files = predict.list_images(str(images), "_rgb_anon")
   server = submission.SERVERS["acdc"]
   with pytest.raises(ValueError, match=r"b/2_rgb_anon\.png has no prediction 2_rgb_anon\.png"):
     submission.write(tmp_path / "out" / "acdc", server, files, _write_grey(1, files[:-1]))

@@ -1,4 +1,4 @@
-"""The stages of SPCL in small: labels written between them, prototypes surveyed, everything resumed."""
+"""The stages of SPCL in small: labels written between them, prototypes initialised, everything resumed."""
 
 import json
 import pathlib
@@ -12,6 +12,8 @@ import tiny_recipe
 from jax_uda.data.pipeline import stored_labels
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, pseudo_label, source_pass, stages, start
+from jax_uda.run.settings import PseudoLabelSettings
+from jax_uda.step.inference import Inference
 
 DIM = 8
 
@@ -53,10 +55,10 @@ def test_all_stages_run_and_the_labels_are_those_of_the_exact_rule(finished):
   exp = experiment.build(stage)
   with start.open_checkpoints(workdir / "warm_up") as checkpoints:
     student = checkpoints.restore_part({"student": exp.initial_state().student})["student"]
-  predict = pseudo_label._make_predict(exp, student)
+  inference = Inference(align_corners=True)
   images = np.stack([example["image"] for example in exp.domains.target_train])
-  confidence, label = predict(images, images.shape[1:3])
-  thresholds = label_thresholds.median_thresholds(confidence, label, exp.task.num_classes, cap=0.9)
+  label, confidence = exp.learner.predict(student, images, inference)
+  thresholds = label_thresholds.median_thresholds(confidence, label, 11, cap=0.9)
   summary = json.loads((workdir / "labels" / "thresholds.json").read_text())
   np.testing.assert_allclose(list(summary["thresholds"].values()), thresholds)
   expected = label_thresholds.threshold_label(confidence, label, thresholds)
@@ -94,7 +96,7 @@ def test_batches_bring_the_files_labels(finished):
     assert any(np.array_equal(labels[i][:, ::flip], label) for i, flip in mirrored)
 
 
-def test_the_survey_does_not_depend_on_the_batches(finished):
+def test_the_pass_over_the_source_does_not_depend_on_the_batches(finished):
   config, _ = finished
   stage = config_lib.stage_config(config, "contrast")
   found = []
@@ -102,7 +104,9 @@ def test_the_survey_does_not_depend_on_the_batches(finished):
     stage.unlock()
     stage.eval.batch_size = size
     exp = experiment.build(stage)
-    found.append(source_pass.run(exp, exp.initial_state()).objective["similarity"])
+    state, source = exp.initial_state(), exp.domains.source_train
+    state = source_pass.run(exp.learner, state, source, exp.settings.evaluation.batch_size)
+    found.append(state.objective_state["similarity"])
   one, eight = found
   assert one.seen.any() and one.prototypes.any()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, eight)
@@ -126,16 +130,19 @@ def test_a_stage_without_its_predecessor_is_refused_with_folder_and_stage(finish
 
 
 def test_a_histogram_is_within_a_bin_of_the_exact_thresholds(finished, tmp_path):
-  config, workdir = finished
-  stage = config_lib.stage_config(config, "labels")
-  with stage.unlocked():
-    stage.pseudo_label.exact_pixels = 0
-  exp = experiment.build(stage)
-  predict = pseudo_label._make_predict(exp, exp.initial_state().student)
-  histogram = pseudo_label._find_thresholds(exp, predict)
-  with stage.unlocked():
-    stage.pseudo_label.exact_pixels = 10**6
-  exact = pseudo_label._find_thresholds(exp, predict)
+  config, _ = finished
+  exp = experiment.build(config_lib.stage_config(config, "labels"))
+  student = exp.initial_state().student
+  exact, histogram = (
+    pseudo_label.Labeller(
+      predict=lambda images, size: exp.learner.predict(student, images, size=size),
+      target=exp.domains.target_train,
+      label_space=exp.domains.label_space,
+      settings=PseudoLabelSettings(exact_pixels=pixels),
+      batch_size=4,
+    ).thresholds()
+    for pixels in (10**6, 0)
+  )
   for name, value in exact["thresholds"].items():
     assert 0 <= value - histogram["thresholds"][name] <= histogram["bin_width"] == 2**-16
 

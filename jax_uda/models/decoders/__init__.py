@@ -1,1 +1,1 @@
-"""Decoders: encoder maps -> one fused map and logits."""
+"""Decoders: maps of an encoder -> logits and one fused map."""

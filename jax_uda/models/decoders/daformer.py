@@ -1,30 +1,36 @@
 """The context-aware decoder of DAFormer (Hoyer et al., 2022).
 
-All levels are embedded linearly, enlarged to the finest and fused by depthwise-separable ASPP
+It embeds all levels linearly, enlarges them to the finest and fuses them by depthwise-separable ASPP
 without image pooling. Module names follow the released checkpoints. Golden: `base/daformer_head`.
 """
-
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.decoders.level_fusion import LevelFusionHead
 from jax_uda.models.layers.conv_module import ConvModule
 
 
 class SeparableConv(nn.Module):
-  """A dilated depthwise 3x3 `ConvModule`, then a pointwise one."""
+  """A dilated depthwise 3x3 `ConvModule`, then a pointwise one.
+
+  Attributes:
+    features: Channels of the result.
+    dilation: Dilation of the depthwise convolution.
+    depthwise: How it is computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters and BatchNorm statistics are float32.
+  """
 
   features: int
   dilation: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
-    """[B, H, W, D] to [B, H, W, features]."""
+    """Maps [B, H, W, D] to [B, H, W, features]."""
     options = {"depthwise": self.depthwise, "dtype": self.dtype}
     spatial = ConvModule(None, 3, self.dilation, name="depthwise_conv", **options)
     mixing = ConvModule(self.features, name="pointwise_conv", **options)
@@ -33,16 +39,23 @@ class SeparableConv(nn.Module):
 
 
 class SeparableASPP(nn.Module):
-  """Parallel branches, one a dilation (1: a 1x1 convolution), joined by a 3x3 convolution."""
+  """Parallel dilated branches, joined by a 3x3 convolution.
+
+  Attributes:
+    features: Channels of every branch and of the result.
+    dilations: Dilation of each branch; the branch of dilation 1 is a 1x1 convolution.
+    depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters and BatchNorm statistics are float32.
+  """
 
   features: int
   dilations: tuple[int, ...] = (1, 6, 12, 18)
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
-    """[B, H, W, D] to [B, H, W, features]."""
+    """Maps [B, H, W, D] to [B, H, W, features]."""
     branches = []
     for i, dilation in enumerate(self.dilations):
       name = f"aspp_modules_{i}"
@@ -56,9 +69,12 @@ class SeparableASPP(nn.Module):
 
 
 class DAFormerHead(LevelFusionHead):
-  """The decoder: levels are fused by separable ASPP with these `dilations`.
+  """The decoder; see `LevelFusionHead` for its further attributes.
 
-  CLUDA's contrast reads its `fused`; golden `cluda/fused_feature`.
+  CLUDA's contrast reads its fused map. Golden: `cluda/fused_feature`.
+
+  Attributes:
+    dilations: Dilation of each branch of the ASPP.
   """
 
   dilations: tuple[int, ...] = (1, 6, 12, 18)

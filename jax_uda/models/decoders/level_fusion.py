@@ -1,43 +1,46 @@
-"""The frame of decoders that embed each encoder level and fuse the levels."""
+"""The base of decoders that embed each encoder level and fuse the levels."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import torch_uniform
+from jax_uda.models.protocols import Features, Options
 from jax_uda.ops import resize
 
 
 class LevelFusionHead(nn.Module):
-  """What the decoders on four levels share: linear embeddings, a fusion, a classifier.
+  """Linear embeddings of the levels, a fusion that subclasses define, and a classifier.
 
-  Logits and `fused` have the stride of the finest map. Subclasses say how to fuse.
+  The logits and the fused map have the stride of the finest map.
 
   Attributes:
-    num_classes: Channels of the logits.
-    embed_dim: Channels each level is embedded in.
-    channels: Channels of `fused`.
-    dropout: Share of whole channels dropped before the classifier, in training.
+    num_classes: Channels of the logits, C.
+    embed_dim: Channels of the embedding of each level.
+    channels: Channels of the fused map.
+    dropout: Share of whole channels that training drops before the classifier.
     depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
     dtype: Compute dtype; parameters, BatchNorm statistics and logits are float32.
   """
+
+  tiny: ClassVar[Options] = {"embed_dim": 8, "channels": 8}
 
   num_classes: int
   embed_dim: int = 256
   channels: int = 256
   dropout: float = 0.1
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
-    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+    self, features: Features, *, train: bool, use_running_average: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """Maps fine to coarse -> (logits [B,h,w,C], fused [B,h,w,channels], before the dropout)."""
-    size = features[0].shape[1:3]
+    """Returns logits [B,h,w,C] and the fused map [B,h,w,channels] before the dropout."""
+    size = features[0].shape[1], features[0].shape[2]
     levels = [resize.bilinear(self._embed(i, x), size) for i, x in enumerate(features)]
     fused = self._fusion("fuse_layer")(
       jnp.concatenate(levels, -1), use_running_average=use_running_average
@@ -49,11 +52,11 @@ class LevelFusionHead(nn.Module):
     return classifier(x.astype(jnp.float32)), fused
 
   def _fusion(self, name: str) -> nn.Module:
-    """The module from all levels [B,h,w,levels * embed_dim] to `fused`."""
+    """Returns the module that maps all levels [B,h,w,levels * embed_dim] to the fused map."""
     raise NotImplementedError
 
   def _embed(self, level: int, x: jax.Array) -> jax.Array:
-    """A linear map of every pixel, initialised as PyTorch does."""
+    """Maps every pixel linearly, with PyTorch's initialisation."""
     uniform = torch_uniform(x.shape[-1])
     return nn.Dense(
       self.embed_dim,

@@ -1,13 +1,14 @@
-"""A top-down decoder for networks that have to be cheap: one 3x3 convolution per level."""
+"""A top-down decoder for cheap networks: one 3x3 convolution per level."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.norm import GroupNorm
+from jax_uda.models.protocols import Features, Options
 from jax_uda.ops import resize
 
 
@@ -15,25 +16,28 @@ class LightDecoder(nn.Module):
   """Adds each finer map to the enlarged coarser one and smooths the sum (a feature pyramid).
 
   Attributes:
-    num_classes: Channels of the logits.
-    width: Channels of every level, and of `fused`.
+    num_classes: Channels of the logits, C.
+    width: Channels of every level and of the fused map.
     dtype: Compute dtype; parameters and logits are float32.
   """
 
+  tiny: ClassVar[Options] = {"width": 16}
+
   num_classes: int
   width: int = 48
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
-    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+    self, features: Features, *, train: bool, use_running_average: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """Maps fine to coarse -> (logits [B,h,w,C], fused [B,h,w,width]) at the finest stride."""
+    """Returns logits [B,h,w,C] and the fused map [B,h,w,width], both at the finest stride."""
     del train, use_running_average  # no dropout, no BatchNorm
     *finer, coarsest = features
     x = self._lateral(len(finer), coarsest)
     for level in reversed(range(len(finer))):
-      x = resize.bilinear(x, finer[level].shape[1:3]) + self._lateral(level, finer[level])
+      fine = finer[level]
+      x = resize.bilinear(x, (fine.shape[1], fine.shape[2])) + self._lateral(level, fine)
       x = nn.Conv(
         self.width,
         (3, 3),

@@ -1,7 +1,7 @@
-"""The all-MLP decoder of SegFormer (Xie et al., 2021): levels are fused by one 1x1 convolution.
+"""The all-MLP decoder of SegFormer (Xie et al., 2021): one 1x1 convolution fuses the levels.
 
-HRDA's scale attention and CLUDA's feature weighter are the same network, narrower (`channels` and
-`embed_dim` 256), with as many outputs as attention maps. Goldens: `base/hrda_attention_head`,
+HRDA's scale attention and CLUDA's feature weighter are the same network with fewer channels (256),
+and with attention maps instead of logits. Goldens: `base/hrda_attention_head`,
 `cluda/feat_weighter`.
 """
 

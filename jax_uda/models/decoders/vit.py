@@ -1,19 +1,19 @@
-"""VFM-UDA's light head on the one map of a Vision Transformer: two 2x enlargements, one 3x3.
+"""VFM-UDA's light decoder of the map of a Vision Transformer: two enlargements, one convolution.
 
 Module names follow the released checkpoints (`upscale_0` here is `upscale.0` there). Golden:
 `base/dino_tiny`.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
+from jax_uda.models.layers import vit
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS
-
-EPSILON = 1e-6
+from jax_uda.models.protocols import Features, Options
 
 
 class UpConv(nn.Module):
@@ -21,14 +21,18 @@ class UpConv(nn.Module):
 
   The parameter is that of `nn.ConvTranspose(…, transpose_kernel=True)`, [2, 2, features, D]. XLA's
   transposed convolution is 17 times slower on a CPU.
+
+  Attributes:
+    features: Channels of the result.
+    dtype: Compute dtype; parameters are float32.
   """
 
   features: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B, H, W, D] to [B, 2 H, 2 W, features]."""
+    """Maps [B, H, W, D] to [B, 2 H, 2 W, features]."""
     batch, height, width, dim = x.shape
     # As PyTorch, which counts a transposed convolution's outputs as fan_in.
     kernel = self.param("kernel", TORCH_WEIGHTS, (2, 2, self.features, dim)).astype(self.dtype)
@@ -40,24 +44,26 @@ class ViTHead(nn.Module):
   """The decoder; its logits have a quarter of the tokens' stride.
 
   Attributes:
-    num_classes: Channels of the logits.
+    num_classes: Channels of the logits, C.
     dtype: Compute dtype; parameters and logits are float32.
   """
 
+  tiny: ClassVar[Options] = {}
+
   num_classes: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
-    self, features: Sequence[jax.Array], *, train: bool, use_running_average: bool
+    self, features: Features, *, train: bool, use_running_average: bool
   ) -> tuple[jax.Array, jax.Array]:
-    """The last map [B,h,w,D] -> (logits [B,4h,4w,C], their input [B,4h,4w,D/4])."""
+    """Maps the last map [B,h,w,D] to logits [B,4h,4w,C] and the fused map [B,4h,4w,D/4]."""
     del train, use_running_average  # no dropout, no BatchNorm
     x = features[-1]
     half, quarter = x.shape[-1] // 2, x.shape[-1] // 4
-    x = self._norm("upscale_1")(UpConv(half, self.dtype, name="upscale_0")(x))
+    x = vit.norm(self.dtype, "upscale_1")(UpConv(half, self.dtype, name="upscale_0")(x))
     x = nn.gelu(x, approximate=False)
-    x = self._norm("upscale_4")(UpConv(quarter, self.dtype, name="upscale_3")(x))
+    x = vit.norm(self.dtype, "upscale_4")(UpConv(quarter, self.dtype, name="upscale_3")(x))
     x = nn.Conv(
       quarter,
       (3, 3),
@@ -67,11 +73,8 @@ class ViTHead(nn.Module):
       dtype=self.dtype,
       name="upscale_5",
     )(x)
-    fused = self._norm("upscale_6")(x)
+    fused = vit.norm(self.dtype, "upscale_6")(x)
     classifier = nn.Conv(
       self.num_classes, (1, 1), use_bias=False, kernel_init=nn.initializers.normal(0.1), name="out"
     )
     return classifier(fused.astype(jnp.float32)), fused
-
-  def _norm(self, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, dtype=self.dtype, name=name)

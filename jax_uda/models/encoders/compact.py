@@ -1,25 +1,29 @@
 """A small residual encoder that trains from scratch on one CPU.
 
-Ordinary 3x3 convolutions only (depthwise ones are slow on a CPU) with GroupNorm, so that a
-batch mixed from two domains needs no common statistics. Strides 2, 4 and 8; the last stage is
-dilated (1, 2, 4), which gives every pixel a field of view 255 pixels wide, and a global-context
-branch adds the scene as a whole. The last norm of each residual branch starts at zero: the
-network begins shallow and can take a large learning rate.
+It has ordinary 3x3 convolutions only, as depthwise ones are slow on a CPU, and GroupNorm, so that
+a batch mixed from two domains needs no common statistics. The strides are 2, 4 and 8. The last stage
+is dilated (1, 2, 4), which gives every pixel a field of view 255 pixels wide, and a global-context
+branch adds the scene as a whole. The last norm of each residual branch starts at zero: the network
+begins shallow and can take a large learning rate.
 """
 
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers.norm import GroupNorm
+from jax_uda.models.protocols import Features, Options
 
 STRIDE = 8
 
 
-def conv(features: int, *, stride: int = 1, dilation: int = 1, dtype: Any, name: str) -> nn.Conv:
+def conv(
+  features: int, *, stride: int = 1, dilation: int = 1, dtype: DTypeLike, name: str
+) -> nn.Conv:
   """A 3x3 convolution without bias, padded symmetrically by its dilation."""
   return nn.Conv(
     features,
@@ -35,16 +39,23 @@ def conv(features: int, *, stride: int = 1, dilation: int = 1, dtype: Any, name:
 
 
 class ResidualBlock(nn.Module):
-  """Two 3x3 convolutions around a shortcut, which is projected where the shape changes."""
+  """Two 3x3 convolutions around a shortcut, which is projected where the shape changes.
+
+  Attributes:
+    features: Channels of the result.
+    stride: Stride of the first convolution.
+    dilation: Dilation of both convolutions.
+    dtype: Compute dtype; parameters are float32.
+  """
 
   features: int
   stride: int = 1
   dilation: int = 1
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B, H, W, D] to [B, H / stride, W / stride, features]."""
+    """Maps [B, H, W, D] to [B, H / stride, W / stride, features]; `stride` divides H and W."""
     options = {"dilation": self.dilation, "dtype": self.dtype}
     y = conv(self.features, stride=self.stride, name="conv1", **options)(x)
     y = nn.relu(GroupNorm(dtype=self.dtype, name="norm1")(y))
@@ -61,29 +72,28 @@ class CompactEncoder(nn.Module):
   """The encoder; its maps have strides 2, 4 and 8.
 
   Attributes:
-    widths: Channels of the three maps.
-    depths: Residual blocks of the second and the third stage (the first stage has one).
+    widths: Number of channels of each of the three maps.
+    depths: Number of residual blocks of the second and the third stage (the first stage has one).
     dtype: Compute dtype; parameters are float32.
   """
 
   image_mean = imagenet.MEAN
   image_std = imagenet.STD
+  tiny: ClassVar[Options] = {"widths": (8, 8, 16), "depths": (1, 1)}
 
   widths: tuple[int, int, int] = (32, 64, 128)
   depths: tuple[int, int] = (2, 3)
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(
-    self, image: jax.Array, *, train: bool, use_running_average: bool
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The maps of image [B,H,W,3], fine to coarse; ValueError unless 8 divides H and W."""
+  def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
+    """Returns the maps of image [B,H,W,3], fine to coarse; ValueError unless 8 divides H and W."""
     del train, use_running_average  # no dropout, no BatchNorm
     height, width = image.shape[1:3]
     if height % STRIDE or width % STRIDE:
       raise ValueError(
         f"image size {height}x{width}: the compact encoder needs sides that are multiples of "
-        f"{STRIDE}; crop, or pad with the mean colour"
+        f"{STRIDE}; crop the image, or pad it with the mean color"
       )
     fine, middle, coarse = self.widths
     x = conv(fine, stride=2, dtype=self.dtype, name="stem")(image.astype(self.dtype))
@@ -104,7 +114,7 @@ class CompactEncoder(nn.Module):
     return tuple(maps)
 
   def _context(self, x: jax.Array) -> jax.Array:
-    """What the mean over all pixels says about every pixel, [B, 1, 1, D]; zero at the start."""
+    """Maps x [B, H, W, D] to a term for every pixel, [B, 1, 1, D]; it starts at zero."""
     scene = jnp.mean(x, (1, 2), keepdims=True)
     scene = nn.relu(nn.Dense(x.shape[-1], dtype=self.dtype, name="context1")(scene))
     zeros = nn.initializers.zeros

@@ -1,56 +1,66 @@
 """Mix Transformer (MiT), the hierarchical encoder of SegFormer (Xie et al., 2021).
 
-Four stages of overlapping patch embedding, blocks of spatially reduced attention and a
-feed-forward net with a depthwise convolution, and a closing norm. Module names follow the
+Each of its four stages has an overlapping patch embedding, blocks of spatially reduced attention
+and a feed-forward net with a depthwise convolution, and a norm at its end. Module names follow the
 official checkpoints (`block1_0` here is `block1.0` there). Goldens: `base/mit_tiny`,
 `base/mit_tiny_eps`.
 """
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers import block_stack
 from jax_uda.models.layers.depthwise import DepthwiseConv
+from jax_uda.models.protocols import Features, Options
 
 # PyTorch's `trunc_normal_` cuts at +-2, which is 100 standard deviations here: a plain normal.
 LINEAR_INIT = nn.initializers.normal(0.02)
 # Variance 2 / (k * k * out).
 CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-BLOCK_EPS = 1e-6  # block and stage norms
-CONV_EPS = 1e-5  # norms behind the patch-embedding and the reducing convolution
+BLOCK_EPS = 1e-6  # norms of blocks and stages
+CONV_EPS = 1e-5  # norms after the patch embedding and after the reducing convolution
 
 
-def _norm(epsilon: float, dtype: Any, name: str) -> nn.LayerNorm:
+def _norm(epsilon: float, dtype: DTypeLike, name: str) -> nn.LayerNorm:
   # The fast variance E[x^2] - E[x]^2 loses digits where the official eps matters.
   return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
-def _linear(features: int, dtype: Any, name: str) -> nn.Dense:
+def _linear(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
   return nn.Dense(features, kernel_init=LINEAR_INIT, dtype=dtype, name=name)
 
 
 class PatchEmbed(nn.Module):
-  """A strided convolution with overlapping windows, then a norm: [B, ceil(H/s), ceil(W/s), dim]."""
+  """A strided convolution with overlapping windows, then a norm.
+
+  Attributes:
+    dim: Channels of the result.
+    kernel_size: Side of the window, odd.
+    stride: Distance of the windows.
+    dtype: Compute dtype; parameters are float32.
+  """
 
   dim: int
   kernel_size: int
   stride: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Embeds x [B, H, W, D]."""
+    """Maps [B, H, W, D] to [B, ceil(H / stride), ceil(W / stride), dim]."""
+    pad = (self.kernel_size // 2, self.kernel_size // 2)
     x = nn.Conv(
       self.dim,
-      (self.kernel_size,) * 2,
+      (self.kernel_size, self.kernel_size),
       strides=self.stride,
-      padding=((self.kernel_size // 2,) * 2,) * 2,
+      padding=(pad, pad),
       kernel_init=CONV_INIT,
       dtype=self.dtype,
       name="proj",
@@ -59,15 +69,21 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-  """Multi-head attention whose keys and values come from a map reduced `sr_ratio` times."""
+  """Multi-head attention whose keys and values come from a smaller map.
+
+  Attributes:
+    num_heads: Attention heads; divides D.
+    sr_ratio: Factor by which the map is reduced for keys and values.
+    dtype: Compute dtype; parameters are float32.
+  """
 
   num_heads: int
   sr_ratio: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Attends over the pixels of x [B, H, W, D]."""
+    """Maps [B, H, W, D] to the same shape."""
     batch, height, width, dim = x.shape
     reduced = x
     if self.sr_ratio > 1:
@@ -88,15 +104,21 @@ class Attention(nn.Module):
 
 
 class MixFFN(nn.Module):
-  """Linear, depthwise 3x3 convolution, GELU, linear."""
+  """Linear layer, depthwise 3x3 convolution, GELU, linear layer.
+
+  Attributes:
+    hidden: Channels between the linear layers.
+    depthwise: How the depthwise convolution is computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters are float32.
+  """
 
   hidden: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B, H, W, D] to the same shape."""
+    """Maps [B, H, W, D] to the same shape."""
     dim = x.shape[-1]
     x = _linear(self.hidden, self.dtype, "fc1")(x)
     x = DepthwiseConv(
@@ -109,28 +131,36 @@ class MixFFN(nn.Module):
 
 
 class DropPath(nn.Module):
-  """Stochastic depth: sets whole samples to zero with probability `rate`, and scales the others."""
+  """Stochastic depth: zeroes whole samples with probability `rate` and scales the others up."""
 
   @nn.compact
   def __call__(self, x: jax.Array, rate: jax.Array | float) -> jax.Array:
-    """[B, ...] to the same shape; `rate` in [0, 1) may be traced, which `nn.Dropout` forbids."""
+    """Maps [B, ...] to the same shape; `rate` in [0, 1) may be traced, unlike in `nn.Dropout`."""
     shape = (x.shape[0],) + (1,) * (x.ndim - 1)
     keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, shape)
     return jnp.where(keep, x / jnp.asarray(1 - rate, x.dtype), 0)
 
 
 class Block(nn.Module):
-  """Attention and feed-forward net, each behind a norm and with its own drop-path draw."""
+  """Attention and feed-forward net, each after a norm, with a shortcut and its own drop-path draw.
+
+  Attributes:
+    num_heads: Attention heads; divides D.
+    sr_ratio: Factor by which the map is reduced for keys and values.
+    mlp_ratio: Hidden channels of the feed-forward net, as a multiple of D.
+    depthwise: How the depthwise convolution is computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters are float32.
+  """
 
   num_heads: int
   sr_ratio: int
   mlp_ratio: int
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, drop_path: jax.Array | float = 0.0, *, train: bool) -> jax.Array:
-    """[B, H, W, D] to the same shape; `drop_path` is the rate in training."""
+    """Maps [B, H, W, D] to the same shape; `drop_path` is the rate in training."""
     never = not train or (isinstance(drop_path, float) and drop_path == 0)
     drop = lambda y: y if never else DropPath()(y, drop_path)
     attention = Attention(self.num_heads, self.sr_ratio, dtype=self.dtype, name="attn")
@@ -143,20 +173,25 @@ class MixTransformer(nn.Module):
   """The encoder; its four maps have strides 4, 8, 16 and 32 (sizes rounded up).
 
   Attributes:
-    embed_dims: Channels of each stage.
-    num_heads: Attention heads of each stage.
-    depths: Blocks of each stage.
-    sr_ratios: Reduction of keys and values in each stage.
-    mlp_ratio: Hidden over outer channels in the feed-forward nets.
-    drop_path: Rate of the last block; it grows linearly from 0 at the first.
+    embed_dims: Number of channels per stage.
+    num_heads: Number of attention heads per stage.
+    depths: Number of blocks per stage.
+    sr_ratios: Factor per stage by which the map is reduced for keys and values.
+    mlp_ratio: Hidden channels of the feed-forward nets, as a multiple of the outer ones.
+    drop_path: Drop-path rate of the last block; it grows linearly from 0 at the first.
     depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
     scan_blocks: Whether each stage compiles as a loop over its blocks, see `block_stack.run`.
-    remat: Whether the backward pass computes each block again to save memory, see there.
+    remat: Whether the backward pass computes each block again to save memory.
     dtype: Compute dtype; parameters are float32.
   """
 
   image_mean = imagenet.MEAN
   image_std = imagenet.STD
+  tiny: ClassVar[Options] = {
+    "embed_dims": (8, 8, 16, 16),
+    "num_heads": (1, 1, 2, 2),
+    "depths": (1, 1, 1, 1),
+  }
 
   embed_dims: tuple[int, int, int, int] = (32, 64, 160, 256)
   num_heads: tuple[int, int, int, int] = (1, 2, 5, 8)
@@ -167,13 +202,11 @@ class MixTransformer(nn.Module):
   depthwise: str = "auto"
   scan_blocks: bool = False
   remat: bool = False
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(
-    self, image: jax.Array, *, train: bool, use_running_average: bool
-  ) -> tuple[jax.Array, ...]:
-    """The maps of image [B,H,W,3], fine to coarse, each behind its stage norm."""
+  def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
+    """Returns the maps of image [B,H,W,3], fine to coarse, each after its stage's norm."""
     del use_running_average  # no BatchNorm
     rates = np.linspace(0, self.drop_path, sum(self.depths)).tolist()
     call = lambda block, x, rate: block(x, rate, train=train)
@@ -208,7 +241,7 @@ class MixTransformer(nn.Module):
 
 
 WIDE = (64, 128, 320, 512)
-VARIANTS = {
+SIZES: dict[str, Options] = {
   "mit_b0": {},
   "mit_b1": {"embed_dims": WIDE},
   "mit_b2": {"embed_dims": WIDE, "depths": (3, 4, 6, 3)},

@@ -1,1 +1,1 @@
-"""Heads beside the classifier: projections and class-activation maps."""
+"""Heads beside the decoder: projections and class activation maps."""

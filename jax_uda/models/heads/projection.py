@@ -1,14 +1,15 @@
-"""Heads that map encoder features to the vectors contrastive losses compare."""
+"""Heads that map features to the vectors that contrastive losses compare."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.conv_module import ConvModule
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
+from jax_uda.models.protocols import Features
 from jax_uda.ops import arrays, resize
 
 
@@ -20,8 +21,8 @@ class ProjectionHead(nn.Module):
 
   Attributes:
     dim: Embedding dimension, A.
-    hidden: Channels between the convolutions; 0: a quarter of all levels' channels together, or
-      those of the last level alone.
+    hidden: Channels between the convolutions. 0 stands for a quarter of the sum of all levels'
+      channels if `levels` is "all", and for the channels of the last level if it is "last".
     levels: "all" joins every encoder level at the size of the finest; "last" reads the coarsest.
     dtype: Compute dtype; parameters, BatchNorm statistics and embeddings are float32.
   """
@@ -29,22 +30,21 @@ class ProjectionHead(nn.Module):
   dim: int = 512
   hidden: int = 0
   levels: Literal["all", "last"] = "all"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(
     self,
-    features: Sequence[jax.Array],
-    fused: jax.Array | None,
+    features: Features,
+    fused: jax.Array | None = None,
     *,
-    train: bool,
+    train: bool = False,
     use_running_average: bool,
   ) -> jax.Array:
-    """Encoder maps, fine to coarse -> unit vectors [B, h, w, A]."""
-    del fused, train  # it is parallel to the decoder, and has no dropout
+    """Maps encoder maps, fine to coarse, to unit vectors [B, h, w, A]; has no dropout."""
     x, hidden = features[-1], self.hidden or features[-1].shape[-1]
     if self.levels == "all":
-      size = features[0].shape[1:3]
+      size = features[0].shape[1], features[0].shape[2]
       x = jnp.concatenate([resize.bilinear(level, size) for level in features], -1)
       hidden = self.hidden or x.shape[-1] // 4
     for i, width in enumerate((hidden, self.dim)):
@@ -54,17 +54,17 @@ class ProjectionHead(nn.Module):
 
 
 class RegionProjectionHead(nn.Module):
-  """RCCR's head: 1x1 convolution, ReLU, 1x1 convolution, both with bias; L2 normalisation.
+  """RCCR's head: two 1x1 convolutions with bias, a ReLU between them, then L2 normalisation.
 
   Golden: `rccr/projection_head`.
 
   Attributes:
     dim: Embedding dimension, A.
-    hidden: Channels between the convolutions; 0: as many as come in.
-    uniform_bias: Start biases as PyTorch does (RCCR), not at 0. With few channels they outweigh the
-      weights, N(0, 0.01^2), and all vectors begin nearly equal: of 64 channels with a mean cosine of
-      0.999, from 0 with 0.6; of RCCR's 2048 both are 0.5.
-    source: "last" reads the coarsest encoder map (RCCR, at stride 8), "fused" the decoder's.
+    hidden: Channels between the convolutions; 0 stands for as many as come in.
+    uniform_bias: Whether biases start as in PyTorch (RCCR) instead of at 0. With few channels they
+      outweigh the weights, N(0, 0.01^2), and all vectors start nearly equal: with 64 channels their
+      mean cosine is 0.999, and 0.6 if biases start at 0. With RCCR's 2048 both are 0.5.
+    source: "last" reads the coarsest encoder map (RCCR, at stride 8), "fused" the decoder's map.
     pool: Side of the cells that are averaged first, which multiplies the stride; a last row or
       column that fills no cell is dropped.
     dtype: Compute dtype; parameters and embeddings are float32.
@@ -75,22 +75,20 @@ class RegionProjectionHead(nn.Module):
   uniform_bias: bool = False
   source: Literal["last", "fused"] = "last"
   pool: int = 1
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(
-    self,
-    features: Sequence[jax.Array],
-    fused: jax.Array | None,
-    *,
-    train: bool,
-    use_running_average: bool,
-  ) -> jax.Array:
-    """Encoder maps, fine to coarse, and the decoder's -> unit vectors [B, h, w, A]."""
-    del train, use_running_average  # no dropout, no BatchNorm
+  def __call__(self, features: Features, fused: jax.Array | None = None, **mode: bool) -> jax.Array:
+    """Maps the coarsest encoder map, or the decoder's fused map, to unit vectors [B, h, w, A].
+
+    Raises:
+      ValueError: The head reads the fused map, and the pass leaves it out.
+    """
     x = features[-1] if self.source == "last" else fused
     if x is None:
-      raise ValueError("this head reads the decoder's map: ask for the part 'decoder' too")
+      raise ValueError(
+        "this head reads the decoder's map: ask for the output 'decoder' or 'fused' too"
+      )
     if self.pool > 1:
       x = nn.avg_pool(x, (self.pool, self.pool), (self.pool, self.pool))
     x = nn.relu(self._conv(x, self.hidden or x.shape[-1], "project_0"))
@@ -116,19 +114,11 @@ class LinearProjectionHead(nn.Module):
   """
 
   dim: int = 512
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(
-    self,
-    features: Sequence[jax.Array],
-    fused: jax.Array | None,
-    *,
-    train: bool,
-    use_running_average: bool,
-  ) -> jax.Array:
-    """Encoder maps, fine to coarse -> embeddings [B, h, w, A]."""
-    del fused, train, use_running_average
+  def __call__(self, features: Features, fused: jax.Array | None = None, **mode: bool) -> jax.Array:
+    """Maps the coarsest of the encoder maps to embeddings [B, h, w, A]."""
     conv = nn.Conv(
       self.dim,
       (1, 1),

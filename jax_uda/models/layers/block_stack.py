@@ -1,6 +1,7 @@
-"""Running a row of equal blocks: one after another, or as a loop that XLA compiles once."""
+"""Runs a row of equal blocks: one after another, or as a loop that XLA compiles once."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,23 +18,23 @@ def run(
   scan: bool,
   remat: bool,
 ) -> jax.Array:
-  """Leads x through all blocks; called inside the compact method of `owner`, which holds them.
+  """Passes x through all blocks; the compact method of `owner`, which holds them, calls this.
 
-  Neither option changes the parameters' names and shapes, nor outputs and gradients (but for
-  rounding; with `scan` the random draws are others, of the same distribution).
+  Neither option changes names and shapes of the parameters, nor outputs and gradients beyond
+  rounding. With `scan` the random draws differ, but have the same distribution.
 
   Args:
-    owner: The module that the blocks are submodules of; its rng stream `dropout` is theirs.
-    blocks: Equal but for their names and parameters, which are all they have (no statistics).
-    x: [...], of the same shape and dtype behind each block.
-    call: `(block, x, rate)` to the next x.
-    rates: One number for each block, such as its drop path rate; traced in a scan unless all are 0.
-    scan: Whether to loop with `lax.scan` over the stacked parameters: a deep row compiles as fast
-      as one block, for a copy of its parameters.
-    remat: Whether the backward pass computes each block again instead of keeping what is inside.
+    owner: The module whose submodules the blocks are; they draw from its rng stream `dropout`.
+    blocks: Modules that differ in their names and parameters alone, and have no other variables.
+    x: The input [...]; every block keeps its shape and dtype.
+    call: A function `(block, x, rate)` that returns the next x.
+    rates: One number per block, such as its drop-path rate; traced in a scan unless all are 0.
+    scan: Whether to loop with `lax.scan` over the stacked parameters: a deep row then compiles as
+      fast as one block, at the price of a copy of its parameters.
+    remat: Whether the backward pass computes each block again instead of storing its activations.
 
   Returns:
-    [...], as x.
+    The output of the last block, [...].
   """
   if scan and len(blocks) > 1 and not owner.is_initializing():
     return _scan(owner, blocks, x, call, rates, remat)
@@ -47,21 +48,21 @@ def _scan(
   owner: nn.Module,
   blocks: Sequence[nn.Module],
   x: jax.Array,
-  call: Callable,
+  call: Callable[[nn.Module, jax.Array, jax.Array | float], jax.Array],
   rates: Sequence[float],
   remat: bool,
 ) -> jax.Array:
   apply = nn.apply(call, blocks[0].clone(parent=None, name=None))
   params = [block.variables["params"] for block in blocks]
-  each = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
+  stacked: dict[str, Any] = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
   if any(rates):
-    each["rate"] = jnp.asarray(rates, jnp.float32)
+    stacked["rate"] = jnp.asarray(rates, jnp.float32)
     if owner.has_rng("dropout"):
-      each["key"] = jax.random.split(owner.make_rng("dropout"), len(blocks))
+      stacked["key"] = jax.random.split(owner.make_rng("dropout"), len(blocks))
 
-  def step(x: jax.Array, own: dict) -> tuple[jax.Array, None]:
-    rngs = {"dropout": own["key"]} if "key" in own else None
-    return apply({"params": own["params"]}, x, own.get("rate", 0.0), rngs=rngs), None
+  def step(x: jax.Array, block: dict[str, Any]) -> tuple[jax.Array, None]:
+    rngs = {"dropout": block["key"]} if "key" in block else None
+    return apply({"params": block["params"]}, x, block.get("rate", 0.0), rngs=rngs), None
 
-  # Within a scan nothing else could merge the two computations.
-  return jax.lax.scan(jax.checkpoint(step, prevent_cse=False) if remat else step, x, each)[0]
+  # Inside a scan, XLA cannot merge the recomputation with the first computation.
+  return jax.lax.scan(jax.checkpoint(step, prevent_cse=False) if remat else step, x, stacked)[0]

@@ -1,10 +1,9 @@
-"""Convolution, norm and ReLU, as decoders stack them."""
-
-from typing import Any
+"""The block of convolution, norm and ReLU of which decoders and heads are made."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.depthwise import DepthwiseConv
 from jax_uda.models.layers.norm import BatchNorm
@@ -14,17 +13,25 @@ CONV_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ConvModule(nn.Module):
-  """Convolution without bias, BatchNorm, ReLU; depthwise where `features` is None."""
+  """A convolution without bias, BatchNorm and ReLU.
+
+  Attributes:
+    features: Channels of the result; None makes the convolution depthwise.
+    kernel_size: Side of the convolution's kernel, odd.
+    dilation: Dilation of the convolution.
+    depthwise: How a depthwise convolution is computed, see `DepthwiseConv`.
+    dtype: Compute dtype; parameters and BatchNorm statistics are float32.
+  """
 
   features: int | None
   kernel_size: int = 1
   dilation: int = 1
   depthwise: str = "auto"
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
-    """[B, H, W, D] to [B, H, W, features]."""
+    """Maps [B, H, W, D] to [B, H, W, features or D]."""
     options = {"use_bias": False, "kernel_init": CONV_INIT, "dtype": self.dtype, "name": "conv"}
     if self.features is None:
       x = DepthwiseConv(self.kernel_size, self.dilation, method=self.depthwise, **options)(x)

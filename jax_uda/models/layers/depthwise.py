@@ -1,28 +1,30 @@
 """Depthwise convolution that is fast on every backend."""
 
-from typing import Any
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 METHODS = ("auto", "shift", "conv")
 
 
 class DepthwiseConv(nn.Module):
-  """A k x k filter per channel, padded so that ceil(size / stride) pixels come out.
+  """A k x k filter per channel, padded so that sides become ceil(side / stride).
 
   XLA's grouped convolution is several times slower on a CPU than the sum of k * k shifted
   products, which is exact as well; accelerators have kernels for it. The parameters are
   those of `nn.Conv(D, (k, k), feature_group_count=D)`.
 
   Attributes:
-    kernel_size: k, odd.
-    dilation: Distance of the taps.
+    kernel_size: Side of the filter, k; odd.
+    dilation: Distance of the filter's taps.
     stride: Distance of the outputs. Above 1 the padding depends on the size, as TensorFlow's SAME:
-      if it is odd, the larger half comes behind.
+      if the padding is odd, its larger half comes after the image.
     use_bias: Whether to add a bias.
-    method: `shift`, `conv`, or `auto`: `shift` where JAX's default backend is the CPU.
+    method: How to compute it: "shift" sums shifted products, "conv" is XLA's grouped convolution, and
+      "auto" means "shift" where JAX's default backend is the CPU, else "conv".
     kernel_init: Initialiser of the kernel [k, k, 1, D].
     dtype: Compute dtype; parameters are float32.
   """
@@ -33,11 +35,15 @@ class DepthwiseConv(nn.Module):
   use_bias: bool = True
   method: str = "auto"
   kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Filters x [B, H, W, D]; ValueError for an unknown method."""
+    """Maps [B, H, W, D] to [B, ceil(H / stride), ceil(W / stride), D].
+
+    Raises:
+      ValueError: The method is unknown.
+    """
     if self.method not in METHODS:
       raise ValueError(f"depthwise method {self.method!r} is unknown; choose from {METHODS}")
     k, channels = self.kernel_size, x.shape[-1]
@@ -56,11 +62,12 @@ class DepthwiseConv(nn.Module):
       first = tap * self.dilation
       return slice(first, first + (outputs - 1) * self.stride + 1, self.stride)
 
-    return sum(
+    products = (
       x[:, under(i, height), under(j, width)] * kernel[i, j, 0]
       for i in range(self.kernel_size)
       for j in range(self.kernel_size)
     )
+    return functools.reduce(jnp.add, products)
 
   def _conv(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(
@@ -74,7 +81,7 @@ class DepthwiseConv(nn.Module):
     )
 
   def _out_and_padding(self, length: int) -> tuple[int, tuple[int, int]]:
-    """How many outputs an axis has, and its padding before and behind."""
+    """Returns the length of an axis of the result, and the padding before and after the input."""
     out = -(-length // self.stride)
     reach = self.dilation * (self.kernel_size - 1) + 1
     padding = max((out - 1) * self.stride + reach - length, 0)

@@ -1,4 +1,4 @@
-"""How parameters start, where flax has no name for it."""
+"""Initialisers that flax does not name."""
 
 import flax.linen as nn
 import jax
@@ -8,10 +8,10 @@ TORCH_WEIGHTS = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def torch_uniform(fan_in: int) -> nn.initializers.Initializer:
-  """The same distribution for biases, whose shape does not tell `fan_in`.
+  """Returns the distribution of `TORCH_WEIGHTS` for biases, whose shape does not tell `fan_in`.
 
   Args:
-    fan_in: Numbers that make up one output: channels in times the area of the kernel.
+    fan_in: Number of inputs of one output: input channels times the area of the kernel.
   """
   bound = fan_in**-0.5
   return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)

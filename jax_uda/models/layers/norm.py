@@ -1,37 +1,36 @@
 """Normalisation layers whose statistics are float32, whatever the compute dtype."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 class BatchNorm(nn.Module):
   """Batch normalisation over all axes but the last, with PyTorch's rule for the running variance.
 
   Batches are normalised with their biased variance, but the running variance follows the unbiased
-  one (n / (n - 1)); `flax.linen.BatchNorm` stores the biased one. Collection `batch_stats` holds
-  `mean` and `var` [D]; they change only where that collection is mutable, so a teacher that uses
-  batch statistics without keeping them needs no more than an immutable `apply`. Under `jit` over
+  one (n / (n - 1)); `flax.linen.BatchNorm` stores the biased one. The collection `batch_stats` holds
+  `mean` and `var` [D]. They change only where that collection is mutable: a teacher that uses
+  batch statistics without storing them is applied with an immutable collection. Under `jit` over
   several devices the statistics are those of the global batch. Golden: `base/daformer_head`.
 
   Attributes:
-    epsilon: Added to the variance.
+    epsilon: Number added to the variance.
     momentum: Share of the new batch in the running statistics (PyTorch's convention).
-    trainable: Whether scale and bias are parameters. If not they live in `batch_stats` beside the
+    trainable: Whether scale and bias are parameters. If not, they are in `batch_stats` beside the
       statistics, where neither gradient nor weight decay nor a moving average reaches them.
-    dtype: The dtype of the result; parameters and statistics are float32.
+    dtype: Dtype of the result; parameters and statistics are float32.
   """
 
   epsilon: float = 1e-5
   momentum: float = 0.1
   trainable: bool = True
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
-    """Normalises x [..., D], with the running statistics or with those of the batch."""
+    """Normalises x [..., D] with the running statistics or with those of the batch."""
     features = x.shape[-1:]
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, features)
     running_var = self.variable("batch_stats", "var", jnp.ones, features)
@@ -64,19 +63,19 @@ class GroupNorm(nn.Module):
 
   Attributes:
     groups: Number of groups; divides D.
-    epsilon: Added to the variance.
+    epsilon: Number added to the variance.
     scale_init: Initialiser of the scale; zeros silence a residual branch at the start.
-    dtype: The dtype of the result; parameters and statistics are float32.
+    dtype: Dtype of the result; parameters and statistics are float32.
   """
 
   groups: int = 8
   epsilon: float = 1e-5
   scale_init: nn.initializers.Initializer = nn.initializers.ones
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Normalises each group of channels of each image over its pixels."""
+    """Normalises each group of channels of each image of x [B, H, W, D] over its pixels."""
     channels = x.shape[-1]
     scale = self.param("scale", self.scale_init, (channels,))
     bias = self.param("bias", nn.initializers.zeros, (channels,))
@@ -88,7 +87,7 @@ class GroupNorm(nn.Module):
     return (x * gain[:, None, None] + shift[:, None, None]).astype(self.dtype)
 
   def _over_groups(self, moments: jax.Array) -> jax.Array:
-    """The mean of each group, at each of its channels; [B, D] to [B, D]."""
+    """Replaces the moments [B, D] of channels by the mean over their group."""
     batch, channels = moments.shape
     grouped = moments.reshape(batch, self.groups, channels // self.groups)
     return jnp.repeat(grouped.mean(-1), channels // self.groups, axis=-1)

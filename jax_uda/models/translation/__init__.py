@@ -1,4 +1,4 @@
-"""Networks of unpaired image translation (CUT, Park et al., 2020), which CONFETI trains along."""
+"""Networks of unpaired image translation (CUT, Park et al., 2020), which CONFETI trains too."""
 
 from jax_uda.models.translation.discriminator import PatchDiscriminator as PatchDiscriminator
 from jax_uda.models.translation.generator import Generator as Generator

@@ -1,13 +1,12 @@
-"""CUT's discriminator of image patches, 70 x 70 pixels each, with antialiased reductions.
+"""CUT's discriminator of image patches of 70 x 70 pixels, with antialiased downsampling.
 
 Golden: `confeti/cut_nets`.
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.translation import layers
 
@@ -17,7 +16,7 @@ def _leaky_relu(x: jax.Array) -> jax.Array:
 
 
 class PatchDiscriminator(nn.Module):
-  """Scores every patch of an image; least-squares losses draw real ones to 1, others to 0.
+  """Scores every patch of an image; least-squares losses pull real ones to 1 and others to 0.
 
   Attributes:
     width: Channels of the first convolution; the next three have 2, 4 and 8 times as many.
@@ -25,10 +24,10 @@ class PatchDiscriminator(nn.Module):
   """
 
   width: int = 64
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
-    """Lists the layers; the index is the number in checkpoints."""
+  def setup(self) -> None:
+    """Lists the layers; the index of a layer is its number in checkpoints."""
     conv = lambda factor: layers.conv(self.width * factor, 4, padding=1, dtype=self.dtype)
     normed = lambda conv: [conv, layers.instance_norm(self.dtype), _leaky_relu]
     self.model = [
@@ -40,7 +39,7 @@ class PatchDiscriminator(nn.Module):
     ]
 
   def __call__(self, image: jax.Array) -> jax.Array:
-    """Image [B, H, W, 3] in [-1, 1] to scores [B, h, w, 1]; 62 x 62 for 512 x 512.
+    """Maps images [B, H, W, 3] in [-1, 1] to scores [B, h, w, 1]; 62 x 62 for 512 x 512.
 
     Raises:
       ValueError: H or W is below 24.

@@ -1,33 +1,36 @@
-"""CUT's generator: a ResNet between two antialiased reductions and enlargements.
+"""CUT's generator: a ResNet between two steps of antialiased downsampling and two of upsampling.
 
 Golden: `confeti/cut_nets`.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.translation import layers
 
 
 class ResidualBlock(nn.Module):
-  """Two 3x3 convolutions, each mirrored at the border and normalised, around a shortcut."""
+  """Two 3x3 convolutions, each mirrored at the border and normalised, around a shortcut.
+
+  Attributes:
+    features: Channels of input and output.
+    dtype: Compute dtype; parameters and instance statistics are float32.
+  """
 
   features: int
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
-    """Lists the layers; the index is the number in checkpoints."""
+  def setup(self) -> None:
+    """Lists the layers; the index of a layer is its number in checkpoints."""
     conv = lambda: layers.conv(self.features, 3, dtype=self.dtype)
     norm = lambda: layers.instance_norm(self.dtype)
     pad = layers.reflect_pad(1)
     self.conv_block = [pad, conv(), norm(), nn.relu, pad, conv(), norm()]
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[B, H, W, features] to the same shape."""
+    """Maps [B, H, W, features] to the same shape."""
     y = x
     for layer in self.conv_block:
       y = layer(y)
@@ -35,23 +38,25 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-  """Translates images in [-1, 1]; its first half encodes patches for PatchNCE.
+  """Translates images in [-1, 1]; its first layers also encode patches for PatchNCE.
 
   Attributes:
-    width: Channels at full resolution, twice and four times as many below.
-    blocks: Residual blocks.
-    nce_layers: Which layers' outputs `encode` returns, ascending. The first is the padded image,
-      the next two are convolutions before their norm, the others residual blocks.
-    dtype: Compute dtype; parameters, the image returned and instance statistics are float32.
+    width: Channels at full resolution; there are twice as many at half and four times as many at a
+      quarter of it.
+    blocks: Number of residual blocks.
+    nce_layers: Indices of the layers whose outputs `encode` returns, ascending. As published, the
+      first is the padded image, the next two are convolutions before their norm, and the others are
+      residual blocks.
+    dtype: Compute dtype; parameters, the returned image and instance statistics are float32.
   """
 
   width: int = 64
   blocks: int = 9
   nce_layers: tuple[int, ...] = (0, 4, 8, 12, 16)
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
-  def setup(self):
-    """Lists the layers; the index is the number in checkpoints, and in `nce_layers`."""
+  def setup(self) -> None:
+    """Lists the layers; the index of a layer is its number in checkpoints and in `nce_layers`."""
     fine, middle, coarse = (self.width * factor for factor in (1, 2, 4))
     conv = lambda *args, **options: layers.conv(*args, **options, dtype=self.dtype)
     normed = lambda conv: [conv, layers.instance_norm(self.dtype), nn.relu]
@@ -73,7 +78,7 @@ class Generator(nn.Module):
     ]
 
   def __call__(self, image: jax.Array) -> jax.Array:
-    """Image [B, H, W, 3] in [-1, 1] to another, float32.
+    """Maps images [B, H, W, 3] in [-1, 1] to translated ones in the same range, float32.
 
     Raises:
       ValueError: 4 does not divide H and W, or they are below 8, too small to be mirrored.
@@ -89,11 +94,11 @@ class Generator(nn.Module):
       x = layer(x)
     return x.astype(jnp.float32)
 
-  def encode(self, image: jax.Array) -> Sequence[jax.Array]:
-    """The maps of `nce_layers`: `model.apply(variables, image, method="encode")`.
+  def encode(self, image: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns the maps of `nce_layers`: `model.apply(variables, image, method="encode")`.
 
-    As published: [B, H+6, W+6, 3], [B, H, W, 128], [B, H/2, W/2, 256] and twice
-    [B, H/4, W/4, 256]. Layers behind the last of them do not run.
+    As published, their shapes are [B, H+6, W+6, 3], [B, H, W, 128], [B, H/2, W/2, 256] and twice
+    [B, H/4, W/4, 256]. Layers after the last of them do not run.
     """
     x, features = image.astype(self.dtype), []
     for i, layer in enumerate(self.model[: self.nce_layers[-1] + 1]):

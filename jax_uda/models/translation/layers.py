@@ -1,35 +1,41 @@
-"""What generator and discriminator are made of: antialiased resampling, instance norm, padding.
+"""Layers of CUT's networks: antialiased resampling, instance norm, mirrored padding.
 
-The blur filters are constants, written out as sums of shifted maps: a product with a resizing
-matrix would cost as much as the convolution that follows.
+The constant blur filters are written as sums of shifted maps: a product with a resizing matrix would
+cost as much as the convolution that follows.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 # Xavier normal with gain 0.02, in the patch MLP too.
 INIT = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
 
 
 def reflect_pad(width: int) -> Callable[[jax.Array], jax.Array]:
-  """Mirrors [B, H, W, D] at its borders, which are not repeated; `width` < H and W."""
+  """Returns a function that mirrors [B, H, W, D] at its borders, without repeating them.
+
+  `width` is the number of pixels added on each side, less than H and W.
+  """
   pads = ((0, 0), (width, width), (width, width), (0, 0))
   return lambda x: jnp.pad(x, pads, mode="reflect")
 
 
 def downsample(x: jax.Array) -> jax.Array:
-  """Every second pixel after a blur with [1, 2, 1] / 4; [B, H, W, D] to ceil(H / 2), ceil(W / 2)."""
+  """Blurs [B, H, W, D] with [1, 2, 1] / 4 and keeps every second pixel: [B, ceil(H/2), ceil(W/2), D]."""
   x = reflect_pad(1)(x)
   x = (x[:, :-2:2] + 2 * x[:, 1:-1:2] + x[:, 2::2]) / 4
   return (x[:, :, :-2:2] + 2 * x[:, :, 1:-1:2] + x[:, :, 2::2]) / 4
 
 
 def upsample(x: jax.Array) -> jax.Array:
-  """Bilinear, pixel centres at half-integers, edges clamped; [B, H, W, D] to 2 H, 2 W."""
+  """Doubles [B, H, W, D] bilinearly to [B, 2 H, 2 W, D], with clamped edges.
+
+  Pixel centers lie at half-integers.
+  """
   for axis in (1, 2):
     length = x.shape[axis]
     x = jnp.pad(x, [(1, 1) if i == axis else (0, 0) for i in range(4)], mode="edge")
@@ -39,8 +45,8 @@ def upsample(x: jax.Array) -> jax.Array:
   return x
 
 
-def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: Any) -> nn.Conv:
-  """A convolution with bias, padded with zeros."""
+def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: DTypeLike) -> nn.Conv:
+  """Returns a convolution with bias, padded with zeros."""
   return nn.Conv(
     features,
     (kernel_size,) * 2,
@@ -50,8 +56,8 @@ def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: Any) -> nn
   )
 
 
-def instance_norm(dtype: Any) -> nn.InstanceNorm:
-  """Each channel of each image to mean 0 and variance 1, without parameters; float32 inside."""
+def instance_norm(dtype: DTypeLike) -> nn.InstanceNorm:
+  """Returns a norm of each channel of each image, without parameters; float32 inside."""
   return nn.InstanceNorm(
     epsilon=1e-5, use_bias=False, use_scale=False, use_fast_variance=False, dtype=dtype
   )

@@ -1,16 +1,15 @@
 """The discriminator of segmentation maps (AdaptSegNet, Tsai et al., CVPR 2018; SPCL's warm-up)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import torch_uniform
 
 
 class OutputDiscriminator(nn.Module):
-  """Five 4x4 convolutions of stride 2: from class probabilities to logits of "this is the target".
+  """Five 4x4 convolutions of stride 2 that tell target predictions from source predictions.
 
   Attributes:
     width: Channels of the first convolution; the next three have 2, 4 and 8 times as many.
@@ -18,11 +17,15 @@ class OutputDiscriminator(nn.Module):
   """
 
   width: int = 64
-  dtype: Any = jnp.float32
+  dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, probability: jax.Array) -> jax.Array:
-    """Maps probability [B,H,W,C] to logits [B, H // 32, W // 32, 1]; H and W are at least 32."""
+    """Maps class probabilities [B,H,W,C] to target logits [B, H // 32, W // 32, 1].
+
+    Raises:
+      ValueError: H or W is below 32.
+    """
     x = probability
     if min(x.shape[1:3]) < 32:
       raise ValueError(f"probability has shape {x.shape}; H and W must be at least 32")
@@ -31,7 +34,7 @@ class OutputDiscriminator(nn.Module):
       x = nn.leaky_relu(x, 0.2)
     return self._conv(x, 1, "classifier", jnp.float32)
 
-  def _conv(self, x: jax.Array, features: int, name: str, dtype: Any) -> jax.Array:
+  def _conv(self, x: jax.Array, features: int, name: str, dtype: DTypeLike) -> jax.Array:
     init = torch_uniform(16 * x.shape[-1])
     return nn.Conv(
       features,

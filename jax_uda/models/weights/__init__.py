@@ -1,4 +1,4 @@
-"""Weights of public checkpoints."""
+"""Reads, loads and writes weight files of public checkpoints."""
 
 from jax_uda.models.weights._load import Loaded as Loaded
 from jax_uda.models.weights._load import load as load

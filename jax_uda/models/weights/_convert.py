@@ -1,4 +1,4 @@
-"""Weight files checked against a network by name and written anew, small and without pickles."""
+"""Checks a weight file against a network and writes that network alone, without pickles."""
 
 import pathlib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from jax_uda.common import registry
 from jax_uda.models import catalog, weights
 
 ATTENTION = "decode_head.scale_attention.conv_seg.bias"
-SIDE = 128  # of the image that a network is traced with; HRDA needs more than 64
+SIDE = 128  # pixels of the image with which a network is traced; HRDA needs more than 64
 
 
 def convert(
@@ -23,22 +23,23 @@ def convert(
   num_classes: int = 19,
   network: str = "student",
 ) -> tuple[pathlib.Path, weights.Loaded]:
-  """One network of a weight file as `folder`/<encoder>[_<decoder>].safetensors, reference names.
+  """Writes one network of a weight file as `folder`/<encoder>[_<decoder>].safetensors.
 
   Args:
-    path: A file that `weights.read` understands. Where it has HRDA's scale attention, the network is an
+    path: A file that `weights.read` understands. If it has HRDA's scale attention, the network is an
       HRDA around encoder and decoder.
-    folder: Made if missing.
-    encoder: A key of `catalog.ENCODERS`.
-    decoder: A key of `catalog.DECODERS`; empty: the file has an encoder alone.
-    num_classes: Of the decoder.
-    network: Of a file with a whole training run, "student" or "teacher".
+    folder: The folder to write to; created if missing.
+    encoder: A key of `catalog.ENCODERS`, or "module:name".
+    decoder: A key of `catalog.DECODERS`, or "module:name"; empty if the file has an encoder alone.
+    num_classes: Number of classes of the decoder.
+    network: Which network to read from a file of a whole training run: "student" or "teacher".
 
   Returns:
-    The file that was written, and what was read.
+    The file that was written, and the record of what was read.
 
   Raises:
-    ValueError: a name is unknown, or the file does not fit the network; lists what does not.
+    SettingError: A name is unknown; its path is the argument.
+    ValueError: The file does not fit the network. The message lists the tensors that do not.
   """
   variables = shapes_of(encoder, decoder, num_classes, _hrda(weights.read(path), network))
   filled, loaded = weights.load(variables, path, network=network)
@@ -52,9 +53,11 @@ def convert(
 
 
 def _hrda(file: weights.WeightFile, network: str) -> Mapping[str, Any] | None:
-  """Settings of the HRDA in the file, as far as they show in shapes; None: there is none."""
+  """Returns the settings of the file's HRDA that show in shapes, or None if it has no HRDA."""
   try:
     attention = weights.to_reference(file.tensors, network).get(ATTENTION)
+  except registry.SettingError:
+    raise
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None
   if attention is None:
@@ -68,11 +71,11 @@ def shapes_of(
   num_classes: int = 19,
   hrda: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """The variables of a network, or of an encoder alone, as `jax.ShapeDtypeStruct`s."""
+  """Returns the variables of a network, or of an encoder alone, as `jax.ShapeDtypeStruct`s."""
   if decoder:
     module = catalog.build(encoder=encoder, decoder=decoder, num_classes=num_classes, hrda=hrda)
   else:
-    module = registry.lookup(catalog.ENCODERS, encoder, "model.encoder")()
+    module = registry.choose(catalog.ENCODERS, encoder, ("encoder",))()
   image = lambda: jnp.zeros((1, SIDE, SIDE, 3))
   init = lambda: module.init(jax.random.key(0), image(), train=False, use_running_average=True)
   shapes = dict(jax.eval_shape(init))

@@ -1,27 +1,28 @@
-"""Variables of a network from a weight file, and back to one."""
+"""Loads the variables of a network from a weight file, and saves them."""
 
 import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import flax
 import numpy as np
+from flax import traverse_util
 
+from jax_uda.common.registry import SettingError
 from jax_uda.models.weights import _read as read
 from jax_uda.models.weights import names, safetensors_file, torch_names
 
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-  """What was taken from where, for the record of a run.
+  """A record of what was loaded from which file.
 
   Attributes:
     path: The file.
-    sha256: Of the whole file, hexadecimal.
-    network: Which network of a training run was taken, "student" or "teacher".
+    sha256: Hash of the whole file, hexadecimal.
+    network: Which network of a training run was loaded, "student" or "teacher".
     parts: Parts of our network that were loaded, e.g. encoder and decoder.
-    untouched: Parts that the file does not have and that stay as they were.
+    untouched: Parts that the file does not have and that kept their values.
   """
 
   path: str
@@ -39,58 +40,63 @@ class Loaded:
 def load(
   variables: Mapping[str, Any], path: str | pathlib.Path, *, network: str = "student"
 ) -> tuple[dict[str, Any], Loaded]:
-  """`variables` with all parts that a weight file has taken from it.
+  """Replaces the parts of a network that a weight file holds.
 
-  A part is an entry of `variables["params"]`: encoder, decoder, a head. The file has it completely
-  or not at all; and it has nothing else, except what `names.to_reference` leaves out.
+  A part is an entry of `variables["params"]`: encoder, decoder, a head. The file must hold a part
+  completely or not at all, and nothing else but what `names.to_reference` leaves out.
 
   Args:
-    variables: Of a `Segmentor`: arrays, which stay where the file has no such part.
-    path: A file that `read.read` understands, with names that `names.to_reference` does.
-    network: Of a file with a whole training run, "student" or "teacher" (its moving average).
+    variables: The variables of a `Segmentor`, as arrays; parts that the file does not hold keep them.
+    path: A file that `read` understands, with tensor names that `names.to_reference` understands.
+    network: Which network to load from a file of a whole training run: "student" or "teacher" (its
+      moving average).
 
   Returns:
-    A new tree, float32 NumPy arrays in the loaded parts; and what was loaded.
+    A new tree, with float32 NumPy arrays in the loaded parts; and the record of what was loaded.
 
   Raises:
-    ValueError: the file cannot be read or does not fit; lists by name what is missing, unexpected or
-      of the wrong shape.
+    SettingError: `network` is unknown, or the file has one network only; its path is `network`.
+    ValueError: The file cannot be read or does not fit. The message lists by name which tensors are
+      missing, unexpected or of the wrong shape.
   """
   file = read.read(path)
-  flat = flax.traverse_util.flatten_dict(dict(variables))
+  flat = traverse_util.flatten_dict(dict(variables))
   part_of = lambda path: torch_names.torch_name(path).partition(".")[0]
   try:
     tensors = names.to_reference(file.tensors, network)
-    there = {name.partition(".")[0] for name in tensors}
-    wanted = {path: value for path, value in flat.items() if part_of(path) in there}
-    found = torch_names.from_torch(tensors, flax.traverse_util.unflatten_dict(wanted))
+    file_parts = {name.partition(".")[0] for name in tensors}
+    in_file = {path: value for path, value in flat.items() if part_of(path) in file_parts}
+    filled = torch_names.from_torch(tensors, traverse_util.unflatten_dict(in_file))
+  except SettingError as error:
+    raise SettingError(error.path, f"{error.message} The file is {file.path}.") from None
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None
-  merged = flat | flax.traverse_util.flatten_dict(found)
-  # A jitted function's results have their names sorted; the encoder comes first.
+  merged = flat | traverse_util.flatten_dict(filled)
+  # The order of a tree that a jitted function returned is alphabetical; the encoder comes first here.
   parts = lambda paths: tuple(
     sorted({path[1] for path in paths}, key=lambda n: (n != "encoder", n))
   )
   loaded = Loaded(
-    str(file.path), file.sha256, network, parts(wanted), parts(flat.keys() - wanted.keys())
+    str(file.path), file.sha256, network, parts(in_file), parts(flat.keys() - in_file.keys())
   )
-  return flax.traverse_util.unflatten_dict(merged), loaded
+  return traverse_util.unflatten_dict(merged), loaded
 
 
 def load_translation(
   variables: Mapping[str, Any], path: str | pathlib.Path
 ) -> tuple[dict[str, Any], read.WeightFile]:
-  """All variables of a network of `models.translation` from a file of CUT's, such as latest_net_G.pth.
+  """Loads a network of `models.translation` from a file of CUT's, such as latest_net_G.pth.
 
   Args:
-    variables: Of a `Generator`, `PatchDiscriminator` or `PatchMLP`: arrays or their shapes.
-    path: A file that `read.read` understands.
+    variables: The variables of a `Generator`, `PatchDiscriminator` or `PatchMLP`, as arrays or as
+      `jax.ShapeDtypeStruct`s.
+    path: A file that `read` understands.
 
   Returns:
-    A new tree of float32 NumPy arrays; and the file.
+    A new tree of float32 NumPy arrays; and the content of the file.
 
   Raises:
-    ValueError: as in `load`.
+    ValueError: The file cannot be read or does not fit, see `load`.
   """
   file = read.read(path)
   try:
@@ -102,17 +108,17 @@ def load_translation(
 def save(
   variables: Mapping[str, Any], path: str | pathlib.Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-  """Writes variables as `.safetensors` with the reference names and PyTorch's layout.
+  """Writes variables as `.safetensors` with the reference names and in PyTorch's layout.
 
-  The reference implementations' `load_state_dict` takes it, and so does `load`.
+  The `load_state_dict` of the reference implementations accepts the file, and so does `load`.
 
   Args:
-    variables: Of a `Segmentor`, or a part of them with the same paths.
+    variables: The variables of a `Segmentor`, or some of them under the same paths.
     path: The file to write.
-    metadata: Texts to store with it.
+    metadata: Texts to store in the file, by name.
   """
-  as_numpy = flax.traverse_util.flatten_dict(dict(variables))
+  as_numpy = traverse_util.flatten_dict(dict(variables))
   tensors = torch_names.to_torch(
-    flax.traverse_util.unflatten_dict({path: np.asarray(v) for path, v in as_numpy.items()})
+    traverse_util.unflatten_dict({path: np.asarray(v) for path, v in as_numpy.items()})
   )
   safetensors_file.write(path, tensors, metadata or {})

@@ -1,4 +1,4 @@
-"""Weight files of any kind: PyTorch's `.pth`, `.pt` and `.bin`, and `.safetensors`."""
+"""Reads weight files of any kind: PyTorch's `.pth`, `.pt` and `.bin`, and `.safetensors`."""
 
 import dataclasses
 import hashlib
@@ -12,12 +12,12 @@ from jax_uda.models.weights import safetensors_file, torch_file
 
 @dataclasses.dataclass(frozen=True)
 class WeightFile:
-  """What a file holds.
+  """The content of a weight file.
 
   Attributes:
-    path: Where it was read.
-    sha256: Of the whole file, hexadecimal.
-    tensors: By name, in the file's dtypes (bfloat16 as float32) and in PyTorch's layout.
+    path: The file that was read.
+    sha256: Hash of the whole file, hexadecimal.
+    tensors: Arrays by name, in the file's dtypes (bfloat16 as float32) and in PyTorch's layout.
   """
 
   path: pathlib.Path
@@ -26,7 +26,7 @@ class WeightFile:
 
 
 def _locate(path: str | pathlib.Path) -> pathlib.Path:
-  """The file; `package:NAME/…` is one in the folder of an installed package, which is not run."""
+  """Resolves `~`, and `package:NAME/…` to a file of an installed package, which is not imported."""
   scheme, colon, rest = str(path).partition(":")
   if not colon or scheme != "package":
     return pathlib.Path(path).expanduser()
@@ -38,14 +38,15 @@ def _locate(path: str | pathlib.Path) -> pathlib.Path:
 
 
 def read(path: str | pathlib.Path) -> WeightFile:
-  """Reads a weight file; needs no PyTorch and runs no code of the file.
+  """Reads a weight file without PyTorch and without running code from the file.
 
   Args:
-    path: A path, `~` allowed, or `package:NAME/…` for a file in an installed Python package.
+    path: A path, which may begin with `~`, or `package:NAME/…` for a file of an installed Python
+      package.
 
   Raises:
-    ValueError: there is no such file, or it is truncated, damaged, of another kind, or asks for more
-      than tensors.
+    ValueError: The file does not exist, is truncated, damaged or of another kind, or its pickle asks
+      for more than tensors.
   """
   path = _locate(path)
   if not path.is_file():

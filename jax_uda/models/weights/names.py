@@ -1,8 +1,8 @@
-"""From the names in public checkpoints to the reference names of `torch_names`.
+"""Translates the names in public checkpoints to the reference names of `torch_names`.
 
-Those are the names of the released segmentation models: `backbone.` with the official names of
-SegFormer, ResNet, DINOv2 or EfficientNet-Lite behind it, `decode_head.` and `auxiliary_head.`. A
-file of an encoder alone has no such prefix, a file of a whole training run has several networks.
+Reference names are those of the released segmentation models: `backbone.` before the official names
+of SegFormer, ResNet, DINOv2 or EfficientNet-Lite, `decode_head.` and `auxiliary_head.`. A file of an
+encoder alone has no such prefixes, and a file of a whole training run has several networks.
 """
 
 import collections
@@ -20,12 +20,12 @@ Rules = Sequence[tuple[str, str]]  # pattern and replacement, applied in order t
 
 
 class Family(NamedTuple):
-  """The names of a line of released training runs.
+  """The names in a family of released training runs.
 
   Attributes:
-    networks: Prefix of the student and of its moving average.
-    others: Prefixes of what is no part of either network.
-    rules: From the names behind the prefix to the reference names.
+    networks: Prefix of the student and prefix of its moving average.
+    others: Prefixes of tensors that belong to neither network.
+    rules: Rules that turn the names after the prefix into reference names.
   """
 
   networks: Mapping[str, str]
@@ -44,19 +44,28 @@ FAMILIES = (
   ),
 )
 
-# In files of an encoder alone: its classifier of ImageNet. The last two are EfficientNet-Lite's.
+# The ImageNet classifier in files of an encoder alone. The last two are EfficientNet-Lite's.
 CLASSIFIER = re.compile(r"(head|fc|classifier|_fc|_conv_head|_bn1)\.")
 
 
 class Scheme(NamedTuple):
-  """One way to name an encoder's tensors.
+  r"""One way to name an encoder's tensors, and the rules that lead to the official names.
 
-  In a replacement `<n>` stands for n + 1, `[n]` marks the n-th part of a tensor, to be joined along
-  the first axis, and `q+kv` a tensor to be parted there.
+  A rule is a regular expression and its replacement. Three marks in a replacement ask for more than a
+  new name; `_renamed` and `_recut` carry them out:
+
+    <n>    counts from 1 instead of 0.
+           `layer_norm.2.bias`, rule `layer_norm.(\d+).` -> `norm<\1>.`: becomes `norm3.bias`.
+    [n]    is part n of a tensor; the parts are joined along the first axis.
+           `…key.weight` [D, D] -> `attn.kv[0].weight` and `…value.weight` [D, D] ->
+           `attn.kv[1].weight`: together become `attn.kv.weight` [2 D, D].
+    q+kv   is a joint projection; the first third is split off.
+           `in_proj_weight` [3 D, D] -> `attn.q+kv.weight`: becomes `attn.q.weight` [D, D] and
+           `attn.kv.weight` [2 D, D].
 
   Attributes:
-    signature: Matches a name that no other scheme has.
-    rules: From its names to the official ones.
+    signature: Regular expression of a name that no other scheme has.
+    rules: Rules from the scheme's names to the official ones, applied in order.
   """
 
   signature: str
@@ -116,18 +125,19 @@ SCHEMES = (
 
 
 def to_reference(tensors: Mapping[str, np.ndarray], network: str = "student") -> Tensors:
-  """One network's tensors under their reference names.
+  """Returns one network's tensors under their reference names.
 
-  Left out are BatchNorm's batch counters, the other networks of a training run (`FAMILIES`) and the
-  ImageNet classifier beside a bare encoder (`CLASSIFIER`). Every other name is kept, known or not:
-  `torch_names.from_torch` complains about those that do not fit.
+  BatchNorm's batch counters, the other networks of a training run (`FAMILIES`) and the ImageNet
+  classifier beside a bare encoder (`CLASSIFIER`) are left out. Every other name is kept, known or
+  not: `torch_names.from_torch` complains about those that do not fit.
 
   Args:
-    tensors: As in the file.
-    network: Of a training run, "student" or "teacher".
+    tensors: The content of the file.
+    network: Which network of a training run to return: "student" or "teacher".
 
   Raises:
-    ValueError: `network` is unknown or not in the file, or two tensors get one name.
+    SettingError: `network` is unknown, or the file has one network only.
+    ValueError: The network is not in the file, or two tensors get the same name.
   """
   tensors = {n.removeprefix("module."): t for n, t in tensors.items() if not n.endswith(COUNTER)}
   tensors = _one_network(tensors, network)
@@ -141,20 +151,20 @@ def to_reference(tensors: Mapping[str, np.ndarray], network: str = "student") ->
 
 
 def of_translation(tensors: Mapping[str, np.ndarray]) -> Tensors:
-  """The tensors of one of CUT's networks under their reference names.
+  """Returns the tensors of one of CUT's networks under their reference names.
 
-  Left out are the constant filters of its resampling, which are no parameters here.
+  The constant filters of its resampling are left out: they are not parameters here.
 
   Args:
-    tensors: Of a file such as `latest_net_G.pth`.
+    tensors: The content of a file such as `latest_net_G.pth`.
   """
   return {n.removeprefix("module."): t for n, t in tensors.items() if not n.endswith(".filt")}
 
 
 def _one_network(tensors: Tensors, network: str) -> Tensors:
-  """The tensors of one network of a training run; all, if the file holds no training run."""
+  """Returns the tensors of one network of a training run, or all if the file has no training run."""
   for family in FAMILIES:
-    prefix = registry.lookup(family.networks, network, "init_network")
+    prefix = registry.lookup(family.networks, network, ("network",))
     if not any(name.startswith(tuple(family.networks.values())) for name in tensors):
       continue
     if not any(name.startswith(prefix) for name in tensors):
@@ -163,12 +173,14 @@ def _one_network(tensors: Tensors, network: str) -> Tensors:
     kept = {n.removeprefix(prefix): t for n, t in tensors.items() if not n.startswith(unwanted)}
     return _renamed(kept, family.rules)
   if network != "student":
-    raise ValueError(f"the file holds one network only, and config.init_network asks for {network}")
+    raise registry.SettingError(
+      "network", f"= {network!r}, but the file holds one network only: leave it at 'student'."
+    )
   return tensors
 
 
 def _with_prefixes(tensors: Tensors) -> Tensors:
-  """Names of an encoder alone, or with a decoder beside it, under the reference's prefixes."""
+  """Adds the reference's prefixes to the names of an encoder, with or without a decoder beside it."""
   # The DeepLabV2 of SPCL and RCCR counts its decoder as a fifth layer.
   rules = (
     (r"^layer5\.conv2d_list\.(\d+)\.", r"decode_head.aspp_modules.\1.conv."),
@@ -178,7 +190,7 @@ def _with_prefixes(tensors: Tensors) -> Tensors:
 
 
 def _official(encoder: Tensors) -> Tensors:
-  """An encoder's tensors under their official names, merged and split as there."""
+  """Returns an encoder's tensors under their official names, joined and split as there."""
   for scheme in SCHEMES:
     if any(re.fullmatch(scheme.signature, name) for name in encoder):
       return _recut(_renamed(encoder, scheme.rules))
@@ -186,14 +198,15 @@ def _official(encoder: Tensors) -> Tensors:
 
 
 def _recut(tensors: Tensors) -> Tensors:
-  """Parts joined, a joint projection of `q` and `kv` parted, 1x1 convolutions as linear maps."""
+  """Joins parts, splits joint projections, and turns 1x1 convolutions into linear maps."""
   parts, result = collections.defaultdict(dict), {}
   for name, tensor in tensors.items():
     if match := re.fullmatch(r"(.*)\[(\d)\](.*)", name):
       parts[match[1] + match[3]][match[2]] = tensor
     elif ".q+kv." in name:
-      query, rest = np.split(tensor, [len(tensor) // 3])
-      result[name.replace(".q+kv.", ".q.")], result[name.replace(".q+kv.", ".kv.")] = query, rest
+      query, key_value = np.split(tensor, [len(tensor) // 3])
+      result[name.replace(".q+kv.", ".q.")] = query
+      result[name.replace(".q+kv.", ".kv.")] = key_value
     elif re.search(r"\.fc[12]\.weight$", name):
       result[name] = tensor.reshape(tensor.shape[:2])
     else:
@@ -203,14 +216,14 @@ def _recut(tensors: Tensors) -> Tensors:
 
 
 def _renamed(tensors: Tensors, rules: Rules) -> Tensors:
-  """All tensors with the rules applied to their names."""
+  """Applies the rules to all names."""
   renamed = {}
   for name, tensor in tensors.items():
-    new = name
+    new_name = name
     for pattern, replacement in rules:
-      new = re.sub(pattern, replacement, new)
-    new = re.sub(r"<(\d+)>", lambda match: str(int(match[1]) + 1), new)
-    if new in renamed:
-      raise ValueError(f"two tensors of the file are both {new}, one of them as {name}")
-    renamed[new] = tensor
+      new_name = re.sub(pattern, replacement, new_name)
+    new_name = re.sub(r"<(\d+)>", lambda match: str(int(match[1]) + 1), new_name)
+    if new_name in renamed:
+      raise ValueError(f"two tensors of the file are both {new_name}, one of them as {name}")
+    renamed[new_name] = tensor
   return renamed

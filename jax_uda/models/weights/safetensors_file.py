@@ -1,7 +1,8 @@
-"""Files of the `safetensors` library, read and written; the optional extra `weights` brings it."""
+"""Reads and writes files of the `safetensors` library, which the optional extra `weights` installs."""
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ DTYPES = {
 }
 
 
-def _library():
+def _library() -> Any:
   try:
     import safetensors.numpy
   except ImportError:
@@ -31,11 +32,11 @@ def _library():
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """The tensors by name, in the file's dtypes; bfloat16 becomes float32.
+  """Returns the tensors by name, in the file's dtypes; bfloat16 becomes float32.
 
   Raises:
-    ValueError: the file is truncated, damaged, or holds numbers of another type.
-    ImportError: the library is missing.
+    ValueError: The file is truncated or damaged, or holds numbers of a type that weights do not have.
+    ImportError: The library is not installed.
   """
   library = _library()
   try:
@@ -45,8 +46,8 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   return {name: _array(path, name, value) for name, value in content}
 
 
-def _array(path: str | pathlib.Path, name: str, value: Mapping) -> np.ndarray:
-  # The library's own NumPy reader knows no bfloat16.
+def _array(path: str | pathlib.Path, name: str, value: Mapping[str, Any]) -> np.ndarray:
+  # The library's NumPy reader does not support bfloat16.
   if value["dtype"] == "BF16":
     bits = np.frombuffer(value["data"], "<u2").reshape(value["shape"])
     return torch_file.widen_bfloat16(bits)
@@ -58,13 +59,13 @@ def _array(path: str | pathlib.Path, name: str, value: Mapping) -> np.ndarray:
 def write(
   path: str | pathlib.Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
-  """Writes tensors by name, and text about them.
+  """Writes tensors by name, with texts about them.
 
   Raises:
-    ImportError: the library is missing.
+    ImportError: The library is not installed.
   """
-  # The library writes the memory of a transposed view as it lies, without a word.
+  # The library would silently write a transposed view in its memory order.
   contiguous = {name: np.array(tensor, order="C") for name, tensor in tensors.items()}
-  # Its `save_file` would keep the file from everyone but its owner.
+  # The library's `save_file` would make the file readable to its owner only.
   content = _library().numpy.save(contiguous, metadata=dict(metadata))
   pathlib.Path(path).write_bytes(content)

@@ -1,8 +1,8 @@
-"""PyTorch files (`.pth`, `.pt`, `.bin`) without PyTorch.
+"""Reads PyTorch files (`.pth`, `.pt`, `.bin`) without PyTorch.
 
-Such a file is a pickle, a program that may ask for any function, and the raw numbers beside it. This
-reader knows a handful of names, which all return plain records, and refuses every other. Both
-formats are read: the zip archive of PyTorch 1.6 and later, and the stream of pickles before it.
+Such a file is a pickle, that is, a program that may call any function, and raw numbers beside it. This
+reader knows a handful of functions, which all return plain records, and refuses every other. It reads
+both formats: the zip archive of PyTorch 1.6 and later, and the earlier stream of pickles.
 """
 
 import collections
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-BFLOAT16 = "bfloat16"  # NumPy has none: its bits are the upper half of a float32's
+BFLOAT16 = "bfloat16"  # unknown to NumPy; its bits are the upper half of a float32's
 DTYPES = {
   "FloatStorage": "<f4",
   "DoubleStorage": "<f8",
@@ -34,15 +34,15 @@ LEGACY_PROTOCOL = 1001
 
 
 class Storage(NamedTuple):
-  """A flat run of numbers in the file."""
+  """A flat run of `length` numbers in the file, under the name `key`."""
 
   dtype: str
   key: str
-  count: int
+  length: int
 
 
 class Tensor(NamedTuple):
-  """A strided view of a storage, not read yet; offset and strides in elements."""
+  """A strided view of a storage that is not read yet; offset and strides count elements."""
 
   storage: Storage
   offset: int
@@ -68,7 +68,7 @@ ALLOWED = {
 
 
 class _Unpickler(pickle.Unpickler):
-  """Builds containers, scalars, text and `Tensor`s; raises ValueError when asked for more."""
+  """Builds containers, scalars, texts and `Tensor`s; raises ValueError if asked for more."""
 
   def __init__(self, file: BinaryIO):
     super().__init__(file, encoding="utf-8")
@@ -93,40 +93,40 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _item(storage: Storage) -> np.dtype:
-  """The dtype of the bytes in the file."""
+  """Returns the dtype of the bytes in the file."""
   return np.dtype("<u2" if storage.dtype == BFLOAT16 else storage.dtype)
 
 
 def _array(tensor: Tensor, data: bytes) -> np.ndarray:
-  """The tensor's numbers, out of those of its storage; in C order, bfloat16 as float32."""
+  """Cuts the tensor's numbers from those of its storage; in C order, bfloat16 as float32."""
   storage, offset, shape, strides = tensor
   dtype = _item(storage)
-  if len(data) < storage.count * dtype.itemsize:
+  if len(data) < storage.length * dtype.itemsize:
     raise ValueError(
-      f"it is truncated: storage {storage.key} has {len(data)} bytes for {storage.count} numbers"
+      f"it is truncated: storage {storage.key} has {len(data)} bytes for {storage.length} numbers"
     )
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  # NumPy would follow strides out of the buffer into foreign memory.
-  if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= storage.count):
+  # NumPy would follow such strides out of the buffer.
+  if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= storage.length):
     raise ValueError(f"a tensor of {shape} reaches outside its storage {storage.key}")
-  flat = np.frombuffer(data, dtype, storage.count)[offset:]
+  flat = np.frombuffer(data, dtype, storage.length)[offset:]
   view = np.lib.stride_tricks.as_strided(flat, shape, [dtype.itemsize * s for s in strides])
   return widen_bfloat16(view) if storage.dtype == BFLOAT16 else view.copy()
 
 
 def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
-  """The float32 numbers whose upper halves are these uint16."""
+  """Returns the float32 numbers whose upper halves are these uint16."""
   return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:
-  """The weights in what was pickled: the mapping itself, or the one under a customary name."""
+  """Returns the weights in what was pickled: the mapping itself, or the one under a customary name."""
   for key in ("state_dict", "model"):
     if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
       content = content[key]
       break
-  found = content.items() if isinstance(content, Mapping) else ()
-  tensors = {name: value for name, value in found if isinstance(value, Tensor)}
+  entries = content.items() if isinstance(content, Mapping) else ()
+  tensors = {name: value for name, value in entries if isinstance(value, Tensor)}
   if not tensors:
     raise ValueError(
       "it holds no mapping from names to tensors, neither by itself nor under 'state_dict' or 'model'"
@@ -161,7 +161,7 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
   return {name: _array(tensor, data[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
-# What the standard library raises on bytes that are no pickle, or not a whole one.
+# What the standard library raises if the bytes are not a pickle, or not a complete one.
 DAMAGE = (
   pickle.UnpicklingError,
   zipfile.BadZipFile,
@@ -175,15 +175,15 @@ DAMAGE = (
 
 
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """The tensors of the state dict in a PyTorch file, by name, in its dtypes and layout.
+  """Returns the tensors of the state dict in a PyTorch file by name, in its dtypes and layout.
 
   bfloat16 becomes float32. The state dict is what was saved, or its entry `state_dict` or `model`;
-  entries that are no tensors are left out.
+  entries that are not tensors are left out.
 
   Raises:
-    ValueError: the file is none of PyTorch's, truncated or damaged, or its pickle asks for more than
-      tensors; says which.
-    OSError: it cannot be opened.
+    ValueError: The file is not PyTorch's, is truncated or damaged, or its pickle asks for more than
+      tensors; the message says which.
+    OSError: The file cannot be opened.
   """
   with open(path, "rb") as file:
     start = file.read(4)

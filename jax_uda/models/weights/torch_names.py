@@ -1,6 +1,6 @@
-"""Our parameters under the names and in the layout of the released PyTorch checkpoints.
+"""Translates our variables to the names and the layout of the released PyTorch checkpoints.
 
-Module names follow the reference closely enough that a name is a rewriting of our path:
+Our module names are so close to the reference's that a few rules rewrite one to the other:
 `params/encoder/block1_0/mlp/dwconv/kernel` is `backbone.block1.0.mlp.dwconv.dwconv.weight`.
 """
 
@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax
 import numpy as np
+from flax import traverse_util
 
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 # Applied in this order to the dotted path without its collection.
@@ -17,20 +17,21 @@ REWRITES = (
   (r"^encoder\.", "backbone."),
   (r"^decoder\.", "decode_head."),
   (r"^heads_cam\.", "aux_heads.0."),  # CONFETI's
-  (r"^heads_projection\.(?=conv_proj\.)", "aux_heads.1."),  # likewise
+  (r"^heads_projection\.(?=conv_proj\.)", "aux_heads.1."),  # CONFETI's
   (r"^heads_projection\.", "auxiliary_head."),  # SePiCo's
   (r"_(\d+)(?=\.)", r".\1"),  # members of a list
   (r"(\bembed_layers\.\d+)", r"\1.proj"),
   (r"\bmlp\.dwconv\b", "mlp.dwconv.dwconv"),
 )
-# Convolutions (O, I, kh, kw) to (kh, kw, I, O), linear maps (O, I) to (I, O), and back.
+# Rank of a kernel -> order of its axes: convolutions (O, I, kh, kw) to (kh, kw, I, O), linear maps
+# (O, I) to (I, O), and back.
 FROM_TORCH = {4: (2, 3, 1, 0), 2: (1, 0)}
 TO_TORCH = {4: (3, 2, 0, 1), 2: (1, 0)}
-COUNTER = "num_batches_tracked"  # PyTorch's BatchNorm; nothing here uses it
+COUNTER = "num_batches_tracked"  # of PyTorch's BatchNorm; nothing here uses it
 
 
 def torch_name(path: Sequence[str]) -> str:
-  """The reference's name of the variable at `path` (collection, modules…, leaf)."""
+  """Returns the reference's name of the variable at `path` (collection, modules…, leaf)."""
   _, *modules, leaf = path
   name = ".".join([*modules, LEAVES.get(leaf, leaf)])
   for pattern, replacement in REWRITES:
@@ -39,26 +40,26 @@ def torch_name(path: Sequence[str]) -> str:
 
 
 def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """All variables by reference name, in PyTorch's layout."""
-  flat = flax.traverse_util.flatten_dict(variables)
+  """Returns all variables by reference name, in PyTorch's layout."""
+  flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
   return {torch_name(path): _laid_out(path, value, TO_TORCH) for path, value in flat.items()}
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
-  """`variables` with every value taken from `tensors`, which are named and laid out as in PyTorch.
+  """Fills `variables` with `tensors`, which are named and laid out as in PyTorch.
 
   Args:
-    tensors: By reference name; BatchNorm's batch counters are ignored.
-    variables: Arrays or `jax.ShapeDtypeStruct`s of the structure to fill, e.g. from
+    tensors: Arrays by reference name; BatchNorm's batch counters are ignored.
+    variables: Tree of arrays or `jax.ShapeDtypeStruct`s of the structure to fill, e.g. from
       `jax.eval_shape(model.init, …)`.
 
   Returns:
     A new tree of float32 arrays.
 
   Raises:
-    ValueError: lists by name what is missing, unexpected or of the wrong shape.
+    ValueError: Tensors are missing, unexpected or of the wrong shape; the message lists them.
   """
-  flat = flax.traverse_util.flatten_dict(variables)
+  flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
   paths = {torch_name(path): path for path in flat}
   assert len(paths) == len(flat), "two variables share one reference name: see REWRITES"
   tensors = {name: t for name, t in tensors.items() if not name.endswith(COUNTER)}
@@ -77,13 +78,13 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   if any(problems.values()):
     lines = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
     raise ValueError("the weights do not fit the network\n" + "\n".join(lines))
-  return flax.traverse_util.unflatten_dict(filled)
+  return traverse_util.unflatten_dict(filled)
 
 
 def _laid_out(
   path: Sequence[str], value: np.ndarray, axes: Mapping[int, Sequence[int]]
 ) -> np.ndarray:
-  """Kernels with their axes permuted by rank; other tensors, of whatever rank, as they are."""
+  """Permutes the axes of kernels by their rank; returns other tensors, of any rank, as they are."""
   value = np.asarray(value)
   permutation = axes.get(value.ndim) if path[-1] == "kernel" else None
   return value if permutation is None else value.transpose(permutation)

@@ -23,7 +23,7 @@ def load(case):
     dilations=tuple(case.dilations.tolist()),
     dropout=float(case.dropout_ratio),
   )
-  features = tuple(jnp.asarray(case[f"feat{i}"]) for i in range(1, 5))
+  features = golden_models.numbered(case, "feat")
   shapes = jax.eval_shape(functools.partial(head.init, **EVAL), jax.random.key(0), features)
   return head, features, weights.from_torch(case.group("w/"), shapes)
 

@@ -18,7 +18,7 @@ MODE = {"train": False, "use_running_average": True}
 def test_scale_attention_matches_reference(case):
   width = int(case.embed_dim)
   head = segformer.SegFormerHead(num_classes=int(case.num_classes), embed_dim=width, channels=width)
-  features = tuple(jnp.asarray(case[f"feat{i}"]) for i in range(1, 5))
+  features = golden_models.numbered(case, "feat")
   variables = golden_models.level_fusion(head, features, case.group("w/"))
 
   @jax.jit

@@ -24,6 +24,7 @@ def model_of(case):
       embed_dim=int(case.embed_dim),
       depth=int(case.depth),
       num_heads=int(case.num_heads),
+      patch=int(case.patch),
       position_grid=int(case.grid_native),
     ),
     decoder=vit.ViTHead(int(case.num_classes)),
@@ -84,17 +85,17 @@ def test_matches_reference(case):
 def test_masked_tokens_match_reference(case):
   model, x = model_of(case), jnp.asarray(case.x)
   encoder = {"params": variables_of(case, model)["params"]["encoder"]}
-  mask = (case.mask_uniform < case.mask_ratio).reshape(1, *model.encoder.token_grid(64, 64))
-  np.testing.assert_array_equal(mask.reshape(1, -1), case.mask.astype(bool))
+  grid, patch = model.encoder.token_grid(*x.shape[1:3]), model.encoder.patch
+  mask = (case.mask_uniform < case.mask_ratio).reshape(len(x), *grid)
+  np.testing.assert_array_equal(mask.reshape(len(x), -1), case.mask.astype(bool))
   (feats,) = model.encoder.apply(encoder, x, token_mask=jnp.asarray(mask), **MODE)
   assert_close(feats, case.feats_masked, 1e-4)
   # What lies under the mask has no influence, unlike what lies beside it.
-  pixels = np.kron(mask, np.ones((1, 14, 14)))[..., None]  # on the enlarged image
-  covered = jnp.where(resize.nearest(jnp.asarray(pixels), (70, 70)) > 0, 9.0, 0.0)
+  covered = 9 * jnp.kron(mask, jnp.ones((1, patch, patch)))[..., None]  # on the enlarged image
   run = lambda image: model.encoder.clone(enlarge=1.0, parent=None).apply(
     encoder, image, token_mask=jnp.asarray(mask), **MODE
   )
-  image = resize.bilinear(x, (70, 70))
+  image = resize.bilinear(x, (grid[0] * patch, grid[1] * patch))
   np.testing.assert_allclose(run(image + covered)[0], run(image)[0], atol=1e-5)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import golden_models
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,6 @@ from golden_cases import assert_close, golden
 
 from jax_uda.models import weights
 from jax_uda.models.encoders import mit
-from jax_uda.models.layers import depthwise
 
 MODE = {"train": False, "use_running_average": True}
 TINY = {"embed_dims": (4, 6, 8, 8), "num_heads": (1, 2, 4, 4), "depths": (1, 1, 1, 1)}
@@ -29,7 +29,7 @@ def check_reference(case, rtol):
   @jax.jit
   def run(variables, x):
     outputs, pullback = jax.vjp(lambda v, x: model.apply(v, x, **MODE), variables, x)
-    return outputs, pullback(tuple(jnp.asarray(case[f"cot{i}"]) for i in range(1, 5)))
+    return outputs, pullback(golden_models.numbered(case, "cot"))
 
   outputs, (grad_variables, grad_x) = run(variables, x)
   for i, output in enumerate(outputs, 1):
@@ -70,22 +70,3 @@ def test_drop_path_drops_whole_branches_of_single_samples_and_only_in_training()
   assert 0.05 < jnp.all(y == x, axis=(1, 2, 3)).mean() < 0.5  # a quarter in expectation
   evaluated = block.apply(variables, x, 0.5, train=False)
   assert len(np.unique(np.round(np.asarray(evaluated[:, 0, 0, 0]), 3))) == 1
-
-
-@pytest.mark.parametrize("k, dilation, stride", [(3, 1, 1), (3, 3, 1), (3, 1, 2), (5, 1, 2)])
-def test_shifted_products_equal_the_grouped_convolution(k, dilation, stride):
-  x = jax.random.normal(jax.random.key(0), (2, 8, 7, 6))  # an even and an odd side
-  module = functools.partial(depthwise.DepthwiseConv, k, dilation, stride)
-  variables = module().init(jax.random.key(1), x)
-
-  def loss(variables, x, method):
-    return jnp.sum(jnp.sin(module(method=method).apply(variables, x)))
-
-  run = functools.partial(jax.value_and_grad(loss, argnums=(0, 1)), variables, x)
-  for a, b in zip(jax.tree.leaves(run("shift")), jax.tree.leaves(run("conv")), strict=True):
-    np.testing.assert_allclose(a, b, atol=2e-5)
-
-
-def test_an_unknown_depthwise_method_is_refused():
-  with pytest.raises(ValueError, match="choose from"):
-    depthwise.DepthwiseConv(method="fast").init(jax.random.key(0), jnp.zeros((1, 2, 2, 1)))

@@ -21,21 +21,21 @@ NAMES = golden_cases.ROOT / "base" / "names_uda_dlv2red_r101v1c.json.gz"
 DILATIONS = (6, 12, 18, 24)
 
 
-def load(case, flavour, rename, *, branches=4, **sizes):
+def load(case, variant, rename, *, dilations=DILATIONS, **sizes):
   """The network of the file with its weights; `rename` makes their names those of v1c."""
   model = models.build(
-    encoder="resnet50_" + flavour,
+    encoder="resnet50_" + variant,
     decoder="dlv2",
     num_classes=int(case.num_classes),
     encoder_options={"depths": tuple(case.blocks.tolist()), **sizes},
-    decoder_options={"dilations": DILATIONS[:branches]},
+    decoder_options={"dilations": dilations},
   )
   model = golden_models.without_standardisation(model)
   shapes = jax.eval_shape(
     functools.partial(model.init, **EVAL), jax.random.key(0), jnp.asarray(case.x)
   )
   tensors = {rename(name): value for name, value in case.group("w/").items()}
-  unused = [f"decode_head.aspp_modules.{i}." for i in range(branches, 4)]
+  unused = [f"decode_head.aspp_modules.{i}." for i in range(len(dilations), len(DILATIONS))]
   unused.append("backbone.proj_head")  # RCCR's, not part of this
   kept = {k: v for k, v in tensors.items() if not k.startswith(tuple(unused))}
   return model, weights.from_torch(kept, shapes)
@@ -88,7 +88,7 @@ def check_maps(outputs, case, suffix, rtol):
 @pytest.mark.parametrize("case", golden("base/deeplab_v1c"))
 def test_v1c_matches_reference(case, mode, rtol):
   sizes = {"width": int(case.base_channels), "stem_width": int(case.stem_channels)}
-  model, variables = load(case, "v1c", lambda name: name, branches=2, **sizes)
+  model, variables = load(case, "v1c", lambda name: name, dilations=DILATIONS[:2], **sizes)
   logits, outputs, (grad_params, grad_x), state = outputs_and_gradients(
     model, variables, case.x, case.cot, TRAIN if mode == "train" else EVAL
   )
@@ -115,7 +115,7 @@ def test_v1c_matches_reference(case, mode, rtol):
 @pytest.mark.parametrize("case", golden("base/deeplab_caffe"))
 def test_caffe_matches_reference(case, mode, rtol):
   image = case.x[..., ::-1]  # the file holds BGR
-  model, variables = load(case, "caffe", caffe_name, branches=2, width=int(case.width))
+  model, variables = load(case, "caffe", caffe_name, dilations=DILATIONS[:2], width=int(case.width))
   logits, outputs, (grad_params, grad_x), state = outputs_and_gradients(
     model, variables, image, case.cot, TRAIN if mode == "train" else EVAL
   )
@@ -151,6 +151,13 @@ def test_frozen_torchvision_matches_reference_in_training_mode_too(case):
   check_maps(outputs, case, "", 1e-4)
   assert_close(grad_x, case.grad_x, 1e-4)
   jax.tree.map(np.testing.assert_array_equal, state["batch_stats"], variables["batch_stats"])
+
+
+def test_a_shortcut_is_projected_only_where_the_shape_changes():
+  model = resnet.ResNet("v1c", depths=(2, 1, 1, 1), width=2, stem_width=8)
+  init = functools.partial(model.init, **EVAL)
+  params = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+  assert {n for n in params if "downsample_0" in params[n]} == {"layer2_0", "layer3_0", "layer4_0"}
 
 
 @pytest.mark.parametrize("length, rounded", [(256, 129), (129, 65), (23, 12), (7, 4)])
@@ -197,13 +204,8 @@ def test_frozen_affine_parameters_are_out_of_the_optimizers_reach():
   assert set(shapes["batch_stats"]["encoder"]["bn1"]) == {"scale", "bias", "mean", "var"}
 
 
-def test_the_standardisation_follows_the_flavour():
+def test_the_standardisation_follows_the_variant():
   caffe = models.build(encoder="resnet101_caffe", decoder="dlv2", num_classes=3)
   assert caffe.image_std == (1 / 255,) * 3 and caffe.image_mean[0] > caffe.image_mean[2]
   v1c = models.build(encoder="resnet101_v1c", decoder="dlv2", num_classes=3)
   assert v1c.image_mean == (0.485, 0.456, 0.406)
-
-
-def test_an_unknown_flavour_is_answered_with_the_nearest_one():
-  with pytest.raises(ValueError, match="Did you mean 'caffe'"):
-    resnet.ResNet(flavour="cafe").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), **EVAL)

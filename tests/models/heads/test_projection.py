@@ -70,7 +70,7 @@ def test_sepicos_hidden_width_follows_the_input(levels, hidden, joined):
 
 
 def rccr_head(case):
-  head = projection.RegionProjectionHead(dim=case.b2.shape[0])
+  head = projection.RegionProjectionHead(dim=len(case.b2), hidden=len(case.b1))
   params = {
     "project_0": {"kernel": case.w1, "bias": case.b1},
     "project_2": {"kernel": case.w2, "bias": case.b2},

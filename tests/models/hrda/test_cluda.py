@@ -11,7 +11,6 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import losses
-from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
 from jax_uda.models import weights
 from jax_uda.models.decoders.daformer import DAFormerHead
 from jax_uda.models.hrda import network as hrda
@@ -19,7 +18,6 @@ from jax_uda.models.segmentor import Segmentor
 from jax_uda.ops import boxes, resize
 
 TRAIN = {"train": True, "use_running_average": False}
-IMAGE = jnp.zeros((2, 96, 96, 3))  # only its size counts
 ORDERS = ("aligned", "interleaved")
 
 
@@ -30,6 +28,16 @@ class Replay(nn.Module):
 
   def __call__(self, image, *, train, use_running_average):
     return next(self.levels)
+
+
+def image_of(case):
+  """An image of the file's size; the network does not look at its content."""
+  return jnp.zeros((*case.labels.shape, 3))
+
+
+def crop_size(case):
+  y1, y2, x1, x2 = case.crop_boxes[0].tolist()
+  return y2 - y1, x2 - x1
 
 
 def network(case, levels):
@@ -43,7 +51,7 @@ def network(case, levels):
   width = int(case.attention_embed_dim)
   return hrda.wrap(
     Segmentor(Replay(iter(levels)), decoder),
-    crop_size=(48, 48),
+    crop_size=crop_size(case),
     fusion="resize_first",
     feature_weighter=True,
     attention_options={"embed_dim": width, "channels": width, "dropout": 0.0},
@@ -53,7 +61,7 @@ def network(case, levels):
 def run(case, variables, levels):
   """The outputs of one training pass on the file's levels, and the new statistics."""
   return network(case, levels).apply(
-    variables, IMAGE, crop_box=case.crop_boxes, mutable=["batch_stats"], **TRAIN
+    variables, image_of(case), crop_box=case.crop_boxes, mutable=["batch_stats"], **TRAIN
   )
 
 
@@ -61,14 +69,14 @@ def terms(case, outputs):
   """Both cross-entropies, weighted, and the grid that is contrasted."""
   label, hr_weight = jnp.asarray(case.labels), float(case.hr_loss_weight)
   weight = jnp.asarray(case.seg_weight) if case.has_seg_weight else jnp.ones(label.shape)
-  crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], (48, 48))
+  crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], crop_size(case))
 
   def cross_entropy(logits, label, weight):
     return losses.weighted_cross_entropy(resize.bilinear(logits, label.shape[1:]), label, weight)
 
   fused = (1 - hr_weight) * cross_entropy(outputs.logits, label, weight)
   hr = hr_weight * cross_entropy(outputs.heads["hr_logits"], crop(label), crop(weight))
-  grid = _pixel_contrast_grid.fused_grid(
+  grid = losses.fused_grid(
     outputs.fused,
     outputs.heads["hr_fused"],
     outputs.heads["feature_weight"],
@@ -82,12 +90,12 @@ def terms(case, outputs):
 
 @pytest.mark.parametrize("case", golden("cluda/hrda_head"))
 def test_matches_reference(case):
-  levels = tuple(
-    tuple(jnp.asarray(case[f"{scale}_level{i}"]) for i in range(4)) for scale in ("lr", "hr")
-  )
+  levels = tuple(golden_models.numbered(case, f"{scale}_level") for scale in ("lr", "hr"))
   tensors = golden_models.torch_layout(case.group("param/"))
   tensors = {f"decode_head.{name}": value for name, value in tensors.items()}
-  init = lambda key: network(case, levels).init(key, IMAGE, crop_box=case.crop_boxes, **TRAIN)
+  init = lambda key: network(case, levels).init(
+    key, image_of(case), crop_box=case.crop_boxes, **TRAIN
+  )
   shapes = jax.eval_shape(init, jax.random.key(0))
   variables = weights.from_torch(tensors, shapes)
 
@@ -96,11 +104,7 @@ def test_matches_reference(case):
     def forward(levels):
       outputs, state = run(case, variables, levels)
       fused, hr, grid = terms(case, outputs)
-      *arrays, weight = grid
-      contrast = [
-        _pixel_contrast.multires_pixel_contrast(*arrays, weights=weight, pixel_order=order)
-        for order in ORDERS
-      ]
+      contrast = [losses.multires_pixel_contrast(grid, pixel_order=order) for order in ORDERS]
       return (fused + hr, *contrast), (fused, hr, outputs, grid, state)
 
     values, pullback, extra = jax.vjp(forward, levels, has_aux=True)
@@ -125,10 +129,8 @@ def test_matches_reference(case):
   close_map(outputs.logits, case.fused_logits)
   close_map(context, case.lr_logits)
   close_map(outputs.heads["hr_logits"], case.hr_logits)
-  close_map(
-    resize.bilinear(jax.nn.sigmoid(outputs.heads["feature_weight"]), (24, 24))[..., 0],
-    case.weight_map,
-  )
+  weight = jax.nn.sigmoid(outputs.heads["feature_weight"])
+  close_map(resize.bilinear(weight, case.weight_map.shape[1:3])[..., 0], case.weight_map)
   close_map(grid.embeddings, case.lr_grid)
   close_map(grid.hr_embeddings, case.hr_grid)
   close_map(grid.attention, case.weight_grid)

@@ -99,7 +99,7 @@ def test_the_training_pass_matches_reference(case):
   assert_close(fused, case.loss_fused_weighted, 1e-4)
   assert_close(hr, case.loss_hr_weighted, 1e-4)
   assert_close(total, case.loss_total, 1e-4)
-  assert_close(features[3], case.lr_feat4, 1e-4)
+  assert_close(features[-1], case.lr_feat4, 1e-4)
   gradients = weights.to_torch({"params": gradients})
   for name, expected in case.group("grad_w/").items():
     assert_close(gradients[name], expected, 1e-3)
@@ -152,7 +152,7 @@ def test_without_the_decoder_the_detail_is_not_looked_at():
   for a, b in zip(outputs.features, features, strict=True):
     np.testing.assert_array_equal(a, b)
   assert features[0].shape == (2, 8, 8, 8)
-  mapped = model.apply(variables, image, parts=("map",), train=True, use_running_average=True)
+  mapped = model.apply(variables, image, parts=("fused",), train=True, use_running_average=True)
   assert mapped.logits is None and mapped.heads == {} and mapped.fused.shape[1:3] == (8, 8)
 
 

@@ -315,7 +315,7 @@ def test_a_teacher_that_is_not_in_the_file_is_asked_for_in_vain():
     weights.to_reference({"model.backbone.norm1.weight": 0}, "teacher")
   with pytest.raises(ValueError, match="one network only"):
     weights.to_reference({"conv1.weight": 0}, "teacher")
-  with pytest.raises(ValueError, match="init_network = 'ema' is unknown"):
+  with pytest.raises(ValueError, match="^network = 'ema' is unknown"):
     weights.to_reference({"conv1.weight": 0}, "ema")
 
 

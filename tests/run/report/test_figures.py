@@ -1,4 +1,4 @@
-"""The pictures of a run, and what is in them."""
+"""The figures of a run, and what is in them."""
 
 import jax
 import numpy as np
@@ -9,9 +9,7 @@ import tiny_recipe
 from jax_uda.memory import ClassStatistics
 from jax_uda.objectives._class_contrast import ClassMemory
 from jax_uda.run import experiment
-from jax_uda.run.report import embeddings, prototypes
-from jax_uda.run.report import pictures as visuals
-from jax_uda.run.report import views as pictures
+from jax_uda.run.report import embeddings, figures, prototypes, views
 from jax_uda.step.context import View
 
 
@@ -37,15 +35,16 @@ def view(weight, value=0.0):
 
 def test_all_views_of_a_step_are_shown_and_the_cutmix_box_is_drawn(make):
   exp, state = make("rccr")
-  batch, _ = pictures.validation_batch(exp)
+  batch, _ = figures.validation_batch(exp)
   assert "label" not in batch["target"]
-  views, boxes = pictures.views_of(exp, state, batch)
-  assert list(views) == ["source", "target", "mixed", "cutmix"] and not boxes
-  columns, names = pictures.view_columns(exp, views, boxes)
-  assert names == list(views)
+  snapshot = figures.step_views(exp.learner, state, batch)
+  shown = snapshot.views
+  assert list(shown) == ["source", "target", "mixed", "cutmix"] and not snapshot.crops
+  columns, names = views.columns(shown, snapshot.crops)
+  assert names == list(shown)
   assert list(columns)[:4] == ["image 1", "label 1", "weight 1", "image 2"]
-  pink = (np.array(columns["image 1"][3]) == pictures.BOX_COLOUR).all(-1)
-  inside = views["cutmix"].weight[0] > 0
+  pink = (np.array(columns["image 1"][3]) == views.BOX_COLOR).all(-1)
+  inside = shown["cutmix"].weight[0] > 0
   rows, cells = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
   assert pink[rows[0], cells[0] : cells[-1] + 1].all() and pink[rows[-1], cells[-1]]
   assert not pink[~inside].any()
@@ -53,31 +52,30 @@ def test_all_views_of_a_step_are_shown_and_the_cutmix_box_is_drawn(make):
 
 def test_a_box_is_a_filled_rectangle_that_is_not_the_whole_image():
   weight = np.zeros((8, 10))
-  assert pictures._box_of(weight) is None and pictures._box_of(weight + 1) is None
+  assert views.rectangle(weight) is None and views.rectangle(weight + 1) is None
   weight[2:5, 3:9] = 0.5
-  assert pictures._box_of(weight).tolist() == [2, 5, 3, 9]
+  assert views.rectangle(weight).tolist() == [2, 5, 3, 9]
   weight[3, 4] = 0
-  assert pictures._box_of(weight) is None
+  assert views.rectangle(weight) is None
 
 
-def test_equal_views_share_a_row_and_given_boxes_are_drawn(make):
-  exp, _ = make("dacs")
-  views = {"source": view(np.ones((8, 8))), "raw": view(np.ones((8, 8)), 1.0)}
-  views["translated"] = view(np.ones((8, 8)))
-  columns, names = pictures.view_columns(exp, views, {"raw": np.array([[0, 4, 2, 6]])})
+def test_equal_views_share_a_row_and_detail_crops_are_drawn():
+  shown = {"source": view(np.ones((8, 8))), "raw": view(np.ones((8, 8)), 1.0)}
+  shown["translated"] = view(np.ones((8, 8)))
+  columns, names = views.columns(shown, {"raw": np.array([[0, 4, 2, 6]])})
   assert names == ["source = translated", "raw"]
-  pink = [(image == pictures.BOX_COLOUR).all(-1).sum() for image in columns["image 1"]]
+  pink = [(image == views.BOX_COLOR).all(-1).sum() for image in columns["image 1"]]
   assert pink == [0, 12]
 
 
 def test_embeddings_are_even_by_class_and_never_chosen_by_target_labels(make):
   exp, state = make("sepico", crop_target=False, embedding_dim=24)
-  found = embeddings.sample(exp, state)
-  target = found["target"]
+  sample = figures._embeddings(exp, state)
+  target = sample["target"]
   assert target.any() and not target.all()
-  np.testing.assert_allclose(np.linalg.norm(found["embedding"], axis=1), 1, rtol=1e-5)
-  assert found["embedding"].shape[1] == 24  # of the projection head
-  for labels in (found["prediction"][target], found["label"][~target]):
+  np.testing.assert_allclose(np.linalg.norm(sample["embedding"], axis=1), 1, rtol=1e-5)
+  assert sample["embedding"].shape[1] == 24  # of the projection head
+  for labels in (sample["prediction"][target], sample["label"][~target]):
     assert np.bincount(labels).max() <= embeddings.PER_CLASS and labels.max() < 11
 
 
@@ -107,15 +105,15 @@ def test_similarities_are_kept_by_step_and_later_ones_dropped(tmp_path):
 def test_a_run_ends_with_its_pictures(make, tmp_path):
   pytest.importorskip("matplotlib")
   exp, state = make("spcl", feature_dim=16)
-  visuals.start(exp, state, tmp_path)
-  visuals.midway(exp, state, tmp_path, None)
-  seen = jax.tree.map(lambda x: x + 1, state.objective)
-  visuals.end(exp, state.replace(step=state.step + 5, objective=seen), tmp_path, None)
+  figures.keep_first_embeddings(exp, state, tmp_path)
+  figures.draw_views(exp, state, tmp_path)
+  changed = jax.tree.map(lambda x: x + 1, state.objective_state)
+  later = state.replace(step=state.step + 5, objective_state=changed)
+  figures.draw_at_end(exp, later, tmp_path)
   for name in ("panels", "views", "views_000000", "projection", "prototypes"):
     assert PIL.Image.open(tmp_path / f"{name}.png").width > 400, name
 
 
-def test_an_unknown_projection_is_an_error(make, tmp_path):
-  exp, state = make("dacs", projection="umap")
+def test_an_unknown_projection_is_an_error(make):
   with pytest.raises(ValueError, match="config.projection = 'umap'"):
-    visuals.start(exp, state, tmp_path)
+    make("dacs", projection="umap")

@@ -1,0 +1,327 @@
+"""The settings of one run as plain, checked values.
+
+`from_config` makes them once from the run's config. Behind it nobody reads a `ConfigDict`: where a config
+file has `()`, `""` or `0` for "none", the settings have None.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from jax_uda.common import registry
+from jax_uda.common.registry import SettingError
+from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import config as config_lib
+from jax_uda.run import config_diff
+from jax_uda.step.inference import Inference
+
+Size = tuple[int, int]  # (height, width) in pixels
+
+PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
+# By `init_carry`: the fields of another run's state that a run takes over.
+CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+  """How training batches are drawn; the fields are arguments of `training_batches`.
+
+  Attributes:
+    crop_size: (height, width) of the source crops and, with `crop_target`, of the target's.
+    crop_target: False: target images come whole.
+    target_scale: (least, largest) factor by which target images are resized before the crop.
+    target_margins: (top, bottom, left, right) pixels of target images whose pseudo-labels do not count.
+    flip: Whether half of the images are mirrored.
+    cat_max_ratio: Largest share of one class in an accepted source crop.
+    rare_class: How source images with rare classes are drawn; None: uniformly.
+    class_balanced: Whether source images of the class drawn least often so far come next.
+    pseudo_labels: Folder of the stage whose files label the target's training images, absolute or
+      beside the run's folder.
+    num_threads: Threads that make batches ahead.
+  """
+
+  crop_size: Size
+  crop_target: bool = True
+  target_scale: tuple[float, float] | None = None
+  target_margins: tuple[int, int, int, int] | None = None
+  flip: bool = True
+  cat_max_ratio: float = 0.75
+  rare_class: RareClassSampling | None = None
+  class_balanced: bool = False
+  pseudo_labels: str | None = None
+  num_threads: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalSettings:
+  """When and how a run is evaluated.
+
+  Attributes:
+    every_steps: Steps between two evaluations; None: at the end only.
+    batch_size: Images that are predicted together.
+    inference: How the networks predict images of the target.
+  """
+
+  every_steps: int | None = None
+  batch_size: int = 1
+  inference: Inference = Inference()
+
+  def inference_on(self, name: str) -> Inference:
+    """How the networks predict the set `name`: class weights are for the target alone."""
+    if name == "target":
+      return self.inference
+    return dataclasses.replace(self.inference, class_weights=())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StartSettings:
+  """What the networks of a run start from, if not at random.
+
+  Attributes:
+    init_from: Folder of another run, absolute or beside the run's own folder.
+    init_carry: "weights": student and teacher start from the other run's student, at step 0. "run": step,
+      student, teacher and optimizer continue.
+    init_player: Folder of another run whose auxiliary networks this run begins with.
+    init_weights: A weight file; not read if `init_from` is set.
+    init_network: Which network of a weight file with a whole training run: "student" or "teacher".
+  """
+
+  init_from: str | None = None
+  init_carry: Literal["weights", "run"] = "weights"
+  init_player: str | None = None
+  init_weights: str | None = None
+  init_network: str = "student"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FigureSettings:
+  """What a run draws.
+
+  Attributes:
+    panel_images: Rows of `panels.png`.
+    views_every_steps: Steps between two pictures of the method's views; None: at the end only.
+    projection: How `projection.png` maps embeddings to the plane; None: it is not drawn.
+  """
+
+  panel_images: int = 4
+  views_every_steps: int | None = None
+  projection: Literal["pca", "tsne"] | None = "pca"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PseudoLabelSettings:
+  """How a trained network labels the target's training images.
+
+  Attributes:
+    cap: Largest confidence threshold of a class; below it the median confidence counts.
+    label_size: (height, width) of the label maps; None: those of the images.
+    align_corners: How logits are resized.
+    exact_pixels: Up to so many pixels in the data set medians are exact; beyond, they come from a histogram.
+  """
+
+  cap: float = 0.9
+  label_size: Size | None = None
+  align_corners: bool = True
+  exact_pixels: int = 2**26
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+  """When the state is saved, and how many of the newest checkpoints are kept."""
+
+  every_steps: int | None = None
+  keep: int = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+  """Everything that a run needs to know beside its learner and its data.
+
+  Attributes:
+    title: The method and its extensions, for tables and figures.
+    encoder: Name of the encoder.
+    decoder: Name of the decoder.
+    seed: Root of all random numbers.
+    end_step: Steps after which the run ends.
+    batch_size: Images of each domain in a batch, over all devices.
+    log_every_steps: Steps between two lines of the log; None: at the end only.
+    data: How batches are drawn.
+    start: What the networks start from.
+    evaluation: When and how the run is evaluated.
+    checkpoint: When the state is saved.
+    figures: What is drawn.
+    pseudo_label: How the target is labelled.
+    fields: The config's fields by their path with dots, for messages that name them.
+  """
+
+  title: str
+  encoder: str
+  decoder: str
+  seed: int
+  end_step: int
+  batch_size: int
+  log_every_steps: int | None
+  data: DataSettings
+  start: StartSettings = StartSettings()
+  evaluation: EvalSettings = EvalSettings()
+  checkpoint: CheckpointSettings = CheckpointSettings()
+  figures: FigureSettings = FigureSettings()
+  pseudo_label: PseudoLabelSettings = PseudoLabelSettings()
+  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def from_config(config: config_lib.ConfigDict) -> RunSettings:
+  """The settings of the run that `config` describes.
+
+  Args:
+    config: The config of one run or of one stage.
+
+  Raises:
+    SettingError: A field cannot be used; its path is that in the config, without "config".
+  """
+  fields: dict[str, Any] = config.to_dict()
+  _check(fields)
+  figures = FigureSettings(
+    panel_images=max(fields["panel_images"], 1),
+    views_every_steps=fields["views_every_steps"] or None,
+    projection=registry.lookup(PROJECTIONS, fields["projection"], "projection"),
+  )
+  checkpoint = CheckpointSettings(
+    every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
+  )
+  return RunSettings(
+    title=" + ".join([fields["method"]["name"], *_extensions(fields["method"])]),
+    encoder=fields["model"]["encoder"],
+    decoder=fields["model"]["decoder"],
+    seed=fields["seed"],
+    end_step=config_lib.last_step(config),
+    batch_size=fields["batch_size"],
+    log_every_steps=fields["log_every_steps"] or None,
+    data=_data_settings(fields["data"]),
+    start=start_of(config),
+    evaluation=evaluation_of(fields["eval"]),
+    checkpoint=checkpoint,
+    figures=figures,
+    pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
+    fields=config_diff.flatten(config_diff.to_plain(config)),
+  )
+
+
+def start_of(config: config_lib.ConfigDict) -> StartSettings:
+  """What the networks of the run that `config` describes start from.
+
+  Raises:
+    SettingError: `init_carry` is unknown.
+  """
+  fields: dict[str, Any] = config.to_dict()
+  registry.lookup(CARRIED, fields["init_carry"], "init_carry")
+  return StartSettings(
+    init_from=fields["init_from"] or None,
+    init_carry=fields["init_carry"],
+    init_player=fields["init_player"] or None,
+    init_weights=fields["init_weights"] or None,
+    init_network=fields["init_network"],
+  )
+
+
+def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
+  """The settings of the config group `eval`.
+
+  Raises:
+    SettingError: A field cannot be used.
+  """
+  with registry.within("eval"):
+    window, stride = (_size(group[name], name) for name in ("window", "stride"))
+    if (window is None) != (stride is None):
+      raise SettingError(
+        "window",
+        f"= {tuple(group['window'])} and config.eval.stride = {tuple(group['stride'])} must both be "
+        "(height, width), or both empty.",
+      )
+    return EvalSettings(
+      every_steps=group["every_steps"] or None,
+      batch_size=group["batch_size"],
+      inference=Inference(
+        window=window,
+        stride=stride,
+        flip=group["flip"],
+        scales=tuple(group["scales"]),
+        average=group["average"],
+        align_corners=group["align_corners"],
+        class_weights=tuple(group["class_weights"]),
+      ),
+    )
+
+
+def _check(fields: Mapping[str, Any]) -> None:
+  """Raises SettingError for fields that do not fit each other."""
+  for path, value in (
+    ("num_steps", fields["num_steps"]),
+    ("checkpoint.keep", fields["checkpoint"]["keep"]),
+    ("eval.batch_size", fields["eval"]["batch_size"]),
+  ):
+    if value is not None and value < 1:
+      raise SettingError(path, f"= {value} must be at least 1.")
+  if fields["stop_step"] > fields["num_steps"]:
+    raise SettingError(
+      "stop_step",
+      f"= {fields['stop_step']} lies after the end, config.num_steps = {fields['num_steps']}; a "
+      "recipe sets it per stage: config.stages.<name>.stop_step.",
+    )
+  missing = set(config_lib.default().eval) - set(fields["eval"])
+  if missing:
+    raise SettingError(
+      "eval", f"lacks {', '.join(sorted(missing))}: set its fields by config.eval.update(…)."
+    )
+
+
+def _data_settings(group: Mapping[str, Any]) -> DataSettings:
+  with registry.within("data"):
+    crop_size = _size(group["crop_size"], "crop_size")
+    if crop_size is None or min(crop_size) < 1:
+      raise SettingError(
+        "crop_size", f"= {tuple(group['crop_size'])} must be (height, width) in pixels."
+      )
+    rare_class = group["rare_class"]
+    return DataSettings(
+      crop_size=crop_size,
+      crop_target=group["crop_target"],
+      target_scale=_tuple(group["target_scale"]),
+      target_margins=_tuple(group["target_margins"]),
+      flip=group["flip"],
+      cat_max_ratio=group["cat_max_ratio"],
+      rare_class=(
+        registry.call(RareClassSampling, "rare_class", **rare_class) if rare_class else None
+      ),
+      class_balanced=group["class_balanced"],
+      pseudo_labels=group["pseudo_labels"] or None,
+      num_threads=group["num_threads"],
+    )
+
+
+def _pseudo_label_settings(group: Mapping[str, Any]) -> PseudoLabelSettings:
+  with registry.within("pseudo_label"):
+    return PseudoLabelSettings(
+      cap=group["cap"],
+      label_size=_size(group["label_size"], "label_size"),
+      align_corners=group["align_corners"],
+      exact_pixels=group["exact_pixels"],
+    )
+
+
+def _extensions(method: Mapping[str, Any]) -> list[str]:
+  """The names of the method's extensions; a group that is none is refused when the method is built."""
+  also = method.get("also") or {}
+  return list(also) if isinstance(also, Mapping) else []
+
+
+def _size(value: Sequence[int], field: str) -> Size | None:
+  """(height, width), or None for an empty sequence."""
+  if len(value) not in (0, 2):
+    raise SettingError(field, f"= {tuple(value)} must be (height, width) in pixels.")
+  return (int(value[0]), int(value[1])) if len(value) else None
+
+
+def _tuple(value: Sequence[Any]) -> Any:
+  """A tuple, or None for an empty sequence."""
+  return tuple(value) or None
