@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 
@@ -78,7 +78,7 @@ def pixel_contrast(
       weights=data.weight if weighted else None,
       grid=size,
     )
-    return two_contrast(maps)
+    return cast(jax.Array, two_contrast(maps))  # without `return_parts`
 
   def one_resolution(outputs: Outputs, data: View) -> jax.Array:
     sample = lambda x: resize.bilinear(x, size, align_corners=True)
