@@ -38,6 +38,10 @@ MISTAKES = {
     [DEMO, "--workdir=x", "--noconfig.data.flip"],
     "--noconfig.data.flip: fields are set in the form --config.<field>=<value>",
   ),
+  "value after a space": (
+    [DEMO, "--workdir=x", "--config.num_steps", "7"],
+    "--config.num_steps: fields are set in the form --config.<field>=<value>",
+  ),
   "stray word": ([DEMO, "--workdir=x", "train"], "unknown argument 'train'"),
   "unknown argument": (["--config=configs/demo.py:sead=3", "--workdir=x"], "Did you mean 'seed'"),
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
