@@ -81,6 +81,6 @@ def has_test(args: ConfigDict) -> bool:
     SettingError: The argument is neither yes nor no.
   """
   if args.test:
-    return registry.lookup({"yes": True, "no": False}, args.test, "test")
+    return registry.lookup({"yes": True, "no": False}, args.test, "argument test")
   root = paths.as_path(args.path, "path")
   return not root.is_dir() or (root / "test").is_dir()

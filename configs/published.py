@@ -44,7 +44,7 @@ def start(arg: str, task: str, *, crop: int = 512, **more: Any) -> tuple[ConfigD
   """
   args = arguments.parse(arg, **ARGUMENTS, **more)
   if "network" in more:
-    registry.lookup(dict.fromkeys(NETWORKS), args.network, "<argument>.network")
+    registry.lookup(dict.fromkeys(NETWORKS), args.network, "argument network")
   source, target = registry.lookup(TASKS, task, "task")
   large = crop > 512
   config = config_lib.default()

@@ -117,7 +117,7 @@ def _add_method(
   steps: int,
   warm_up: int,
 ) -> None:
-  settings = registry.lookup(methods, method, "<argument>.method")
+  settings = registry.lookup(methods, method, "argument method")
   config.num_steps = steps
   config.eval.every_steps = steps // 6
   config.stages.warm_up = dict(num_steps=warm_up) if warm_up else dict(stop_step=steps // 4)

@@ -150,16 +150,18 @@ def run(main: Callable[[Overrides], None]) -> None:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-  """Reads absl's flags; what remains is the program's name and the flags that set fields."""
+  """Reads absl's flags; what remains are the program's name, the flags that set fields, and mistakes."""
   argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
   overrides = [text for text in argv if _OVERRIDE_LIKE.match(text)]
   try:
-    return flags.FLAGS([text for text in argv if text not in overrides]) + overrides
+    program, *others = flags.FLAGS([text for text in argv if text not in overrides])
   except flags.Error as error:
     raise SystemExit(f"error: {error}") from None
+  return [program, *overrides, *others]
 
 
 def _overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
+  """The fields and values of the flags that set fields; raises ValueError for anything else."""
   pairs = []
   for text in arguments:
     if not _OVERRIDE_LIKE.match(text):

@@ -19,7 +19,7 @@ def parse(text: str, **defaults: Any) -> ConfigDict:
   arguments = dict(defaults)
   for item in filter(None, (part.strip() for part in (text or "").split(","))):
     name, equals, value = item.partition("=")
-    kind = type(registry.lookup(defaults, name, "<argument>"))
+    kind = type(registry.lookup(defaults, name, "argument"))
     if not equals and kind is not bool:
       raise ValueError(f"{name} in the config's argument needs a value: {name}=….")
     try:

@@ -158,7 +158,7 @@ def stage_config(config: ConfigDict, name: str) -> ConfigDict:
   Raises:
     SettingError: There is no such stage, or no such field.
   """
-  stage_changes = registry.lookup(config.stages, name, "stages")
+  stage_changes = registry.lookup(config.stages, name, "config.stages")
   stage = config.copy_and_resolve_references().unlock()
   stage.stages, stage.compare = Stages(), ()
   with registry.within("config", "stages", name):

@@ -1,8 +1,9 @@
-"""A recipe in small: the same stages, method and kind of network, within seconds on a CPU.
+"""A recipe in small: the same stages, method and encoder, within seconds on a CPU.
 
 What a number counts is the last word of its name: `start_step` is a step, `mask_block` and `grid` are
 sizes in pixels or cells, `feature_dim` and `width` numbers of channels. So a new setting needs no line
-here; `SMALLEST` holds the largest value in a smoke run for every such word.
+here; `SMALLEST` holds the largest value in a smoke run for every such word. Encoders and decoders say
+themselves what their tiny form is (`models.catalog.tiny`).
 """
 
 import inspect
@@ -14,7 +15,7 @@ NUM_STEPS, STOP_STEP = 4, 2  # a run, and a stage that ends before its schedule
 BATCH_SIZE = 8  # at least one image for each of up to eight devices
 IMAGE, SQUARE = (64, 96), (64, 64)  # drawn images, and crops that are not whole images
 
-WIDTH = 16
+WIDTH = 16  # channels of the light decoder's tiny form
 SMALLEST = {
   # steps
   **dict.fromkeys(("step", "start", "after"), 1),
@@ -31,14 +32,7 @@ SMALLEST = {
   "rows": 32,
 }
 
-# Networks and their parts, whose default sizes are the published ones. A decoder of single maps
-# (`vit_head`) needs a transformer; the others take the maps of any encoder.
-TRANSFORMER = dict(
-  encoder="dinov2_vits14",
-  decoder="vit_head",
-  encoder_options=dict(embed_dim=32, depth=1, num_heads=2, position_grid=4),
-)
-PYRAMID = dict(encoder="compact", decoder="light", decoder_options=dict(width=WIDTH))
+# Parts of a network whose defaults are the published ones.
 HRDA = dict(crop_size=(32, 32), attention_options=dict(embed_dim=8, channels=8))
 TRANSLATOR = dict(
   num_patches=16,
@@ -109,13 +103,21 @@ def _shrink_part(part: ConfigDict, domains: dict[str, dict[str, Any]]) -> None:
 
 
 def _shrink_model(model: ConfigDict) -> None:
-  hrda = model.get("hrda")
-  small = TRANSFORMER if model.get("decoder") == "vit_head" else PYRAMID
-  for name in list(model.keys()):
-    del model[name]
-  model.update(small)
-  if hrda is not None:
-    model.hrda = hrda.to_dict() | HRDA
+  """Gives the networks the options of their tiny form.
+
+  A decoder of several maps gives way to the light one, whose map has as many channels as `SMALLEST` allows
+  a setting that must equal it.
+  """
+  from jax_uda.models import catalog  # JAX; a run in full needs none to be configured
+
+  if "decoder" in model and model.decoder != "vit_head":
+    model.decoder, model.decoder_options = "light", {}
+  for part in ("encoder", "decoder"):
+    if part in model:
+      options = model.get(f"{part}_options") or ConfigDict()
+      model[f"{part}_options"] = options.to_dict() | dict(catalog.tiny(model[part]))
+  if "hrda" in model:
+    model.hrda = model.hrda.to_dict() | HRDA
 
 
 def _shrink_method(method: ConfigDict) -> None:
@@ -128,7 +130,7 @@ def _shrink_method(method: ConfigDict) -> None:
 
 def _defaults(name: str) -> dict[str, Any]:
   """The keyword arguments of a method with their defaults."""
-  from jax_uda import methods  # JAX and the networks; a run in full needs neither to be configured
+  from jax_uda import methods  # JAX, too
 
   if name not in methods.METHODS:
     return {}

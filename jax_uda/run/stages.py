@@ -23,7 +23,7 @@ Results = dict[str, Any]  # by stage
 
 def run_stage(config: ConfigDict, workdir: pathlib.Path) -> Any:
   """Runs or continues one run, or one stage of a recipe, whatever its task is."""
-  return registry.lookup(TASKS, config.task, "task")(config, workdir)
+  return registry.lookup(TASKS, config.task, "config.task")(config, workdir)
 
 
 def run_stages(config: ConfigDict, workdir: pathlib.Path) -> Results:
@@ -72,7 +72,7 @@ def for_each_trained_stage(
   """
   stages = config_lib.stage_configs(config)
   if not stages:
-    registry.lookup(TASKS, config.task, "task")
+    registry.lookup(TASKS, config.task, "config.task")
     if config.task != "train":
       raise SettingError(
         ("config", "task"),

@@ -33,6 +33,7 @@ def made_up(car, teacher=0.5, seconds=(1.0, 2.0), **changes) -> Run:
   return Run(**(fields | changes))
 
 
+@pytest.mark.fast
 def test_means_and_spreads_are_over_seeds():
   found = comparison.summarise({"dacs": {0: made_up(0.1), 1: made_up(0.3), 2: made_up(math.nan)}})
   assert found["dacs"]["iou"]["student"]["car"] == {
@@ -45,6 +46,7 @@ def test_means_and_spreads_are_over_seeds():
   assert comparison.percent(comparison.spread([math.nan])) == "–"
 
 
+@pytest.mark.fast
 def test_equal_compute_is_the_last_evaluation_that_plain_self_training_had_time_for():
   runs = {
     "dacs": {0: made_up(0.1), 1: made_up(0.1)},
@@ -69,6 +71,7 @@ def test_equal_compute_is_the_last_evaluation_that_plain_self_training_had_time_
   ]
 
 
+@pytest.mark.fast
 def test_a_class_has_collapsed_where_training_on_the_source_alone_keeps_it():
   runs = {
     "source_only": {0: made_up(0.2), 1: made_up(0.004), 2: made_up(0.2)},
@@ -95,6 +98,7 @@ def tiny(method, seed=0, warm_up=2, data_dir="", **changes):
   return config
 
 
+@pytest.mark.fast
 def test_stages_of_the_same_config_share_a_folder_and_others_do_not(tmp_path):
   configs = {
     ("dacs", 0): tiny("dacs"),
@@ -194,6 +198,7 @@ def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
   assert len(run.stderr.splitlines()) == 1
 
 
+@pytest.mark.fast
 def test_arguments_of_the_recipe_and_single_fields_are_kept():
   config = benchmark.load(f"{FILE}:steps=5", [("batch_size", "3")], method="mic", seed=4)
   assert (config.num_steps, config.batch_size, config.method.name, config.seed) == (5, 3, "mic", 4)

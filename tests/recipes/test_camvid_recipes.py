@@ -20,6 +20,7 @@ def methods_of_the_demo():
   return list(demo.METHODS)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", ["camvid_day_to_dusk", "street_to_camvid"])
 def test_every_method_of_the_demo_has_its_stages_on_both_tasks(name):
   for method in methods_of_the_demo():
@@ -59,11 +60,13 @@ def test_the_network_fits_every_method():
     check_network(method)
 
 
+@pytest.mark.fast
 def test_an_unknown_method_is_refused_with_the_known_ones():
   with pytest.raises(ValueError, match=r"method = 'sepiko' is unknown.*sepico"):
     recipes.load("street_to_camvid:method=sepiko")
 
 
+@pytest.mark.fast
 def test_scores_are_of_unseen_frames_where_the_folder_has_them(tmp_path):
   splits = lambda name, path=tmp_path: [
     recipes.load(f"{name}:path={path}").data.target[split] for split in ("train", "val")

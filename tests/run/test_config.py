@@ -171,8 +171,8 @@ def test_a_misspelt_key_of_a_group_is_an_error_with_a_suggestion():
   def function(task, *, pseudo_threshold=0.9):
     return task, pseudo_threshold
 
-  assert registry.call(function, "method", 1, pseudo_threshold=0.5) == (1, 0.5)
+  assert registry.call(function, "config.method", 1, pseudo_threshold=0.5) == (1, 0.5)
   with pytest.raises(
     ValueError, match=r"config\.method has no field 'pseudo_treshold'.*_threshold'"
   ):
-    registry.call(function, "method", 1, pseudo_treshold=0.5)
+    registry.call(function, "config.method", 1, pseudo_treshold=0.5)
