@@ -18,6 +18,23 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jax_uda import losses, methods, models
+from jax_uda.cli import host_memory
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.methods.requirements import class_weights
+from jax_uda.ops import pixels, resize
+from jax_uda.step import teacher as teacher_lib
+from jax_uda.step import train_step
+from jax_uda.step.context import Passes, named_key
+from jax_uda.step.learner import Learner
+from jax_uda.step.method import Task, with_unit_images
+from jax_uda.step.state import TrainState
+from jax_uda.views import strong
+
 BATCH, SIZE, CLASSES = 8, (64, 96), 11
 FREQUENCY = (0.2, 0.18, 0.015, 0.35, 0.03, 0.12, 0.01, 0.012, 0.07, 0.008, 0.005)
 THRESHOLD, DECAY, POWER = 0.9, 0.99, 0.3
@@ -34,28 +51,6 @@ def parse_args() -> argparse.Namespace:
     "--compile", action="store_true", help="also time torch.compile (needs a C++ compiler, minutes)"
   )
   return parser.parse_args()
-
-
-args = parse_args()
-if hasattr(os, "sched_setaffinity"):  # XLA takes its number of threads from the allowed cores
-  os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: args.threads]))
-
-from jax_uda.cli import host_memory
-
-host_memory.use_huge_pages()  # as `main.py` does
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from jax_uda import losses, methods, models
-from jax_uda.methods.requirements import class_weights
-from jax_uda.ops import pixels, resize
-from jax_uda.step import optimizer, state, train_step
-from jax_uda.step import teacher as ema
-from jax_uda.step.context import Passes, named_key
-from jax_uda.step.method import Task, with_unit_images
-from jax_uda.views import strong
 
 
 @dataclasses.dataclass
@@ -77,11 +72,11 @@ class Side:
 
 
 def make_batch():
-  """Blocks of colour with noise: something the networks can be confident about."""
+  """Blocks of color with noise: something the networks can be confident about."""
   rng = np.random.default_rng(0)
   label = np.kron(rng.integers(0, CLASSES, (BATCH, 8, 12)), np.ones((1, 8, 8), int))
-  colour = rng.integers(0, 256, (CLASSES, 3))
-  image = np.clip(colour[label] + rng.normal(0, 20, (*label.shape, 3)), 0, 255).astype(np.uint8)
+  color = rng.integers(0, 256, (CLASSES, 3))
+  image = np.clip(color[label] + rng.normal(0, 20, (*label.shape, 3)), 0, 255).astype(np.uint8)
   return {
     "source": {"image": image, "label": label.astype(np.uint8)},
     "target": {"image": image[:, ::-1].copy()},
@@ -89,29 +84,38 @@ def make_batch():
 
 
 class Ours:
-  """The network, the methods and the optimizer of the demo."""
+  """The demo's network, one learner per method."""
 
   def __init__(self):
     self.model = models.build(encoder="compact", decoder="light", num_classes=CLASSES)
     self.task = Task(CLASSES, FREQUENCY, mean_color=self.model.image_mean)
-    shared = dict(source_augmentation=True, class_weight_power=POWER)
-    self.methods = {
-      "source_only": methods.build(self.task, name="source_only", **shared),
-      "dacs": methods.build(self.task, name="dacs", pseudo_threshold=THRESHOLD, **shared),
+    source = dict(source_augmentation=True, class_weight_power=POWER)
+    settings = {
+      "source_only": source,
+      "dacs": dict(self_training=dict(pseudo_threshold=THRESHOLD, **source)),
     }
-    self.optimizer = optimizer.build(lambda step: 2e-3)
+    self.learners = {
+      name: Learner(
+        self.model,
+        methods.build(self.task, name=name, **settings),
+        schedule=lambda step: 2e-3,
+        teacher_rule=teacher_lib.Rule(DECAY),
+        mesh=mesh_lib.data_mesh(1),
+      )
+      for name, settings in settings.items()
+    }
 
-  def initial(self, name: str) -> state.TrainState:
-    return state.create(self.model, self.methods[name], self.optimizer, image_size=SIZE, seed=0)
+  def initial(self, name: str) -> TrainState:
+    return self.learners[name].init(seed=0, image_size=SIZE)
 
   def draws(self, step, batch):
     """The random numbers of DACS in the given step of a run from `initial`."""
     key = jax.random.fold_in(jax.random.key(0), step)
-    return self.methods["dacs"].draw(named_key(key, "draws"), batch)
+    return self.learners["dacs"].method.draw(named_key(key, "draws"), batch)
 
   def gates(self, batch, steps: int) -> np.ndarray:
     """bool [steps, 2, 2]: (source, mixed) x (jitter, blur); `source_only` has the source's."""
-    draws = jax.vmap(lambda step: self.draws(step, batch))(jnp.arange(steps))
+    draws = jax.vmap(lambda step: self.draws(step, batch))(jnp.arange(steps))["self_training"]
     is_open = lambda d: jnp.stack(
       [d.jitter_gate > strong.JITTER_GATE, d.blur_gate > strong.BLUR_GATE], -1
     )
@@ -120,12 +124,9 @@ class Ours:
 
 def step_side(ours: Ours, name: str, batch) -> Side:
   """The whole training step; prints what compiling took."""
-  step = train_step.make_train_step(
-    ours.model, ours.methods[name], ours.optimizer, teacher_rule=ema.Rule(DECAY)
-  )
   current = ours.initial(name)
   start = time.perf_counter()
-  compiled = jax.jit(step, donate_argnums=0).lower(current, batch).compile()
+  compiled = ours.learners[name].step_of(phase=0).lower(current, batch).compile()
   seconds, memory = time.perf_counter() - start, compiled.memory_analysis()
   print(
     f"{name}: compiled in {seconds:.1f} s; temporaries {memory.temp_size_in_bytes / 2**20:.0f} MiB, "
@@ -143,30 +144,30 @@ def step_side(ours: Ours, name: str, batch) -> Side:
 
 def pieces(ours: Ours, batch) -> list[Side]:
   """The parts of the adaptation step, each compiled alone."""
-  model, task, method = ours.model, ours.task, ours.methods["dacs"]
+  learner = ours.learners["dacs"]
+  model, method = learner.model, learner.method
   params = ours.initial("dacs").student["params"]
-  opt_state, weights = ours.optimizer.init(params), class_weights(task, POWER)
+  opt_state, weights = learner.optimizer.init(params), class_weights(ours.task, POWER)
 
   def logits(params, image):
     return model.apply({"params": params}, image, train=False, use_running_average=False).logits
 
   def views(params, batch, step):
-    teacher = Passes(train_step.teacher_pass(model, method.teacher_parts), {"params": params})
-    return method.views(ours.draws(step, batch), batch, teacher)
+    network = train_step.teacher_network(model, method.teacher_outputs)
+    return method.make_views(ours.draws(step, batch), batch, Passes(network, {"params": params}))
 
   def augment(image, batch, step):
-    draws = ours.draws(step, batch)
-    both = (draws.source, draws.mixed)
-    return [strong.augment(image, d) for d in both]
+    draws = ours.draws(step, batch)["self_training"]
+    return [strong.augment(image, d) for d in (draws.source, draws.mixed)]
 
   def loss(params, image, label):
     full = resize.bilinear(logits(params, image), SIZE)
     return losses.weighted_cross_entropy(full, label, class_weights=weights)
 
   def update(grads, opt_state, params, step):
-    updates, opt_state = ours.optimizer.update(grads, opt_state, params)
+    updates, opt_state = learner.optimizer.update(grads, opt_state, params)
     moved = jax.tree.map(jnp.add, params, updates)
-    return moved, opt_state, ema.update(params, moved, step, DECAY)
+    return moved, opt_state, teacher_lib.update(params, moved, step, DECAY)
 
   batch = with_unit_images(batch)
   image, label = batch["source"]["image"], batch["source"]["label"]
@@ -189,7 +190,7 @@ def pieces(ours: Ours, batch) -> list[Side]:
   ]
 
 
-def torch_sides(ours: Ours, batch) -> list[Side]:
+def torch_sides(ours: Ours, batch, args: argparse.Namespace) -> list[Side]:
   """The same steps in PyTorch, after a check that the network is the same; [] without torch."""
   try:
     import torch
@@ -199,8 +200,7 @@ def torch_sides(ours: Ours, batch) -> list[Side]:
   import torch_demo_step
 
   torch.set_num_threads(args.threads)
-  task = ours.task
-  weights = np.asarray(class_weights(task, POWER)).tolist()
+  weights = np.asarray(class_weights(ours.task, POWER)).tolist()
   to_torch = lambda a: torch.tensor(np.moveaxis(a, -1, 1).copy())
   source, target = (to_torch(batch[name]["image"]) for name in ("source", "target"))
   label = torch.tensor(batch["source"]["label"].astype(np.int64))
@@ -225,7 +225,7 @@ def torch_sides(ours: Ours, batch) -> list[Side]:
     return Side(f"PyTorch {name}, {layout}", run, images=2 * BATCH if adapt else BATCH)
 
   check_same_network(torch_demo_step.Net(CLASSES), ours, batch)
-  return [side(name, name == "dacs", layout) for name in ours.methods for layout in layouts]
+  return [side(name, name == "dacs", layout) for name in ours.learners for layout in layouts]
 
 
 def check_same_network(net, ours: Ours, batch) -> None:
@@ -275,19 +275,23 @@ def print_ratio(ours: Side, rivals: list[Side], name: str) -> None:
 
 
 def main() -> None:
+  args = parse_args()
+  # XLA takes its number of threads from the allowed cores, when it runs for the first time.
+  if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[: args.threads]))
   load = os.getloadavg()[0]
   print(
     f"{BATCH} + {BATCH} images of {SIZE[0]}x{SIZE[1]}, {args.threads} threads, {args.steps} steps each; "
     f"load before {load:.1f}{': too much, do not trust the ratios' if load > 1 else ''}"
   )
   batch, ours = make_batch(), Ours()
-  steps = {name: step_side(ours, name, batch) for name in ours.methods}
+  steps = {name: step_side(ours, name, batch) for name in ours.learners}
   for side in steps.values():
     side.run(0)  # step 0; the turns below are steps 1, 2, …
   # Before anything else is loaded; compiling needs more than running.
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
   print(f"peak resident memory of compiling and running these: {peak:.0f} MiB")
-  sides = [*steps.values(), *pieces(ours, batch), *torch_sides(ours, batch)]
+  sides = [*steps.values(), *pieces(ours, batch), *torch_sides(ours, batch, args)]
   for turn in range(1, 1 + WARM_UP + args.steps):
     for side in sides:
       time.sleep(0.01)  # until the threads of the side before stop spinning
@@ -306,4 +310,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+  host_memory.use_huge_pages()  # as `main.py` does
   main()

@@ -19,8 +19,8 @@ def class_statistics(mean, variance, count, x, y):
 def bank_cross_entropy(x, y, bank, temperature):
   """BankCL with all similarities [N, C, L]."""
   s = jnp.einsum("na,cla->ncl", x, bank, precision="highest") / temperature
-  own = jnp.arange(bank.shape[0]) == y[:, None]
-  negatives = jax.nn.logsumexp(jnp.where(own, -jnp.inf, s.mean(-1)), -1)
+  of_class = jnp.arange(bank.shape[0]) == y[:, None]
+  negatives = jax.nn.logsumexp(jnp.where(of_class, -jnp.inf, s.mean(-1)), -1)
   positives = jnp.take_along_axis(s, y[:, None, None], 1)[:, 0]  # [N, L]
   return jnp.mean(jnp.logaddexp(positives, negatives[:, None]) - positives)
 
@@ -58,9 +58,9 @@ def region_contrast(x, positive, y, valid, bank, bank_label, temperature, eps=1e
   pos = (x * positive).sum(-1) / temperature
   s = jnp.matmul(x, bank.T, precision="highest") / temperature
   largest = jnp.maximum(pos, s.max(1))
-  own = jnp.exp(pos - largest)
+  numerator = jnp.exp(pos - largest)
   negative = jnp.where(bank_label != y[:, None], jnp.exp(s - largest[:, None]), 0.0).sum(1)
-  nll = -jnp.log(own / (own + negative + eps) + eps)
+  nll = -jnp.log(numerator / (numerator + negative + eps) + eps)
   return jnp.sum(valid * nll) / (jnp.sum(valid) + 1e-12)
 
 

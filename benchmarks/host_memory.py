@@ -3,8 +3,8 @@
   python benchmarks/host_memory.py [--turns 3] [--steps 20]
 
 DACS with EfficientNet-Lite0 on 4 + 4 images of 96x128, as in the recipes for CamVid. The C library reads
-its settings at the start, so each side is a process of its own; they take turns, and a ratio is the median
-of those of a turn.
+its settings at the start, so each side is a process of its own. The sides take turns, and a ratio is the
+median over turns.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(steps: int) -> None:
-  """Prints seconds a step, those in the kernel, and MiB of temporaries."""
+  """Prints the seconds per step, the seconds of it in the kernel, and MiB of temporaries."""
   import methods as steps_of  # the benchmark beside this one; JAX begins here
 
   from jax_uda import methods
@@ -54,7 +54,7 @@ def measure(steps: int) -> None:
 
 
 def run(side: str, steps: int) -> list[float]:
-  """What a process of a side prints."""
+  """Runs a process of one side and returns the numbers that it prints."""
   command = [sys.executable, __file__, "--side", "--steps", str(steps)]
   environment = os.environ | {host_memory.VARIABLE: SIDES[side]}
   done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)

@@ -123,9 +123,7 @@ def pairs(rng, scale: int) -> list[Comparison]:
       "multires",
       size,
       (x, high, weight, y, inside),
-      lambda x, high, a, y, yh: losses.multires_pixel_contrast(
-        maps(x), maps(high), maps(a), maps(y), maps(yh)
-      ),
+      lambda *grid: losses.multires_pixel_contrast(losses.FusedGrid(*map(maps, grid))),
       dense_kernels.multires_pixel_contrast,
       lambda *a: torch_kernels.multires_pixel_contrast(*a),
       trained=3,

@@ -1,7 +1,7 @@
 """What a method computes beside the passes of its networks, as a program of its own.
 
-Draws, views with their pseudo-labels, and the objective with the gradient by the student's outputs. The
-outputs of all networks are given: arrays of random numbers in the shapes that the method's step has.
+Draws, views with their pseudo-labels, and the terms with the gradient by the student's outputs. The
+networks' outputs are arguments: arrays of random numbers in the shapes that the method's step has.
 """
 
 import functools
@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.step import train_step
-from jax_uda.step.context import Context, Passes, named_key
-from jax_uda.step.method import Method, Player, with_unit_images
+from jax_uda.step.context import Context, Passes
+from jax_uda.step.learner import Learner
+from jax_uda.step.method import Method, with_unit_images
+from jax_uda.step.objective import add_terms
 from jax_uda.step.state import TrainState
 
 
 class Terms(NamedTuple):
-  """A compiled program and what it takes; `passes` are those it was given, as `student mixed`."""
+  """A compiled program with its arguments; `passes` names those it replaces, as `student mixed`."""
 
   program: Callable[..., Any]
   arguments: tuple
@@ -32,45 +34,41 @@ def _beside_passes(method: Method, student, teacher, reference) -> Callable[...,
   """The step without optimizer and teacher update, as a function of the networks' variables.
 
   Args:
-    method: Of which all terms have started.
-    student: `apply` of `Passes`; so is `teacher`.
-    teacher: See `student`.
+    method: The method; all of its terms have started.
+    student: The student, a `Network` of `Passes`.
+    teacher: The teacher, a `Network` of `Passes`.
     reference: `(variables, image) -> maps`.
   """
-  phase_start = max(method.gates, default=0)
+  phase = method.phases[-1]
 
-  def function(variables, fixed, objective, play, batch):
-    key = jax.random.key(0)
-    draws = method.draw(named_key(key, "draws"), batch)
-    labels = Passes(teacher, fixed["teacher"])
-    views = jax.lax.stop_gradient(method.views(draws, batch, labels))
+  def function(variables, constants, states, auxiliary, batch):
+    teacher_passes = Passes(teacher, constants["teacher"])
+    scene = train_step.set_scene(method, None, None, batch, teacher_passes, jax.random.key(0))
 
-    def loss(variables, play):
+    def loss(variables, auxiliary):
       ctx = Context(
-        views=views,
-        step=jnp.asarray(phase_start),
-        key=named_key(key, "objectives"),
-        draws=draws,
+        views=scene.views,
+        step=jnp.asarray(phase),
         student=Passes(student, variables),
-        teacher=labels,
-        reference=functools.partial(reference, fixed["reference"]),
-        player=play,
-        phase_start=phase_start,
+        teacher=teacher_passes,
+        reference=functools.partial(reference, constants["reference"]),
+        auxiliary=auxiliary,
+        phase=phase,
       )
-      result = method.objective.apply(objective, ctx)
+      result = add_terms(method.terms, states, ctx, scene.draws)
       return result.loss, (result.state, result.metrics)
 
-    return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables, play)
+    return jax.grad(loss, argnums=(0, 1), has_aux=True)(variables, auxiliary)
 
   return function
 
 
-def _noted(found: dict[str, Any], apply: Callable[..., Any]) -> Callable[..., Any]:
-  """`apply` of `Passes` that puts the shapes of its outputs into `found`."""
+def _noted(shapes: dict[str, Any], apply: Callable[..., Any]) -> Callable[..., Any]:
+  """`apply`, a `Network`, that notes the shapes of its outputs in `shapes`."""
 
   def noting(variables, image, name, **inputs):
     outputs, statistics = apply(variables, image, name, **inputs)
-    found[name] = _shapes(outputs)
+    shapes[name] = _shapes(outputs)
     return outputs, statistics
 
   return noting
@@ -87,36 +85,35 @@ def _random(shapes: Any) -> Any:
   return tree.unflatten([draw(key, leaf) for key, leaf in zip(keys, leaves, strict=False)])
 
 
-def compile_terms(model, method: Method, player: Player | None, state: TrainState, batch) -> Terms:
-  """The program for one method's batch; pixels that a player prepares come prepared."""
-  play = state.player["params"] if player else None
-  batch = with_unit_images(batch)
-  seen = jax.jit(player.prepare)(play, batch) if player else batch
-  calls = method.calls(max(method.gates, default=0))
-  encode = lambda variables, image: model.apply(
-    variables, image, train=False, use_running_average=True, method="encode"
-  )
+def compile_terms(learner: Learner, state: TrainState, batch) -> Terms:
+  """The program for one batch, whose pixels come as the auxiliary networks prepare them."""
+  model, method, auxiliary = learner.model, learner.method, learner.auxiliary
+  params = state.auxiliary and state.auxiliary["params"]
+  prepare = auxiliary.prepare if auxiliary else lambda params, batch: batch
+  prepared = jax.jit(lambda params, batch: prepare(params, with_unit_images(batch)))(params, batch)
+  passes = method.passes(method.phases[-1])
   students, teachers, references = {}, {}, {}
 
   def noting_reference(variables, image):
-    maps = encode(variables, image)
+    maps = train_step.reference_network(model, variables)(image)
     references["maps"] = _shapes(maps)
     return maps
 
   networks = _beside_passes(
     method,
-    _noted(students, train_step.student_pass(model, jax.random.key(0), calls)),
-    _noted(teachers, train_step.teacher_pass(model, method.teacher_parts)),
+    _noted(students, train_step.student_network(model, jax.random.key(0), passes)),
+    _noted(teachers, train_step.teacher_network(model, method.teacher_outputs)),
     noting_reference,
   )
-  fixed = {"teacher": state.teacher, "reference": state.reference}
-  jax.eval_shape(networks, state.student, fixed, state.objective, play, seen)
+  constants = {"teacher": state.teacher, "reference": state.reference}
+  jax.eval_shape(networks, state.student, constants, state.objective_state, params, prepared)
 
-  given = lambda variables, image, name, **inputs: (variables[name], None)
-  terms = _beside_passes(method, given, given, lambda variables, image: variables["maps"])
-  fixed = {"teacher": _random(teachers), "reference": _random(references)}
-  kept = jax.tree.map(jnp.copy, (state.objective, play))  # a training step donates its state
-  arguments = (_random(students), fixed, *kept, seen)
-  passes = [f"student {name}" for name in students] + [f"teacher {name}" for name in teachers]
-  passes += ["reference"] if references else []
-  return Terms(jax.jit(terms).lower(*arguments).compile(), arguments, passes)
+  read = lambda variables, image, name, **inputs: (variables[name], None)
+  terms = _beside_passes(method, read, read, lambda variables, image: variables["maps"])
+  constants = {"teacher": _random(teachers), "reference": _random(references)}
+  # A training step donates its state.
+  kept = jax.tree.map(jnp.copy, (state.objective_state, params))
+  arguments = (_random(students), constants, *kept, prepared)
+  names = [f"student {name}" for name in students] + [f"teacher {name}" for name in teachers]
+  names += ["reference"] if references else []
+  return Terms(jax.jit(terms).lower(*arguments).compile(), arguments, names)

@@ -8,9 +8,9 @@ ratios hold when the machine's speed drifts. Leave the machine alone while it ru
 
 "beside" is the time of all that is not a network's pass or an optimizer: draws, views, pseudo-labels,
 losses with their gradient by the student's outputs, memory; measured as a program of its own
-(`method_terms.py`). "own" is how much more of it there is than in `dacs`, as a share of the step without
+(`method_terms.py`). "extra" is how much more of it there is than in `dacs`, as a share of the step without
 it: what the method's terms cost beyond the passes, which are listed at the end of the line.
-The training of a second player is in neither.
+The training of auxiliary networks is in neither.
 """
 
 import argparse
@@ -22,14 +22,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import method_terms
 import numpy as np
 
 from jax_uda import methods, models
 from jax_uda.cli import host_memory
-from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.step import teacher
+from jax_uda.step.learner import Learner
 from jax_uda.step.method import Method, Task
+from jax_uda.step.state import TrainState
 
 BATCH, CLASSES, WARM_UP = 2, 19, 1
 MIB = 2**20
@@ -43,21 +45,27 @@ def settings_of(size: tuple[int, int]) -> dict[str, dict[str, Any]]:
 
   Without vfm_uda, which hides tokens of a ViT.
   """
-  sepico = lambda variant: dict(name="sepico", variant=variant, crop_target=False)
+  sepico = lambda variant: dict(name="sepico", contrast=dict(variant=variant), crop_target=False)
+  spcl = lambda **settings: dict(
+    name="spcl", feature_dim=256, similarity=dict(source_pass=False, **settings)
+  )
   cells = BATCH * (size[0] // 8) * (size[1] // 8)
   return {
     BASE: dict(name="dacs"),
     "source_only": dict(name="source_only"),
     "daformer": dict(name="daformer"),
-    "mic": dict(name="mic", mask_block=min(size) // 16),
-    "cluda": dict(name="cluda", grid=tuple(side // 8 + 1 for side in size)),
+    "mic": dict(name="mic", masked=dict(block=min(size) // 16)),
+    "cluda": dict(name="cluda", pixel_contrasted=dict(grid=tuple(side // 8 + 1 for side in size))),
     "sepico_prototype": sepico("prototype"),
     "sepico_distribution": sepico("distribution"),
     "sepico_bank": sepico("bank"),
-    "spcl": dict(name="spcl", feature_dim=256, survey=False),
-    "spcl_target": dict(name="spcl", feature_dim=256, target="target", survey=False),
+    "spcl": spcl(),
+    "spcl_target": spcl(target="target"),
     "spcl_warm_up": dict(name="spcl_warm_up"),
-    "rccr": dict(name="rccr", source="fused", pool=2, num_rows=min(4000, cells // 4)),
+    "rccr": dict(
+      name="rccr",
+      region_consistent=dict(source="fused", pool=2, contrast=dict(num_rows=min(4000, cells // 4))),
+    ),
     "confeti_joint": dict(name="confeti", stage=1),
     "confeti_last": dict(name="confeti", stage=2),
   }
@@ -81,12 +89,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def make_batch(size: tuple[int, int], images: int = BATCH):
-  """Blocks of colour with noise, `images` of each domain."""
+  """Blocks of color with noise, `images` of each domain."""
   rng = np.random.default_rng(0)
   blocks = rng.integers(0, CLASSES, (images, size[0] // 16, size[1] // 16))
   label = np.kron(blocks, np.ones((1, 16, 16), int))
-  colour = rng.integers(0, 256, (CLASSES, 3))
-  image = np.clip(colour[label] + rng.normal(0, 20, (*label.shape, 3)), 0, 255).astype(np.uint8)
+  color = rng.integers(0, 256, (CLASSES, 3))
+  image = np.clip(color[label] + rng.normal(0, 20, (*label.shape, 3)), 0, 255).astype(np.uint8)
   return {
     "source": {"image": image, "label": label.astype(np.uint8)},
     "target": {"image": image[:, ::-1].copy()},
@@ -98,7 +106,7 @@ class Side:
   """A compiled step with its state, and the seconds of its timed turns."""
 
   step: Any
-  current: state.TrainState
+  current: TrainState
   compile_seconds: float
   terms: method_terms.Terms | None = None
   seconds: list[float] = dataclasses.field(default_factory=list)
@@ -131,24 +139,17 @@ def compile_side(
   with_terms: bool = False,
 ) -> Side:
   """The step of a method with a network, an argument of `models.build`."""
-  heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
-  model = models.build(**network, num_classes=CLASSES, heads=heads)
-  schedule = lambda step: 6e-5
-  optimizer_ = optimizer.build(schedule, start_steps=method.start_steps)
-  player = method.player(schedule) if method.player else None
-  step = train_step.make_train_step(
-    model,
+  learner = Learner(
+    models.build(**network, num_classes=CLASSES),
     method,
-    optimizer_,
+    schedule=lambda step: 6e-5,
     teacher_rule=teacher.Rule(0.999),
-    player=player,
-    phase_start=max(method.gates, default=0),
+    mesh=mesh_lib.data_mesh(1),
   )
-  create = lambda: state.create(model, method, optimizer_, image_size=size, seed=0, player=player)
-  current = jax.jit(create)()
-  terms = method_terms.compile_terms(model, method, player, current, batch) if with_terms else None
+  current = learner.init(seed=0, image_size=size)
+  terms = method_terms.compile_terms(learner, current, batch) if with_terms else None
   start = time.perf_counter()
-  compiled = jax.jit(step, donate_argnums=0).lower(current, batch).compile()
+  compiled = learner.step_of(method.phases[-1]).lower(current, batch).compile()
   return Side(compiled, current, time.perf_counter() - start, terms)
 
 
@@ -156,13 +157,13 @@ def row_of(name: str, side: Side, base: Side) -> str:
   """A line of the table, of the turns that both took just now."""
   ratios = [a / b for a, b in zip(side.seconds, base.seconds, strict=True)]
   step, *terms = map(statistics.median, (side.seconds, side.terms_seconds, base.terms_seconds))
-  own = terms[0] - terms[1]
+  extra = terms[0] - terms[1]
   cells = (
     f"{1e3 * step:.0f}",
     f"{1e3 * min(side.seconds):.0f}",
     f"{statistics.median(ratios):.2f}",
     f"{1e3 * terms[0]:.0f}",
-    f"{own / (step - own):+.1%}",
+    f"{extra / (step - extra):+.1%}",
     f"{side.compile_seconds:.1f}",
     f"{side.temporaries:.0f}",
   )
@@ -188,7 +189,7 @@ def main() -> None:
     f"{os.cpu_count()} cores, {args.turns} turns; "
     f"load before {load:.1f}{': too much, do not trust the times' if load > 1 else ''}"
   )
-  columns = ("ms", "min", f"/ {BASE}", "beside ms", "own", "compile s", "temp. MiB")
+  columns = ("ms", "min", f"/ {BASE}", "beside ms", "extra", "compile s", "temp. MiB")
   print("method".ljust(20) + "".join(f"{column:>11s}" for column in columns), flush=True)
   batch, base = make_batch(args.size), None
   for name in args.methods:

@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_pairs(number: int, size: tuple[int, int], jpeg: bool) -> list[Pair]:
-  """The bytes of images' and labels' files."""
+  """Draws pairs of an image file and a label file, as bytes."""
   pairs = []
   for index in range(number):
     image, label, _ = streets.draw("day", 0, index, (size[0] // 4, size[1] // 4))
@@ -99,7 +99,7 @@ class Stored(base.Builder, skip_registration=True):
     super().__init__(data_dir, tfds.core.BuilderConfig(name="pairs"))
 
   def write(self, *, skip: bool) -> None:
-    """As the data sets of files are written."""
+    """Writes the pairs as data sets of files are written."""
     pairs = itertools.islice(itertools.cycle(self._pairs), RECORDS)
     shards.write(
       self, {"train": list(itertools.starmap(InMemory, pairs))}, self._convert, skip=skip
@@ -147,7 +147,7 @@ def pipeline_turns(
 ) -> Callable[[int], None]:
   """A turn that makes `batches` batches and no more: nothing runs on while the other side is timed."""
   counts = catalog.class_counts(folder, "train", label_spaces.CAMVID11.num_classes)
-  made = pipeline.training_batches(
+  drawn = pipeline.training_batches(
     Examples(folder, "train", fields=("image", "label"), class_counts=counts),
     Examples(folder, "train", fields=("image",)),
     batch_size=BATCH,
@@ -158,7 +158,7 @@ def pipeline_turns(
 
   def turn(number: int) -> None:
     iterator = pipeline.iterate(
-      made[number * batches : (number + 1) * batches], num_threads=threads
+      drawn[number * batches : (number + 1) * batches], num_threads=threads
     )
     count = sum(1 for _ in iterator)
     iterator.close()
@@ -189,7 +189,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
           seconds[side].append(time.perf_counter() - start)
           cpu_seconds[side] += time.process_time() - cpu_start
   images = 2 * BATCH * args.batches
-  speed = {side: images / statistics.median(found) for side, found in seconds.items()}
+  speed = {side: images / statistics.median(turns) for side, turns in seconds.items()}
   kilobytes = np.mean([len(image) for image, _ in pairs]) / 1000
   print(
     f"{name}, {kilobytes:.0f} kB an image, {args.threads} threads: pipeline "

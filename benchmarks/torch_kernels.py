@@ -67,9 +67,9 @@ def region_contrast(x, positive, y, valid, bank, bank_label, temperature, eps=1e
   pos = (x * positive).sum(-1) / temperature
   s = x @ bank.T / temperature
   largest = torch.maximum(pos, s.max(1).values)
-  own = (pos - largest).exp()
+  numerator = (pos - largest).exp()
   negative = ((s - largest[:, None]).exp() * (bank_label != y[:, None])).sum(1)
-  return -torch.log(own / (own + negative + eps) + eps).mean()
+  return -torch.log(numerator / (numerator + negative + eps) + eps).mean()
 
 
 def cam_prototypes(prototypes, counts, features, cam, label, momentum=0.999, top_k=32):

@@ -5,11 +5,10 @@ Not a recipe itself. The network starts from ImageNet weights in a package, the 
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jax_uda.common import paths, registry
 from jax_uda.run import arguments, smoke
 from jax_uda.run import config as config_lib
+from jax_uda.run.config_dict import ConfigDict
 
 from . import small
 
@@ -33,9 +32,9 @@ METHODS = small.METHODS | {
 
 def start(arg: str) -> tuple[ConfigDict, ConfigDict]:
   """The settings of all methods: `(config, the recipe's arguments)`."""
-  arg = arguments.parse(arg, **ARGUMENTS)
+  args = arguments.parse(arg, **ARGUMENTS)
   config = config_lib.default()
-  config.seed = arg.seed
+  config.seed = args.seed
   config.batch_size = 4
   config.ema.decay = 0.99
   config.data.crop_size = (96, 128)
@@ -55,25 +54,25 @@ def start(arg: str) -> tuple[ConfigDict, ConfigDict]:
   config.schedule = dict(learning_rate=2e-4, warmup_steps=25, power=0.9, end_value=1e-4)
   config.eval.batch_size = 20
   config.checkpoint.every_steps = 200
-  return config, arg
+  return config, args
 
 
-def finish(config: ConfigDict, arg: ConfigDict) -> ConfigDict:
+def finish(config: ConfigDict, args: ConfigDict) -> ConfigDict:
   """Adds the stages of the method asked for, on the data sets of the recipe."""
-  small.add_stages(config, arg.method, METHODS, steps=600, warm_up=600)
-  if arg.method == "vfm_uda":  # the demo's settings for a transformer, whose weights are random
+  small.add_stages(config, args.method, METHODS, steps=600, warm_up=600)
+  if args.method == "vfm_uda":  # the demo's settings for a transformer, whose weights are random
     config.init_weights = ""
     config.optimizer.groups = ()
     config.schedule.update(learning_rate=2e-3, end_value=1e-3)
-  return smoke.shorten(config) if arg.smoke else config
+  return smoke.shorten(config) if args.smoke else config
 
 
-def domain(arg: ConfigDict, **splits: tuple[str, ...]) -> dict[str, Any]:
+def domain(args: ConfigDict, **splits: tuple[str, ...]) -> dict[str, Any]:
   """A data set of CamVid in the folder `path` of the recipe's arguments."""
-  return dict(name="camvid", path=arg.path, size=SIZE, **splits)
+  return dict(name="camvid", path=args.path, size=SIZE, **splits)
 
 
-def has_test(arg: ConfigDict) -> bool:
+def has_test(args: ConfigDict) -> bool:
   """Whether the copy of CamVid has `test/`: the argument `test` if given, else the folder decides.
 
   A folder that does not exist is taken for complete.
@@ -81,7 +80,7 @@ def has_test(arg: ConfigDict) -> bool:
   Raises:
     SettingError: The argument is neither yes nor no.
   """
-  if arg.test:
-    return registry.lookup({"yes": True, "no": False}, arg.test, "test")
-  root = paths.as_path(arg.path, "path")
+  if args.test:
+    return registry.lookup({"yes": True, "no": False}, args.test, "test")
+  root = paths.as_path(args.path, "path")
   return not root.is_dir() or (root / "test").is_dir()

@@ -23,10 +23,10 @@ from . import camvid
 
 
 def get_config(arg: str = ""):
-  config, arg = camvid.start(arg)
+  config, args = camvid.start(arg)
   source = dict(train=("train/0006R0", "train/0016E5"), val=("val",))
-  config.data.source = camvid.domain(arg, **source)
-  unseen = "test" if camvid.has_test(arg) else "train"
+  config.data.source = camvid.domain(args, **source)
+  unseen = "test" if camvid.has_test(args) else "train"
   target = dict(train=("train/0001TP",), val=(f"{unseen}/0001TP",))
-  config.data.target = camvid.domain(arg, **target)
-  return camvid.finish(config, arg)
+  config.data.target = camvid.domain(args, **target)
+  return camvid.finish(config, args)

@@ -27,14 +27,14 @@ METHODS = small.METHODS
 
 
 def get_config(arg: str = ""):
-  arg = arguments.parse(arg, method="", target="dusk", seed=0, domains=1, smoke=False)
+  args = arguments.parse(arg, method="", target="dusk", seed=0, domains=1, smoke=False)
   config = config_lib.default()
-  config.seed = arg.seed
+  config.seed = args.seed
   config.batch_size = 8
   config.ema.decay = 0.99
-  streets = dict(name="streets", seed=arg.domains, size=(96, 128), num_train=800, num_val=200)
+  streets = dict(name="streets", seed=args.domains, size=(96, 128), num_train=800, num_val=200)
   config.data.source = dict(domain="day", **streets)
-  config.data.target = dict(domain=arg.target, **streets)
+  config.data.target = dict(domain=args.target, **streets)
   config.data.crop_size = (64, 96)
   config.data.rare_class = dict(temperature=0.05, min_pixels=40, crop_min_pixels=20)
   config.model = dict(encoder="compact", decoder="light")
@@ -43,5 +43,5 @@ def get_config(arg: str = ""):
   config.eval.batch_size = 20
   config.checkpoint.every_steps = 250
 
-  small.add_stages(config, arg.method, METHODS, steps=1200)
-  return smoke.shorten(config) if arg.smoke else config
+  small.add_stages(config, args.method, METHODS, steps=1200)
+  return smoke.shorten(config) if args.smoke else config

@@ -6,11 +6,10 @@ what they must hold.
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jax_uda.common import registry
 from jax_uda.run import arguments, smoke
 from jax_uda.run import config as config_lib
+from jax_uda.run.config_dict import ConfigDict
 
 # Data set: (height, width) into which its images are fitted, for crops of 512 and of 1024 pixels.
 SIZES = {
@@ -43,22 +42,22 @@ def start(arg: str, task: str, *, crop: int = 512, **more: Any) -> tuple[ConfigD
     crop: Side of the square crops in pixels, 512 or 1024; image sizes go with it.
     **more: Further arguments of the recipe and their defaults.
   """
-  values = arguments.parse(arg, **ARGUMENTS, **more)
+  args = arguments.parse(arg, **ARGUMENTS, **more)
   if "network" in more:
-    registry.lookup(dict.fromkeys(NETWORKS), values.network, "<argument>.network")
+    registry.lookup(dict.fromkeys(NETWORKS), args.network, "<argument>.network")
   source, target = registry.lookup(TASKS, task, "task")
   large = crop > 512
   config = config_lib.default()
-  config.seed, config.init_weights = values.seed, values.weights
-  config.data.source = dict(name=source, path=values.source, size=SIZES[source][large])
-  config.data.target = dict(name=target, path=values.target, size=SIZES[target][large])
+  config.seed, config.init_weights = args.seed, args.weights
+  config.data.source = dict(name=source, path=args.source, size=SIZES[source][large])
+  config.data.target = dict(name=target, path=args.target, size=SIZES[target][large])
   config.data.crop_size = (crop, crop)
   if source == "synthia":
     # All 19 outputs stay; the 16 and 13 classes of the published scores are in the results.
     config.data.source.classes = "cityscapes19"
-  return config, values
+  return config, args
 
 
-def finish(config: ConfigDict, arg: ConfigDict) -> ConfigDict:
+def finish(config: ConfigDict, args: ConfigDict) -> ConfigDict:
   """The config; in small if the recipe's arguments ask for `smoke`."""
-  return smoke.shrink(config) if arg.smoke else config
+  return smoke.shrink(config) if args.smoke else config

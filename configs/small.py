@@ -7,10 +7,9 @@ of them, and `ADAPTED` says what a method asks of the network, the teacher or ea
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jax_uda.common import registry
 from jax_uda.run.changes import replace
+from jax_uda.run.config_dict import ConfigDict
 
 THINGS = (5, 8, 9, 10)  # vegetation, car, person, bicycle
 

@@ -20,9 +20,9 @@ from . import camvid
 
 
 def get_config(arg: str = ""):
-  config, arg = camvid.start(arg)
+  config, args = camvid.start(arg)
   streets = dict(domain="wide", seed=1, size=camvid.SIZE, num_train=800, num_val=200)
   config.data.source = dict(name="streets", **streets)
-  unseen = "test" if camvid.has_test(arg) else "val"
-  config.data.target = camvid.domain(arg, train=("train",), val=(unseen,))
-  return camvid.finish(config, arg)
+  unseen = "test" if camvid.has_test(args) else "val"
+  config.data.target = camvid.domain(args, train=("train",), val=(unseen,))
+  return camvid.finish(config, args)

@@ -4,10 +4,12 @@
 
 Three classes of 2-D embeddings; arrows are steps down the gradient, of equal mean length in every panel;
 the number is the mean length of the gradient itself. Stars are prototypes, small dots entries of banks or queues,
-crosses the positives of the region contrast.
+crosses the positives of the region contrast. The names are those of the catalogue, docs/losses.md.
 """
 
 import pathlib
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,55 +31,77 @@ POINTS = 0.55 * PROTOTYPES[LABELS] + 0.38 * jax.random.normal(KEYS[0], (24, 2))
 VARIANCE = jnp.array([[0.02, 0.6], [0.02, 0.02], [0.02, 0.02]])
 BANK = PROTOTYPES[:, None] + jnp.sqrt(VARIANCE)[:, None] * jax.random.normal(KEYS[1], (3, 12, 2))
 
-QUEUE = BANK.reshape(-1, 2)  # what the last steps left behind, a dot each
-TEACHER = 0.5 * (
-  POINTS + PROTOTYPES[LABELS]
-)  # the teacher sees each place a little better, a cross each
-
-PANELS = {
-  "prototype (ProtoCL, SPCL, CONFETI)": lambda x: losses.prototype_cross_entropy(
-    x, LABELS, PROTOTYPES, temperature=0.5
-  ),
-  "prototype, temperature 100": lambda x: losses.prototype_cross_entropy(
-    x, LABELS, PROTOTYPES, temperature=100.0
-  ),
-  "distribution (DistCL)": lambda x: losses.distribution_cross_entropy(
-    x, LABELS, PROTOTYPES, VARIANCE, temperature=0.5
-  ),
-  "bank (BankCL)": lambda x: losses.bank_cross_entropy(
-    x, LABELS, BANK, jnp.full(3, 12), temperature=0.5
-  ),
-  "regulariser, sign 1 (as published)": lambda x: losses.mean_similarity_regularizer(
-    x, LABELS, PROTOTYPES, temperature=0.5
-  ),
-  "class centroids": lambda x: losses.centroid_cross_entropy(
-    x, LABELS, PROTOTYPES, temperature=0.5
-  ),
-  "pixel to pixel (InfoNCE)": lambda x: losses.info_nce(
-    x, LABELS, x, LABELS, temperature=0.5, exclude_diagonal=True
-  ),
-  "pixel to pixel (CLUDA)": lambda x: losses.pixel_contrast(x, LABELS),
-  "region and queue (RCCR)": lambda x: losses.region_contrast(
-    x, TEACHER, LABELS, QUEUE, jnp.repeat(jnp.arange(3), 12), temperature=0.5
-  ),
-}
+QUEUE = BANK.reshape(-1, 2)  # what the last steps left behind, one dot each
+# The teacher sees each place a little better, one cross each.
+TEACHER = 0.5 * (POINTS + PROTOTYPES[LABELS])
 
 
-def draw(axes, title: str, loss) -> None:
-  """One panel: points, what they are compared with, and steps down the gradient."""
-  step = -np.asarray(jax.grad(loss)(POINTS)) * len(POINTS)
+class Panel(NamedTuple):
+  """A loss of the points, and what it compares them with."""
+
+  title: str
+  loss: Callable[[jax.Array], jax.Array]
+  compared: Literal["prototypes", "bank", "queue", "pixels"]
+
+
+def of_classes(loss: Callable[..., jax.Array], *tables: jax.Array, temperature: float = 0.5):
+  """The loss of the points against one representation per class."""
+  return lambda x: loss(x, LABELS, *tables, temperature=temperature)
+
+
+PANELS = (
+  Panel(
+    "ProtoCL (SePiCo, SPCL, CONFETI)",
+    of_classes(losses.prototype_cross_entropy, PROTOTYPES),
+    "prototypes",
+  ),
+  Panel(
+    "ProtoCL, temperature 100",
+    of_classes(losses.prototype_cross_entropy, PROTOTYPES, temperature=100.0),
+    "prototypes",
+  ),
+  Panel(
+    "DistCL", of_classes(losses.distribution_cross_entropy, PROTOTYPES, VARIANCE), "prototypes"
+  ),
+  Panel("BankCL", of_classes(losses.bank_cross_entropy, BANK, jnp.full(3, 12)), "bank"),
+  Panel(
+    "MeanReg, sign 1 (as published)",
+    of_classes(losses.mean_similarity_regularizer, PROTOTYPES),
+    "prototypes",
+  ),
+  Panel("CentroidCL", of_classes(losses.centroid_cross_entropy, PROTOTYPES), "prototypes"),
+  Panel(
+    "InfoNCE",
+    lambda x: losses.info_nce(x, LABELS, x, LABELS, temperature=0.5, exclude_diagonal=True),
+    "pixels",
+  ),
+  Panel("CLUDA", lambda x: losses.pixel_contrast(x, LABELS), "pixels"),
+  Panel(
+    "RCCR",
+    lambda x: losses.region_contrast(
+      x, TEACHER, LABELS, QUEUE, jnp.repeat(jnp.arange(3), 12), temperature=0.5
+    ),
+    "queue",
+  ),
+)
+
+
+def draw(axes, panel: Panel) -> None:
+  """Draws the points, what they are compared with, and steps down the gradient."""
+  step = -np.asarray(jax.grad(panel.loss)(POINTS)) * len(POINTS)
   length = np.linalg.norm(step, axis=1).mean()
   axes.quiver(
     *POINTS.T, *(0.3 * step / length).T, angles="xy", scale_units="xy", scale=1, width=5e-3
   )
   axes.scatter(*POINTS.T, c=COLORS[np.asarray(LABELS)], s=18, zorder=3)
-  if "queue" in title:
+  if panel.compared == "queue":
     axes.scatter(*TEACHER.T, c=COLORS[np.asarray(LABELS)], s=25, marker="x", linewidths=0.8)
-  if "bank" in title or "queue" in title:
+  if panel.compared in ("bank", "queue"):
     axes.scatter(*BANK.reshape(-1, 2).T, c=np.repeat(COLORS, 12), s=5, alpha=0.6)
-  elif "pixel" not in title:
+  elif panel.compared == "prototypes":
     axes.scatter(*PROTOTYPES.T, c=COLORS, s=150, marker="*", edgecolors="black", zorder=4)
-  axes.set(title=f"{title}\n|gradient| {length:.2g}", xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
+  title = f"{panel.title}\n|gradient| {length:.2g}"
+  axes.set(title=title, xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
   axes.set_xticks([])
   axes.set_yticks([])
 
@@ -91,8 +115,8 @@ def main() -> None:
   )
   for axes in grid.flat[len(PANELS) :]:
     axes.set_axis_off()
-  for axes, (title, loss) in zip(grid.flat, PANELS.items(), strict=False):
-    draw(axes, title, loss)
+  for axes, panel in zip(grid.flat, PANELS, strict=False):
+    draw(axes, panel)
   figure.savefig(pathlib.Path(__file__).with_name("losses.png"), dpi=70)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import tempfile
 
 # Without optimization, as compiling is most of the tests' time.
@@ -32,6 +33,14 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     COLLECTED.add(collector.path)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Marks the tests of whole training steps, which are known by their files' names."""
+  for item in items:
+    if re.search(r"golden\[\w+/\w*step", item.name):
+      item.add_marker("step_golden")
+
+
 @pytest.fixture(scope="session")
 def collected_modules() -> set[pathlib.Path]:
   """The files of all test modules that were collected, also those without a selected test."""
@@ -46,3 +55,11 @@ def camvid_dir() -> pathlib.Path:
   if not (folder / "train").is_dir():
     pytest.skip(f"no CamVid photographs in {folder}; set JAX_UDA_CAMVID to their folder")
   return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_learner():
+  """`tiny.learner`: a learner for a method by name, whose steps are compiled once per session."""
+  import tiny  # after the settings above
+
+  return tiny.learner

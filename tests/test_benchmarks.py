@@ -20,8 +20,8 @@ PARTS = {"dense_kernels.py", "method_terms.py", "torch_demo_step.py", "torch_ker
 
 
 def test_each_is_tried():
-  found = {path.name for path in (ROOT / "benchmarks").glob("*.py")}
-  assert {command.split()[0] for command in COMMANDS} == found - PARTS
+  scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")}
+  assert {command.split()[0] for command in COMMANDS} == scripts - PARTS
 
 
 @pytest.mark.long

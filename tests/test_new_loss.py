@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jax_uda import methods
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment
+from jax_uda.run import experiment, recipes
 from jax_uda.step.method import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -22,14 +22,11 @@ def files(tmp_path, monkeypatch):
   for name, text in zip(("spread.py", "spread_demo.py"), FILES, strict=True):
     (tmp_path / name).write_text(text)
   monkeypatch.syspath_prepend(tmp_path)
-  monkeypatch.syspath_prepend(ROOT)
   return tmp_path
 
 
 def test_the_loss_of_the_page_joins_the_step(files):
-  import spread_demo
-
-  config = spread_demo.get_config("method=spread,smoke")
+  config = recipes.load(f"{files / 'spread_demo.py'}:method=spread,smoke").unlock()
   config.data.dir = str(files / "data")
   config.model.encoder_options = dict(widths=(8, 8, 16), depths=(1, 1))
   exp = experiment.build(config_lib.stage_config(config, "spread"))

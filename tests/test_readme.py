@@ -1,4 +1,4 @@
-"""The README's code runs."""
+"""The code on the pages runs, and the files that they name exist."""
 
 import pathlib
 import re
@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+pytestmark = pytest.mark.fast
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -21,7 +24,7 @@ def test_the_example_of_the_losses_alone_runs():
 
 
 def test_the_example_in_the_page_on_losses_runs():
-  text = (pathlib.Path(__file__).parents[1] / "docs" / "losses.md").read_text()
+  text = (ROOT / "docs" / "losses.md").read_text()
   (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
   names = {}
   exec(code, names)
@@ -30,10 +33,18 @@ def test_the_example_in_the_page_on_losses_runs():
 
 def test_the_new_loss_is_that_of_its_page_whose_files_are_tested():
   (code,) = [example for example in EXAMPLES if "def " in example]
-  page = (pathlib.Path(__file__).parents[1] / "docs" / "new_loss.md").read_text()
+  page = (ROOT / "docs" / "new_loss.md").read_text()
   assert code.split("def ", 1)[1] in page
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)#]+)\)", README))
-def test_linked_files_exist(path):
-  assert (pathlib.Path(__file__).parents[1] / path).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_files_exist(page):
+  links = re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", page.read_text())
+  assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_and_folders_that_a_page_names_exist(page):
+  names = re.findall(r"`([\w./]+/[\w./]*)`", (ROOT / page).read_text())
+  places = (ROOT, ROOT / "jax_uda", ROOT / "jax_uda" / "data", ROOT / "jax_uda" / "run")
+  assert not [name for name in names if not any((place / name).exists() for place in places)]

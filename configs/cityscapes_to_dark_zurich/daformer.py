@@ -12,9 +12,9 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "cityscapes_to_dark_zurich")
+  config, args = published.start(arg, "cityscapes_to_dark_zurich")
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
   config.model = dict(encoder="mit_b5", decoder="daformer")
   config.method = dict(name="daformer")
-  return published.finish(config, arg)
+  return published.finish(config, args)

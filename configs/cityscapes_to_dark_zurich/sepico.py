@@ -31,7 +31,7 @@ def class_weights(strength: float) -> tuple[float, ...]:
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(
+  config, args = published.start(
     arg, "cityscapes_to_dark_zurich", variant="distribution", network="daformer"
   )
   config.num_steps = 60_000
@@ -45,14 +45,14 @@ def get_config(arg: str = ""):
   config.method = dict(
     name="sepico",
     start_step=3000,
-    contrast=dict(variant=arg.variant, temperature=100.0, weight=1.0),
-    day_night_fusion=not arg.smoke,  # drawn streets have no day images
+    contrast=dict(variant=args.variant, temperature=100.0, weight=1.0),
+    day_night_fusion=not args.smoke,  # drawn streets have no day images
     class_weights=class_weights(0.05),
   )
-  if arg.network == "deeplab":
+  if args.network == "deeplab":
     # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
     config.model = dict(encoder="resnet101_v1c", decoder="dlv2")
     config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
     config.method.head_options = dict(levels="last", hidden=2048)
   config.eval.class_weights = class_weights(0.16)
-  return published.finish(config, arg)
+  return published.finish(config, args)

@@ -12,7 +12,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
+  config, args = published.start(arg, "gta_to_cityscapes")
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
   config.model = dict(encoder="dinov2_vitb14", decoder="vit_head")
@@ -21,4 +21,4 @@ def get_config(arg: str = ""):
   config.method.also = dict(pixel_contrasted=dict(grid=(65, 65)))
   config.optimizer.groups = ({"pattern": "^encoder", "learning_rate": 0.1},)
   config.schedule.learning_rate = 1e-4
-  return published.finish(config, arg)
+  return published.finish(config, args)

@@ -12,7 +12,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
+  config, args = published.start(arg, "gta_to_cityscapes")
   config.data.crop_size = (640, 640)
   config.data.target.size = (640, 1280)
   config.data.crop_target = False  # the method chooses the crop
@@ -25,4 +25,4 @@ def get_config(arg: str = ""):
   )
   # SePiCo's target view is augmented already.
   config.method.also = dict(masked=dict(block=32, augmentation=False))
-  return published.finish(config, arg)
+  return published.finish(config, args)

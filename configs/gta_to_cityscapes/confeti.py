@@ -25,7 +25,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
+  config, args = published.start(arg, "gta_to_cityscapes")
   config.num_steps = 80_000
   config.data.target.size = (640, 1280)
   # Labels are counted before images are made smaller, but in a crop after it.
@@ -38,7 +38,7 @@ def get_config(arg: str = ""):
     name="confeti", stage=1, self_training=dict(ignore_top=15, ignore_bottom=120)
   )
   # Not needed for training at this size: the images of `val` stand in, so that no others are prepared.
-  full_size = dict(name="cityscapes", path=arg.target, size=(1024, 2048), train="val")
+  full_size = dict(name="cityscapes", path=args.target, size=(1024, 2048), train="val")
   config.eval.targets.full_size = full_size
 
   config.stages.translator = dict(
@@ -51,4 +51,4 @@ def get_config(arg: str = ""):
     init_player="joint", method=dict(stage=2), data=dict(crop_size=(640, 640))
   )
   config.compare = ("joint", "student")
-  return published.finish(config, arg)
+  return published.finish(config, args)

@@ -14,11 +14,11 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
+  config, args = published.start(arg, "gta_to_cityscapes")
   # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
   config.model = dict(encoder="resnet101_v1c", decoder="dlv2red")
   config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
   # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
   config.method = dict(name="dacs", self_training=dict(ignore_top=15, ignore_bottom=120))
   config.ema.decay = 0.99
-  return published.finish(config, arg)
+  return published.finish(config, args)

@@ -12,10 +12,10 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes")
+  config, args = published.start(arg, "gta_to_cityscapes")
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
   config.model = dict(encoder="mit_b5", decoder="daformer")
   # Rows of the crop without pseudo-labels: rectification artefacts above, the car's bonnet below.
   config.method = dict(name="daformer", self_training=dict(ignore_top=15, ignore_bottom=120))
-  return published.finish(config, arg)
+  return published.finish(config, args)

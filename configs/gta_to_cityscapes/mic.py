@@ -12,7 +12,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes", crop=1024)
+  config, args = published.start(arg, "gta_to_cityscapes", crop=1024)
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=6000)
   # Margins of the image without pseudo-labels; the widest is for the car's bonnet.
@@ -20,4 +20,4 @@ def get_config(arg: str = ""):
   config.model = dict(encoder="mit_b5", decoder="daformer", hrda=dict(crop_size=(512, 512)))
   config.method = dict(name="mic", masked=dict(block=64))
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
-  return published.finish(config, arg)
+  return published.finish(config, args)

@@ -17,7 +17,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes", train_projector=True)
+  config, args = published.start(arg, "gta_to_cityscapes", train_projector=True)
   config.num_steps = 250_000
   config.data.target.size = (1024, 2048)  # not reduced: crops show half as much as in evaluation
   config.data.cat_max_ratio = 1.0
@@ -26,7 +26,7 @@ def get_config(arg: str = ""):
   config.method = dict(name="rccr", self_training=dict(align_corners=True))
   config.method.region_consistent = dict(
     uniform_bias=True,
-    train_projector=arg.train_projector,
+    train_projector=args.train_projector,
     contrast=dict(num_rows=4000, ramp_steps=config.get_ref("num_steps")),
   )
   config.ema = dict(decay=0.99, after_update=True)
@@ -41,4 +41,4 @@ def get_config(arg: str = ""):
   config.eval.scales = (0.5,)
   config.eval.align_corners = True
   config.eval.every_steps = config.checkpoint.every_steps = 10_000
-  return published.finish(config, arg)
+  return published.finish(config, args)

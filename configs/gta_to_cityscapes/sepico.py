@@ -12,7 +12,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(
+  config, args = published.start(
     arg, "gta_to_cityscapes", variant="distribution", network="daformer"
   )
   config.data.crop_size = (640, 640)
@@ -25,12 +25,12 @@ def get_config(arg: str = ""):
   config.method = dict(
     name="sepico",
     start_step=3000,
-    contrast=dict(variant=arg.variant, temperature=100.0, weight=1.0),
+    contrast=dict(variant=args.variant, temperature=100.0, weight=1.0),
     self_training=dict(ignore_top=15, ignore_bottom=120),
   )
-  if arg.network == "deeplab":
+  if args.network == "deeplab":
     # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
     config.model = dict(encoder="resnet101_v1c", decoder="dlv2")
     config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
     config.method.head_options = dict(levels="last", hidden=2048)
-  return published.finish(config, arg)
+  return published.finish(config, args)

@@ -12,11 +12,11 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes", network="daformer")
+  config, args = published.start(arg, "gta_to_cityscapes", network="daformer")
   config.model = dict(encoder="mit_b5", decoder="daformer")
   config.method = dict(name="source_only")
-  if arg.network == "deeplab":
+  if args.network == "deeplab":
     # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
     config.model = dict(encoder="resnet101_v1c", decoder="dlv2red")
     config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
-  return published.finish(config, arg)
+  return published.finish(config, args)

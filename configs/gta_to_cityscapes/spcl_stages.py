@@ -34,14 +34,14 @@ GROUPS = 4  # the replicas of the published runs
 
 
 def get_config(arg: str = ""):
-  arg = arguments.parse(arg, gta5="data/gta5", cityscapes="data/cityscapes", seed=0, smoke=False)
+  args = arguments.parse(arg, gta5="data/gta5", cityscapes="data/cityscapes", seed=0, smoke=False)
   config = config_lib.default()
-  config.seed = arg.seed
+  config.seed = args.seed
   config.num_steps, config.stop_step = 62_500, 40_000
   config.batch_size = 4
   config.ema = dict(decay=0.0, after_update=True, statistics=True)
-  config.data.source = dict(name="gta5", path=arg.gta5, size=(720, 1280))
-  config.data.target = dict(name="cityscapes", path=arg.cityscapes, size=(512, 1024))
+  config.data.source = dict(name="gta5", path=args.gta5, size=(720, 1280))
+  config.data.target = dict(name="cityscapes", path=args.cityscapes, size=(512, 1024))
   config.data.crop_size = (720, 1280)  # the whole image
   config.data.crop_target = False
   config.data.flip = False
@@ -100,4 +100,4 @@ def get_config(arg: str = ""):
     eval=dict(scales=(0.5,)),
   )
   config.compare = ("warm_up", "contrast", "self_training")
-  return smoke.shrink(config) if arg.smoke else config
+  return smoke.shrink(config) if args.smoke else config

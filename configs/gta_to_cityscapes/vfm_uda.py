@@ -15,12 +15,12 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "gta_to_cityscapes", crop=1024, encoder="dinov2_vitb14")
+  config, args = published.start(arg, "gta_to_cityscapes", crop=1024, encoder="dinov2_vitb14")
   config.compute_dtype = "bfloat16"
   config.batch_size = 8
   config.data.rare_class = dict(temperature=0.05, min_pixels=3000, crop_min_pixels=6000)
   config.data.target_margins = (31, 256, 61, 61)  # 3 %, 25 %, 3 %, 3 % of 1024x2048
-  config.model = dict(encoder=arg.encoder, decoder="vit_head")
+  config.model = dict(encoder=args.encoder, decoder="vit_head")
   # Attention among 6400 tokens takes 25 GiB per block and pass of 8 images: it is computed again in
   # the backward pass instead of kept.
   config.model.encoder_options = dict(remat=True)
@@ -30,4 +30,4 @@ def get_config(arg: str = ""):
   config.schedule = dict(name="warmup_linear", learning_rate=1.4142e-4, warmup_steps=1500)
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
   config.eval.average = "probabilities"
-  return published.finish(config, arg)
+  return published.finish(config, args)

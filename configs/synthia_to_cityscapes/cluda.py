@@ -15,7 +15,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "synthia_to_cityscapes", crop=1024, pixel_order="interleaved")
+  config, args = published.start(arg, "synthia_to_cityscapes", crop=1024, pixel_order="interleaved")
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=6000)
   # Margins of the image without pseudo-labels; the widest is for the car's bonnet.
@@ -24,8 +24,8 @@ def get_config(arg: str = ""):
   config.model.hrda = dict(crop_size=(512, 512), fusion="resize_first", feature_weighter=True)
   config.method = dict(
     name="cluda",
-    pixel_contrasted=dict(grid=(65, 65), pixel_order=arg.pixel_order),
+    pixel_contrasted=dict(grid=(65, 65), pixel_order=args.pixel_order),
     entropy_cropped=dict(start_step=12001),
   )
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
-  return published.finish(config, arg)
+  return published.finish(config, args)

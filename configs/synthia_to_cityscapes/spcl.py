@@ -15,7 +15,7 @@ from .. import published
 
 
 def get_config(arg: str = ""):
-  config, arg = published.start(arg, "synthia_to_cityscapes", network="daformer")
+  config, args = published.start(arg, "synthia_to_cityscapes", network="daformer")
   # Labels are counted before images are made smaller, but in a crop after it.
   config.data.rare_class = dict(temperature=0.01, min_pixels=3000, crop_min_pixels=1500)
   config.model = dict(encoder="mit_b5", decoder="daformer")
@@ -25,9 +25,9 @@ def get_config(arg: str = ""):
   )
   config.method.similarity = dict(target="target", start_step=3000)
   config.method.similarity.source_pass = False  # the network has not learned yet
-  if arg.network == "deeplab":
+  if args.network == "deeplab":
     # DeepLabV2 on ResNet-101; no parameter is exempt from weight decay.
     config.model = dict(encoder="resnet101_v1c", decoder="dlv2")
     config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
     config.method.feature_dim = 2048
-  return published.finish(config, arg)
+  return published.finish(config, args)

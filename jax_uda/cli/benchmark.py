@@ -9,12 +9,10 @@ stage that several methods share, as a common warm-up, is run once. The comparis
 benchmark.md, benchmark.json and benchmark.png.
 """
 
-from collections.abc import Sequence
-
 from absl import flags
-from ml_collections import ConfigDict
 
 from jax_uda.cli import command, host_memory
+from jax_uda.run.config_dict import ConfigDict
 
 flags.adopt_module_key_flags(command)
 
@@ -29,23 +27,20 @@ def load(recipe: str, overrides: command.Overrides, *, method: str, seed: str | 
   return command.load_recipe(f"{name}:{arguments}", overrides)
 
 
-def _entries(name: str, values: Sequence[str] | None, example: str) -> list[str]:
+def _entries(flag: flags.FlagHolder, example: str) -> list[str]:
   """The entries of a list flag; raises ValueError if it is empty or repeats one."""
-  entries = [value.strip() for value in values or ()]
-  command.require(name, entries, example)
+  entries = [value.strip() for value in command.require(flag, example)]
   if len({*entries}) < len(entries):
-    raise ValueError(f"--{name}={','.join(entries)}: an entry is there twice")
+    raise ValueError(f"--{flag.name}={','.join(entries)}: an entry is there twice")
   return entries
 
 
 def _main(overrides: command.Overrides) -> None:
-  command.require_run()
-  workdir = command.workdir()
-  methods = _entries("methods", _METHODS.value, "source_only,dacs,sepico")
-  seeds = _entries("seeds", _SEEDS.value, "0,1,2")
+  recipe, workdir = command.recipe(), command.workdir()
+  methods = _entries(_METHODS, "source_only,dacs,sepico")
+  seeds = _entries(_SEEDS, "0,1,2")
   if not all(seed.isdecimal() for seed in seeds):
     raise ValueError(f"--seeds={','.join(seeds)}: seeds are whole numbers, e.g. --seeds=0,1,2")
-  recipe = command.RECIPE.value or ""
   configs = {
     (method, int(seed)): load(recipe, overrides, method=method, seed=seed)
     for seed in seeds

@@ -6,12 +6,15 @@ import pathlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 
 from jax_uda.common.registry import SettingError
 from jax_uda.run import recipes
+from jax_uda.run.config_dict import ConfigDict
+
+T = TypeVar("T")
 
 RECIPE = flags.DEFINE_string(
   "config",
@@ -76,26 +79,31 @@ def _print_nothing() -> None:
     os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def require(name: str, value: object, example: str) -> None:
-  """Raises ValueError, with an example, for a flag that is missing."""
-  if not value:
+def require(flag: flags.FlagHolder[T | None], example: str) -> T:
+  """The value of a flag.
+
+  Raises:
+    ValueError: The flag is missing; the message has an example.
+  """
+  if not flag.value:
+    name = flag.name
     raise ValueError(f"--{name} is missing, e.g. --{name}={example} (--help lists all flags)")
+  return flag.value
 
 
-def require_run() -> None:
-  """Raises ValueError if `--config` or `--workdir` is missing."""
-  require("config", RECIPE.value, "configs/demo.py")
-  require("workdir", WORKDIR.value, "runs/demo")
+def recipe() -> str:
+  """The value of `--config`; raises ValueError if it is missing."""
+  return require(RECIPE, "configs/demo.py")
 
 
-def load_recipe(recipe: str, overrides: Overrides) -> ConfigDict:
-  """The config of a recipe with the fields that the command line sets.
+def load_recipe(name: str, overrides: Overrides) -> ConfigDict:
+  """The config of a recipe, "name:arguments", with the fields that the command line sets.
 
   Raises:
     ValueError: There is no such recipe, or a field cannot be set; the message names the flag.
   """
   try:
-    return recipes.load(recipe, overrides)
+    return recipes.load(name, overrides)
   except SettingError as error:
     if error.path == ("recipe",):
       raise ValueError(f"--config {error.message}") from None
@@ -107,12 +115,16 @@ def load_recipe(recipe: str, overrides: Overrides) -> ConfigDict:
 
 def config(overrides: Overrides) -> ConfigDict:
   """The config that `--config` and the overrides give; see `load_recipe`."""
-  return load_recipe(RECIPE.value or "", overrides)
+  return load_recipe(recipe(), overrides)
 
 
 def workdir() -> pathlib.Path:
-  """The folder that `--workdir` names, with `~` expanded; raises ValueError if it is in a bucket."""
-  folder = WORKDIR.value or ""
+  """The folder that `--workdir` names, with `~` expanded.
+
+  Raises:
+    ValueError: The flag is missing, or the folder is in a bucket.
+  """
+  folder = require(WORKDIR, "runs/demo")
   if "://" in folder:
     raise ValueError(f"--workdir={folder} must be a folder on this machine or a shared disk")
   return pathlib.Path(folder).expanduser()

@@ -109,7 +109,7 @@ def _main(overrides: command.Overrides) -> None:
       raise ValueError(
         f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
       )
-  command.require_run()
+  command.recipe()
   workdir = command.workdir()
   predict = _predict_settings()
   config = command.config(overrides)
@@ -138,11 +138,11 @@ def _predict_settings() -> dict[str, Any]:
       if flags.FLAGS[name].present:
         raise ValueError(f"--{name} belongs to --mode=predict")
     return {}
-  command.require("images", _IMAGES.value, "dark_zurich/rgb_anon/test/night")
+  images = command.require(_IMAGES, "dark_zurich/rgb_anon/test/night")
   if _SERVER.value and flags.FLAGS["ids"].present:
     raise ValueError(f"--server={_SERVER.value} says which ids are written; leave --ids out")
   return dict(
-    images=_IMAGES.value,
+    images=images,
     suffix=_IMAGE_SUFFIX.value,
     network=_NETWORK.value,
     ids=_IDS.value,
@@ -162,28 +162,26 @@ def _prepare(overrides: command.Overrides) -> None:
 
     prepare_data.prepare_recipe(command.config(overrides), skip=skip)
     return
-  command.require("dataset", _DATASET.value, "gta5")
-  command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")
+  dataset = command.require(_DATASET, "gta5")
+  manual_dir = command.require(_MANUAL_DIR, "/data/gta5")
   from jax_uda.common import paths
   from jax_uda.run import prepare_data
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
-  prepare_data.prepare(
-    _DATASET.value, _MANUAL_DIR.value, size=_SIZE.value, data_dir=data_dir, skip=skip
-  )
+  prepare_data.prepare(dataset, manual_dir, size=_SIZE.value, data_dir=data_dir, skip=skip)
 
 
 def _import_weights() -> None:
-  command.require("from", _FROM.value, "mit_b5.pth")
-  command.require("encoder", _ENCODER.value, "mit_b5")
-  command.require("out", _OUT.value, "weights")
+  file = command.require(_FROM, "mit_b5.pth")
+  encoder = command.require(_ENCODER, "mit_b5")
+  folder = command.require(_OUT, "weights")
   from jax_uda.models.weights import _convert as convert
 
   with command.naming_flags():
     written, loaded = convert.convert(
-      _FROM.value,
-      _OUT.value,
-      encoder=_ENCODER.value,
+      file,
+      folder,
+      encoder=encoder,
       decoder=_DECODER.value,
       num_classes=_NUM_CLASSES.value,
       network=_NETWORK.value,

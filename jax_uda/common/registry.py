@@ -90,16 +90,21 @@ def call(
   if not takes_any:
     check_names(settings, known, _path(field))
   for name, parameter in known.items():
-    group = settings.get(name)
-    if dataclasses.is_dataclass(parameter.default) and hasattr(group, "items"):
-      fields = [entry.name for entry in dataclasses.fields(parameter.default)]
+    default: Any = parameter.default
+    if dataclasses.is_dataclass(default) and hasattr(settings.get(name), "items"):
+      group = dict(settings[name])
+      fields = [entry.name for entry in dataclasses.fields(default)]
       check_names(group, fields, (*_path(field), name))
-      settings[name] = dataclasses.replace(parameter.default, **group)
+      settings[name] = type(default)(**{**_fields_of(default), **group})
   try:
     signature.bind(*args, **settings)
   except TypeError as error:
     raise SettingError(_path(field), f": {error}.") from None
   return function(*args, **settings)
+
+
+def _fields_of(group: Any) -> dict[str, Any]:
+  return {entry.name: getattr(group, entry.name) for entry in dataclasses.fields(group)}
 
 
 def check_names(

@@ -1,14 +1,16 @@
-"""Two networks at odds over which domain a prediction comes from (output-space adversarial training).
+"""Losses of two networks at odds: a discriminator D and the network whose output it judges.
 
-A discriminator D sees the softmax map of a segmentation and gives a map of logits of "this is the
-target domain": 0 is the source, 1 the target. D learns to tell them; the segmentation network learns
-to make its target maps look like source maps. Who is constant is up to the caller, as in
+In output-space adversarial training (AdaptSegNet, Tsai et al., CVPR 2018), D sees the softmax map of a
+segmentation and gives a map of logits of "this is the target domain": 0 is the source, 1 the target.
+D learns to tell them apart; the segmentation network learns to make its target maps look like source
+maps. The caller decides what is constant, as in
 
   probability = jax.nn.softmax(logits)
   generator = adversarial_generator_loss(D(constant_weights, probability_of_target))
   discriminator = adversarial_discriminator_loss(*(D(weights, stop_gradient(p)) for p in maps))
 
-(AdaptSegNet, Tsai et al., CVPR 2018; SPCL's warm-up weighs the first by 0.001.)
+SPCL's warm-up weighs the first by 0.001. In image translation (CONFETI), D judges generated images by
+least squares.
 """
 
 import jax
@@ -21,10 +23,10 @@ SOURCE, TARGET = 0.0, 1.0
 
 
 def adversarial_generator_loss(target_map: jax.Array) -> jax.Array:
-  """Mean of `-log(1 - sigmoid(d))`: small where the discriminator takes the target for the source.
+  """Mean of `-log(1 - sigmoid(d))`, small where the discriminator takes the target for the source.
 
   Args:
-    target_map: Logits of the discriminator for target images, of any shape and float dtype.
+    target_map: d, the discriminator's logits for target images, of any shape and float dtype.
 
   Returns:
     float32 scalar, unweighted.
@@ -47,8 +49,8 @@ def adversarial_discriminator_loss(source_map: jax.Array, target_map: jax.Array)
   Each domain counts one half, whatever the sizes of the maps.
 
   Args:
-    source_map: Logits of the discriminator for source images, of any shape and float dtype.
-    target_map: The same for target images; its shape may differ.
+    source_map: d, the discriminator's logits for source images, of any shape and float dtype.
+    target_map: d, its logits for target images, of any shape and float dtype.
 
   Returns:
     float32 scalar.
@@ -95,11 +97,11 @@ def least_squares_generator_loss(fake_map: jax.Array) -> jax.Array:
 
 
 def least_squares_discriminator_loss(fake_map: jax.Array, real_map: jax.Array) -> jax.Array:
-  """`1/2 (mean D(fake)^2 + mean (D(real) - 1)^2)`; each half counts alike, whatever the sizes.
+  """`1/2 (mean D(fake)^2 + mean (D(real) - 1)^2)`; both halves count alike, whatever the sizes.
 
   Args:
     fake_map: D's output for generated images, of any shape and float dtype.
-    real_map: The same for real images; its shape may differ.
+    real_map: D's output for real images, of any shape and float dtype.
 
   Returns:
     float32 scalar.

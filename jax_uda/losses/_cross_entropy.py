@@ -1,4 +1,4 @@
-"""Pixel-wise cross-entropy with ignored pixels and weights."""
+"""Cross-entropy of pixels with ignored labels and weights, and of the classes that an image holds."""
 
 from typing import Literal
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jax_uda.ops import arrays
+from jax_uda.ops.arrays import Reduction
 from jax_uda.ops.labels import image_classes
 
 
@@ -17,6 +18,7 @@ def weighted_cross_entropy(
   *,
   class_weights: jax.Array | None = None,
   denominator: Literal["all", "valid"] = "all",
+  reduction: Reduction = "mean",
 ) -> jax.Array:
   """Sum of `weight * -log softmax(logits)[label]` over valid pixels, divided as `denominator` says.
 
@@ -24,17 +26,18 @@ def weighted_cross_entropy(
     logits: [..., C] at the labels' resolution, any float dtype; divide them by a temperature first
       if there is one.
     labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) contributes 0.
-    weights: [...] float32 or None; constant.
-    class_weights: [C] float32 or None: a further weight by the pixel's label; constant.
+    weights: [...] float32 or None (all 1); constant.
+    class_weights: [C] float32 or None (all 1): a further weight of each pixel by its label; constant.
     denominator: `all`, the number of all pixels: ignored and zero-weight ones count (the DACS
       family). `valid`, the sum of the valid pixels' weights, hence their number if there are no
       weights: the mean over valid pixels (SPCL, the source loss of RCCR; PyTorch's own).
+    reduction: "mean", or "none" for `-log softmax(logits)[label]` of the single pixels.
 
   Returns:
-    float32 scalar. No valid pixel: value and gradient are exactly 0.
+    float32, a scalar or [...]. No valid pixel: value and gradient are exactly 0.
 
   Raises:
-    ValueError: The shapes do not fit, or `denominator` is unknown.
+    ValueError: The shapes do not fit, or an option is unknown.
 
   Source: golden `base/weighted_ce` (all), `spcl/seg_loss` (valid).
 
@@ -45,8 +48,8 @@ def weighted_cross_entropy(
   >>> f"{weighted_cross_entropy(logits, labels, denominator='valid'):.4f}"
   '1.0986'
   """
-  if denominator not in ("all", "valid"):
-    raise ValueError(f"denominator = {denominator!r}; expected 'all' or 'valid'")
+  arrays.check_option("denominator", denominator, ("all", "valid"))
+  arrays.check_reduction(reduction)
   num_classes = logits.shape[-1]
   for name, array, expected in (
     ("labels", labels, logits.shape[:-1]),
@@ -66,27 +69,29 @@ def weighted_cross_entropy(
   if class_weights is not None:
     weight = weight * jnp.asarray(class_weights)[safe]
   weight = jax.lax.stop_gradient(weight)
-  picked = jnp.take_along_axis(logits, safe[..., None], -1)[..., 0]
-  nll = jax.nn.logsumexp(logits, -1) - picked
-  if denominator == "valid":
-    return arrays.weighted_mean(nll, weight)
-  return jnp.sum(weight * nll) / nll.size
+  nll = jax.nn.logsumexp(logits, -1) - arrays.pick(logits, safe)
+  if reduction == "mean" and denominator == "all":
+    return jnp.sum(weight * nll) / nll.size
+  return arrays.reduce(nll, weight, reduction)
 
 
-def image_class_cross_entropy(maps: jax.Array, labels: jax.Array) -> jax.Array:
+def image_class_cross_entropy(
+  maps: jax.Array, labels: jax.Array, *, reduction: Reduction = "mean"
+) -> jax.Array:
   """Mean over images and classes of the sigmoid cross-entropy between mean map and `image_classes`.
 
   Args:
     maps: [..., h, w, C], any float dtype: class activations before ReLU.
     labels: [..., H, W] integers at any resolution; a pixel outside 0..C-1 (255 = ignore) is left
       out.
+    reduction: "mean", or "none" for the terms of the single images and classes.
 
   Returns:
-    float32 scalar. An image without valid pixels counts as one that holds no class, as in the
-    reference.
+    float32, a scalar or [..., C]. An image without valid pixels counts as one that holds no class,
+    as in the reference.
 
   Raises:
-    ValueError: A shape or dtype does not fit.
+    ValueError: A shape or dtype does not fit, or the reduction is unknown.
 
   Source: CONFETI; golden `confeti/cam_head`.
 
@@ -95,8 +100,10 @@ def image_class_cross_entropy(maps: jax.Array, labels: jax.Array) -> jax.Array:
   >>> print(f"{image_class_cross_entropy(maps, labels):.4f}")
   0.6931
   """
+  arrays.check_reduction(reduction)
   arrays.check_float("maps", maps, min_ndim=3)
   classes = image_classes(labels, maps.shape[-1])
   arrays.check_shape("labels", labels, (*maps.shape[:-3], *labels.shape[-2:]), of="maps")
   scores = jnp.mean(maps.astype(jnp.float32), axis=(-3, -2))
-  return jnp.mean(optax.sigmoid_binary_cross_entropy(scores, classes))
+  values = optax.sigmoid_binary_cross_entropy(scores, classes)
+  return values if reduction == "none" else jnp.mean(values)

@@ -1,13 +1,16 @@
-"""InfoNCE between two sets of labelled vectors, by chunks of anchors, and two losses made of it."""
+"""InfoNCE between two sets of labelled vectors, by blocks of anchors, and a loss made of it."""
 
-from typing import Literal
+import functools
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_uda.ops import anchor_blocks, arrays
+from jax_uda.ops.arrays import Reduction
+from jax_uda.ops.labels import NUM_IDS
 
-NUM_IDS = 255  # every id but 255 = ignore is a class
+Denominator = Literal["negatives", "all"]
 
 
 def info_nce(
@@ -19,9 +22,10 @@ def info_nce(
   temperature: float,
   anchor_weights: jax.Array | None = None,
   contrast_weights: jax.Array | None = None,
-  denominator: Literal["negatives", "all"] = "negatives",
+  denominator: Denominator = "negatives",
   exclude_diagonal: bool = False,
-  chunk: int = 1024,
+  block: int = 1024,
+  reduction: Reduction = "mean",
 ) -> jax.Array:
   """Weighted mean over anchors of the mean over positives of `-log p(positive)`.
 
@@ -34,20 +38,22 @@ def info_nce(
   eq. 2). An anchor without positives is left out of the mean.
 
   Args:
-    anchors: [..., A] (N in all), any float dtype; used as given, usually unit vectors.
-    anchor_labels: [...] integers; negative or 255 is ignored.
-    contrasts: [..., A] (M in all); stop its gradient before the call if it is a memory.
-    contrast_labels: [...] integers, likewise.
-    temperature: Divides the similarities.
-    anchor_weights: [...] float32 or None: weights of the mean over anchors; constant.
-    contrast_weights: [...] float32 or None: a positive's share in the mean over P(i); weight 0
-      leaves the contrast out altogether; constant.
-    denominator: See above.
-    exclude_diagonal: Leaves out pair (i, i): for a set contrasted with itself.
-    chunk: Anchors at a time, so that memory grows with chunk * M and not with N * M.
+    anchors: a, [..., A] (N in all), any float dtype; used as they are, usually unit vectors.
+    anchor_labels: [...] integers; an anchor labelled 255 or below 0 is left out.
+    contrasts: b, [..., A] (M in all); stop its gradient before the call if it is a memory.
+    contrast_labels: [...] integers; a contrast labelled 255 or below 0 is left out.
+    temperature: t.
+    anchor_weights: [...] float32 or None (all 1): weights of the mean over anchors; constant.
+    contrast_weights: [...] float32 or None (all 1): a positive's share in the mean over P(i); a
+      contrast of weight 0 is left out, also as a negative; constant.
+    denominator: What competes with a positive: D above, "negatives" or "all".
+    exclude_diagonal: Whether to leave out the pairs (i, i), for a set contrasted with itself.
+    block: The number of anchors at a time: memory grows with block * M, not with N * M.
+    reduction: "mean", or "none" for the losses l_i of the single anchors.
 
   Returns:
-    float32 scalar. No valid pair: value and gradient are exactly 0.
+    float32, a scalar or the shape of `anchor_labels`. No valid pair: value and gradient are
+    exactly 0.
 
   Raises:
     ValueError: A shape, dtype or option does not fit.
@@ -57,10 +63,10 @@ def info_nce(
   >>> print(f"{info_nce(x, y, x, y, temperature=1.0, exclude_diagonal=True):.4f}")
   0.5514
   """
-  if denominator not in ("negatives", "all"):
-    raise ValueError(f"denominator = {denominator!r}; expected 'negatives' or 'all'")
+  arrays.check_option("denominator", denominator, ("negatives", "all"))
+  arrays.check_reduction(reduction)
   arrays.check_positive("temperature", temperature)
-  arrays.check_positive("chunk", chunk)
+  arrays.check_positive("block", block)
   a = _labelled("anchor", anchors, anchor_labels, anchor_weights)
   b = _labelled("contrast", contrasts, contrast_labels, contrast_weights)
   arrays.check_rows("contrasts", b.embeddings, a.embeddings.shape[-1], of="anchors")
@@ -76,43 +82,56 @@ def info_nce(
     partner = jnp.arange(num_anchors)
     positives = positives - (valid & (a.labels == b.labels))
   weight = jnp.where(positives > 0, a.weights, 0.0)
-  groups = anchors.shape[0] if anchors.ndim > 2 else 1  # blocks share the work of every group
-  layout = anchor_blocks.Layout(groups, num_anchors // groups, chunk)
-  total, _ = anchor_blocks.total(
-    _all_block if denominator == "all" else _negatives_block,
+  layout = anchor_blocks.Layout.of(anchors, block)
+  arguments = (
     layout.split(a.embeddings / temperature),
     b.embeddings,
-    jax.tree.map(layout.split, (a.labels, partner, weight)),
-    (b.labels, b.weights),
+    _FixedAnchors(layout.split(a.labels), layout.split(partner)),
+    _FixedContrasts(b.labels, b.weights),
   )
-  return total / jnp.where(jnp.sum(weight) > 0, jnp.sum(weight), 1.0)
+  rows = functools.partial(_rows, with_positives=denominator == "all")
+  values = anchor_blocks.reduce(layout, rows, arguments, weight, reduction)
+  return values if reduction == "mean" else values.reshape(anchor_labels.shape)
 
 
-def _negatives_block(x, contrasts, anchors, contrast_side):
-  return _block_sum(x, contrasts, anchors, contrast_side, with_positives=False), None
+class _FixedAnchors(NamedTuple):
+  """The constants of a block of n anchors."""
+
+  labels: jax.Array  # [n]
+  partner: jax.Array  # [n] int: the contrast to leave out, -1 for none
 
 
-def _all_block(x, contrasts, anchors, contrast_side):
-  return _block_sum(x, contrasts, anchors, contrast_side, with_positives=True), None
+class _FixedContrasts(NamedTuple):
+  """The constants of all contrasts."""
+
+  labels: jax.Array  # [M]
+  weights: jax.Array  # [M]
 
 
-def _block_sum(x, contrasts, anchors, contrast_side, *, with_positives: bool) -> jax.Array:
-  """Sum of weight * loss over a block of anchors x [n, A]."""
-  (label, partner, weight), (contrast_label, contrast_weight) = anchors, contrast_side
-  valid = (contrast_weight > 0) & (jnp.arange(len(contrast_label)) != partner[:, None])
-  positive = valid & (label[:, None] == contrast_label)
+def _rows(
+  x: jax.Array,
+  contrasts: jax.Array,
+  anchors: _FixedAnchors,
+  fixed: _FixedContrasts,
+  *,
+  with_positives: bool,
+) -> jax.Array:
+  """The losses [n] of a block of anchors x [n, A], which are divided by the temperature already."""
+  valid = (fixed.weights > 0) & (jnp.arange(len(fixed.labels)) != anchors.partner[:, None])
+  positive = valid & (anchors.labels[:, None] == fixed.labels)
   competitor = valid if with_positives else valid & ~positive
-  share = jnp.where(positive, contrast_weight, 0.0)
+  share = jnp.where(positive, fixed.weights, 0.0)
   total = jnp.sum(share, 1)
   s = arrays.matmul(x, contrasts.T)
   # A finite floor instead of -inf: an anchor without competitors must not give NaN gradients.
   log_rest = jax.nn.logsumexp(jnp.where(competitor, s, -1e30), 1)[:, None]
   nll = log_rest - s if with_positives else jax.nn.softplus(log_rest - s)
-  per_anchor = jnp.sum(jnp.where(positive, share * nll, 0.0), 1)
-  return jnp.sum(jnp.where(weight > 0, weight * per_anchor / jnp.where(total > 0, total, 1.0), 0.0))
+  return jnp.sum(jnp.where(positive, share * nll, 0.0), 1) / jnp.where(total > 0, total, 1.0)
 
 
-def _labelled(name, embeddings, labels, weights) -> arrays.Pixels:
+def _labelled(
+  name: str, embeddings: jax.Array, labels: jax.Array, weights: jax.Array | None
+) -> arrays.Pixels:
   """Checks under the caller's names; every label but negative ones and 255 is valid."""
   arrays.check_float(f"{name}s", embeddings, min_ndim=2)
   arrays.check_labels(f"{name}_labels", labels, embeddings.shape[:-1], of=f"{name}s")
@@ -129,7 +148,7 @@ def supervised_pixel_contrast(
   num_classes: int,
   temperature: float = 0.1,
   anchors_per_class: int = 64,
-  denominator: Literal["negatives", "all"] = "negatives",
+  denominator: Denominator = "negatives",
 ) -> jax.Array:
   """`info_nce` of a random sample of every class, contrasted with itself.
 
@@ -139,8 +158,8 @@ def supervised_pixel_contrast(
     key: Draws `anchors_per_class` pixels of each class without replacement, or all if it has fewer.
     num_classes: C.
     temperature: Divides the cosines.
-    anchors_per_class: Classes count alike in the mean when they have that many pixels.
-    denominator: See `info_nce`.
+    anchors_per_class: The most pixels drawn per class; classes that have so many weigh alike.
+    denominator: What competes with a positive, "negatives" or "all", as in `info_nce`.
 
   Returns:
     float32 scalar. No class with two pixels: value and gradient are exactly 0.

@@ -1,8 +1,8 @@
-"""From the maps of a two-resolution (HRDA) head to the grid that CLUDA contrasts on.
+"""The grid that CLUDA contrasts on, sampled from the maps of a two-resolution (HRDA) head.
 
 The reference upsamples the low-resolution map, inserts the high-resolution one into zeros of the
 same size, and samples both: [B,256,256,256] each. But every step is linear and separable, so the
-steps are one small matrix an axis, and the insertion is a choice of the matrix's columns.
+steps are one small matrix per axis, and the insertion is a choice of the matrix's columns.
 """
 
 from typing import NamedTuple
@@ -14,15 +14,15 @@ from jax_uda.ops import arrays, resize
 
 
 class FusedGrid(NamedTuple):
-  """What `multires_pixel_contrast` takes, in its order, on a grid [B,g,g'].
+  """What `multires_pixel_contrast` compares, on a grid [B,g,g'].
 
   Attributes:
-    embeddings: [B,g,g',A] float32 of the whole image.
-    hr_embeddings: [B,g,g',A] float32 of the high-resolution crop, zero vectors outside.
-    attention: [B,g,g'] float32 in [0, 1].
+    embeddings: [B,g,g',A] floats of the whole image at low resolution.
+    hr_embeddings: [B,g,g',A] floats of the high-resolution crop, zero vectors outside.
+    attention: [B,g,g'] floats in [0, 1], the share of the low resolution.
     labels: [B,g,g'] integers.
-    hr_mask: [B,g,g'] bool, inside the crop.
-    weights: [B,g,g'] float32, constant; None if there were none.
+    hr_mask: [B,g,g'] bool or integers, nonzero inside the crop; constant.
+    weights: [B,g,g'] floats, constant; None means all 1.
   """
 
   embeddings: jax.Array
@@ -30,7 +30,7 @@ class FusedGrid(NamedTuple):
   attention: jax.Array
   labels: jax.Array
   hr_mask: jax.Array
-  weights: jax.Array | None
+  weights: jax.Array | None = None
 
 
 def fused_grid(
@@ -41,10 +41,10 @@ def fused_grid(
   boxes: jax.Array,
   *,
   weights: jax.Array | None = None,
-  grid: tuple[int, int] = (65, 65),
+  grid: resize.Size = (65, 65),
   lr_scale: float = 0.5,
 ) -> FusedGrid:
-  """Samples both resolutions, the attention, labels and weights on one grid.
+  """Samples both resolutions, the attention, the labels and the weights on one grid.
 
   With R the bilinear resizing of an axis, h the size of `low` and f = h / lr_scale:
 
@@ -58,15 +58,18 @@ def fused_grid(
   the reference. The full-size maps are never built.
 
   Args:
-    low: [B,h,w,A] fused decoder map of the downscaled image, any float dtype.
-    high: [B,ch,cw,A], the same of the crop, whose stride is `lr_scale` that of `low`.
-    attention_logits: [B,h,w,1].
+    low: [B,h,w,A], the fused decoder map of the downscaled image, any float dtype.
+    high: [B,ch,cw,A], the fused decoder map of the crop, whose stride is `lr_scale` that of `low`.
+    attention_logits: [B,h,w,1] floats.
     labels: [B,H,W] integers, H and W multiples of h and w; constant.
     boxes: [B,4] int32 (y1, y2, x1, x2) in pixels of the labels, multiples of the stride H / h, as
-      large as `high` and inside the image (may be traced, so nobody checks); constant.
+      large as `high` and inside the image (they may be traced, so nobody checks); constant.
     weights: [B,H,W] float32 or None; constant.
     grid: (height, width) of the grid.
-    lr_scale: Size of `low` over that of the full map.
+    lr_scale: The size of `low` divided by the size of the full map.
+
+  Returns:
+    FusedGrid in float32; its weights are None if there were none.
 
   Raises:
     ValueError: A shape or dtype does not fit.
@@ -107,20 +110,20 @@ def fused_grid(
 
 
 def _matrix(length: int, *steps: tuple[int, bool]) -> jax.Array:
-  """[last target, length]: resizings to (target, align_corners) one after the other, of one axis."""
-  x = jnp.eye(length)[..., None]  # what they make of the identity is their matrix
+  """The matrix [last target, length] of resizings of an axis to each (target, align_corners)."""
+  x = jnp.eye(length)[..., None]  # resizing the identity gives the matrix
   for target, align_corners in steps:
     x = resize.bilinear(x, (target, length), align_corners)
   return x[..., 0]
 
 
 def _columns(matrix: jax.Array, start: jax.Array, count: int) -> jax.Array:
-  """[B, rows, count]: columns start[b] .. start[b] + count - 1 of the matrix, which may be traced."""
+  """Columns start[b] .. start[b] + count - 1 of the matrix, [B, rows, count]; start may be traced."""
   return jax.vmap(lambda s: jax.lax.dynamic_slice_in_dim(matrix, s, count, axis=1))(start)
 
 
 def _inside(interval: jax.Array, length: int, target: int) -> jax.Array:
-  """[B, target] bool: whether the nearest of `length` pixels lies in interval [B, (start, end)]."""
+  """Whether the nearest of `length` pixels lies in the interval [B, (start, end)]: bool [B, target]."""
   nearest = jnp.arange(target) * length // target
   return (nearest >= interval[:, :1]) & (nearest < interval[:, 1:])
 
@@ -130,35 +133,40 @@ def _sample(equation: str, x: jax.Array, matrices: list[jax.Array]) -> jax.Array
   return jnp.einsum(equation, rows, x.astype(jnp.float32), columns, precision="highest")
 
 
-def _full_size(low: jax.Array, lr_scale: float) -> tuple[int, int]:
+def _full_size(low: jax.Array, lr_scale: float) -> resize.Size:
+  """(height, width) of the full map."""
   arrays.check_float("low", low, min_ndim=4)
   arrays.check_positive("lr_scale", lr_scale)
   return round(low.shape[1] / lr_scale), round(low.shape[2] / lr_scale)
 
 
-def _check(low, high, attention_logits, labels, boxes, weights, full) -> None:
-  for name, array in (("high", high), ("attention_logits", attention_logits)):
-    arrays.check_float(name, array, min_ndim=4)
-  batch, height, width, _ = low.shape
+def _check(
+  low: jax.Array,
+  high: jax.Array,
+  attention_logits: jax.Array,
+  labels: jax.Array,
+  boxes: jax.Array,
+  weights: jax.Array | None,
+  full: resize.Size,
+) -> None:
+  """Checks everything against the low-resolution map, and `high` against the size of the full map."""
+  batch, height, width, channels = low.shape
+  arrays.check_float("high", high, min_ndim=4)
+  if high.shape[::3] != (batch, channels) or high.shape[1] > full[0] or high.shape[2] > full[1]:
+    raise ValueError(
+      f"high has shape {high.shape}; expected [{batch}, ch, cw, {channels}] within {full}"
+    )
+  arrays.check_float("attention_logits", attention_logits)
   arrays.check_shape("attention_logits", attention_logits, (batch, height, width, 1), of="low maps")
   arrays.check_shape("boxes", boxes, (batch, 4), of="low maps")
-  if not jnp.issubdtype(boxes.dtype, jnp.integer):
-    raise ValueError(f"boxes has dtype {boxes.dtype}; expected integer pixels")
+  arrays.check_integer("boxes", boxes, "pixels")
+  arrays.check_integer("labels", labels)
   if (
-    labels.ndim != 3
-    or labels.shape[0] != batch
-    or labels.shape[1] % height
-    or labels.shape[2] % width
+    labels.ndim != 3 or len(labels) != batch or labels.shape[1] % height or labels.shape[2] % width
   ):
     raise ValueError(
       f"labels has shape {labels.shape}; expected [{batch}, H, W], multiples of {height} x {width}"
     )
-  arrays.check_labels("labels", labels, labels.shape, of="labels")
   if weights is not None:
     arrays.check_float("weights", weights)
     arrays.check_shape("weights", weights, labels.shape, of="labels")
-  fits = high.shape[1] <= full[0] and high.shape[2] <= full[1]
-  if high.shape[::3] != low.shape[::3] or not fits:
-    raise ValueError(
-      f"high has shape {high.shape}; expected [{batch}, ch, cw, {low.shape[-1]}] within {full}"
-    )

@@ -1,17 +1,17 @@
-"""Pixels against one representation a class: a prototype, a distribution, or a bank of prototypes.
+"""Contrast of pixels with one representation per class: a prototype or a distribution.
 
-Every loss here is the negative log-probability of a pixel's own class under a softmax over classes.
-With an embedding f, its class y, and temperature t:
+Every loss here is the negative log-probability of a pixel's class under a softmax over classes. With
+an embedding f, its class y, and temperature t:
 
-  prototype     z_c = f . mu_c / t                                      loss = lse_c(z_c) - z_y
-  distribution  z_c = f . mu_c / t + (f * f) . var_c / (2 t^2)          loss = lse_c(z_c) - f . mu_y / t
-  bank          z_c = mean_l f . b_cl / t;  loss = mean_l softplus(lse_{c != y}(z_c) - f . b_yl / t)
+  prototype     z_c = f . mu_c / t                                 loss = lse_c(z_c) - z_y
+  distribution  z_c = f . mu_c / t + (f * f) . var_c / (2 t^2)     loss = lse_c(z_c) - f . mu_y / t
 
-so that a distribution of variance 0, and a bank of one entry, are the prototype. The distribution is
-the limit of infinitely many Gaussian samples a class. SePiCo (Xie et al., TPAMI 2023) names them
-ProtoCL, DistCL and BankCL; SPCL (Xie et al., 2021) and CONFETI (Li et al., CVPRW 2023) use the first.
+so a distribution of variance 0 is the prototype. The distribution is the limit of infinitely many
+Gaussian samples per class. A bank, `bank_cross_entropy`, is the same with few samples. SePiCo (Xie et
+al., TPAMI 2023) names them ProtoCL, DistCL and BankCL; SPCL (Xie et al., 2021) and CONFETI (Li et al.,
+CVPRW 2023) use the first.
 
-The class representations are constants: gradients reach the embeddings only.
+The representations are constants: gradients reach the embeddings only.
 """
 
 import math
@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.ops import arrays
+from jax_uda.ops.arrays import Reduction
 
 
 def prototype_cross_entropy(
@@ -30,40 +31,48 @@ def prototype_cross_entropy(
   temperature: float,
   weights: jax.Array | None = None,
   normalize: bool = False,
-  seen: jax.Array | None = None,
+  class_mask: jax.Array | None = None,
+  reduction: Reduction = "mean",
 ) -> jax.Array:
-  """Weighted mean of `lse_c(f . mu_c / t) - f . mu_y / t`.
+  """Weighted mean over pixels of `lse_c(f . mu_c / t) - f . mu_y / t`.
 
   Args:
-    embeddings: [..., A], any float dtype; used as given unless `normalize`.
-    labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
-    prototypes: [C, A], constant; used as given.
-    temperature: Divides the similarities.
+    embeddings: f, [..., A], any float dtype; used as they are unless `normalize`.
+    labels: y, [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
+    prototypes: mu, [C, A], constant; used as they are.
+    temperature: t.
     weights: [...] float32 or None (all 1); constant.
-    normalize: L2-normalise the embeddings first (a zero vector stays zero, its gradient is 0).
-    seen: [C] bool or None: leaves the other classes out of the softmax, and their pixels out of
-      the mean. The references keep never-seen classes as zero vectors (None).
+    normalize: Whether to L2-normalise the embeddings first (a zero vector stays zero, and its
+      gradient is 0).
+    class_mask: [C] bool or None (all): the other classes are left out of the softmax, and their
+      pixels out of the mean. The references keep classes never seen, as zero vectors (None).
+    reduction: "mean", or "none" for the losses of the single pixels.
 
   Returns:
-    float32 scalar. No valid pixel: value and gradient are exactly 0.
+    float32, a scalar or [...]. No valid pixel: value and gradient are exactly 0.
 
   Raises:
-    ValueError: A shape or dtype does not fit, or the temperature is not above 0.
+    ValueError: A shape or dtype does not fit, the temperature is not above 0, or the reduction is
+      unknown.
 
   Source: SePiCo ProtoCL, SPCL, CONFETI; golden `sepico/proto_loss`, `spcl/cl_loss`,
   `confeti/pixel_proto`.
 
   >>> import jax.numpy as jnp
-  >>> prototypes = jnp.eye(2)
-  >>> loss = prototype_cross_entropy(prototypes, jnp.array([0, 1]), prototypes, temperature=1.0)
-  >>> print(f"{loss:.4f}")
+  >>> x, y, prototypes = jnp.eye(2), jnp.array([0, 255]), jnp.eye(2)
+  >>> print(f"{prototype_cross_entropy(x, y, prototypes, temperature=1.0):.4f}")
   0.3133
+  >>> losses = prototype_cross_entropy(x, y, prototypes, temperature=1.0, reduction="none")
+  >>> print([f"{loss:.4f}" for loss in losses])
+  ['0.3133', '0.0000']
   """
+  arrays.check_reduction(reduction)
   prototypes = _constant("prototypes", prototypes, embeddings, temperature)
   pixels = arrays.pixels(embeddings, labels, weights, len(prototypes))
   x = arrays.l2_normalize(pixels.embeddings) if normalize else pixels.embeddings
   logits = arrays.matmul(x, prototypes.T) / temperature
-  return _class_nll(logits, _pick(logits, pixels.labels), pixels, seen)
+  nll, weight = _class_nll(logits, arrays.pick(logits, pixels.labels), pixels, class_mask)
+  return arrays.reduce(nll, weight, reduction, labels.shape)
 
 
 def distribution_cross_entropy(
@@ -75,25 +84,29 @@ def distribution_cross_entropy(
   temperature: float,
   weights: jax.Array | None = None,
   variance_scale: float = 1.0,
-  seen: jax.Array | None = None,
+  class_mask: jax.Array | None = None,
+  reduction: Reduction = "mean",
 ) -> jax.Array:
-  """Weighted mean of `lse_c(f . mu_c / t + s (f * f) . var_c / (2 t^2)) - f . mu_y / t`.
+  """Weighted mean over pixels of `lse_c(f . mu_c / t + s (f * f) . var_c / (2 t^2)) - f . mu_y / t`.
 
   Args:
-    embeddings: [..., A], any float dtype; used as given.
-    labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
-    mean: [C, A], constant.
-    variance: [C, A], the diagonal of each class's covariance, constant.
-    temperature: Divides the similarities.
+    embeddings: f, [..., A], any float dtype; used as they are.
+    labels: y, [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
+    mean: mu, [C, A], constant.
+    variance: var, [C, A], the diagonal of each class's covariance, constant.
+    temperature: t.
     weights: [...] float32 or None (all 1); constant.
     variance_scale: s.
-    seen: See `prototype_cross_entropy`.
+    class_mask: [C] bool or None (all): the other classes are left out of the softmax, and their
+      pixels out of the mean.
+    reduction: "mean", or "none" for the losses of the single pixels.
 
   Returns:
-    float32 scalar. No valid pixel: value and gradient are exactly 0.
+    float32, a scalar or [...]. No valid pixel: value and gradient are exactly 0.
 
   Raises:
-    ValueError: A shape or dtype does not fit, or the temperature is not above 0.
+    ValueError: A shape or dtype does not fit, the temperature is not above 0, or the reduction is
+      unknown.
 
   Source: SePiCo DistCL; golden `sepico/dist_loss`.
 
@@ -103,6 +116,7 @@ def distribution_cross_entropy(
   >>> bool(loss == prototype_cross_entropy(x, y, mean, temperature=0.1))
   True
   """
+  arrays.check_reduction(reduction)
   mean = _constant("mean", mean, embeddings, temperature)
   variance = _constant("variance", variance, embeddings, temperature)
   arrays.check_shape("variance", variance, mean.shape, of="means")
@@ -110,7 +124,62 @@ def distribution_cross_entropy(
   x = pixels.embeddings
   similarity = arrays.matmul(x, mean.T) / temperature
   spread = arrays.matmul(x * x, variance.T) * (variance_scale / (2 * temperature**2))
-  return _class_nll(similarity + spread, _pick(similarity, pixels.labels), pixels, seen)
+  positive = arrays.pick(similarity, pixels.labels)
+  nll, weight = _class_nll(similarity + spread, positive, pixels, class_mask)
+  return arrays.reduce(nll, weight, reduction, labels.shape)
+
+
+def centroid_cross_entropy(
+  embeddings: jax.Array,
+  labels: jax.Array,
+  prototypes: jax.Array,
+  *,
+  temperature: float,
+  weights: jax.Array | None = None,
+  reduction: Reduction = "mean",
+) -> jax.Array:
+  """Mean over the batch's classes y of `lse_c(centroid_y . mu_c / t) - centroid_y . mu_y / t`.
+
+  A centroid is the normalised mean of the class's normalised embeddings, so all classes in the batch
+  weigh alike, however many pixels they have: `prototype_cross_entropy` counts pixels instead. Use it
+  with momentum prototypes (`memory.prototypes`).
+
+  Args:
+    embeddings: [..., A], any float dtype; L2-normalised inside (a zero vector stays zero).
+    labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
+    prototypes: mu, [C, A], constant; used as they are.
+    temperature: t.
+    weights: [...] float32 or None (all 1): the share of each pixel in its centroid; constant.
+    reduction: "mean", or "none" for the losses of the single classes.
+
+  Returns:
+    float32, a scalar or [C], 0 for a class that is not in the batch. No valid pixel: value and
+    gradient are exactly 0.
+
+  Raises:
+    ValueError: A shape or dtype does not fit, the temperature is not above 0, or the reduction is
+      unknown.
+
+  >>> import jax.numpy as jnp
+  >>> x, y = jnp.eye(2)[jnp.array([0, 0, 0, 1])], jnp.array([0, 0, 0, 1])
+  >>> print(f"{centroid_cross_entropy(x, y, jnp.eye(2), temperature=1.0):.4f}")
+  0.3133
+  """
+  arrays.check_float("embeddings", embeddings, min_ndim=2)
+  arrays.check_rows("prototypes", prototypes, embeddings.shape[-1])
+  num_classes = len(prototypes)
+  x, y, w = arrays.pixels(embeddings, labels, weights, num_classes)
+  members = arrays.one_hot(y, w, num_classes)  # [N, C]
+  count = jnp.sum(members, 0)
+  # Normalising the sum is normalising the mean. `count` is the sum of the unit vectors' lengths.
+  centroids = arrays.l2_normalize(arrays.matmul(members.T, arrays.l2_normalize(x)), size=count)
+  return prototype_cross_entropy(
+    centroids,
+    jnp.where(count > 0, jnp.arange(num_classes), 255),
+    prototypes,
+    temperature=temperature,
+    reduction=reduction,
+  )
 
 
 def mean_similarity_regularizer(
@@ -131,12 +200,13 @@ def mean_similarity_regularizer(
   prototypes.
 
   Args:
-    embeddings: [..., A], any float dtype.
+    embeddings: f, [..., A], any float dtype.
     labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
-    prototypes: [C, A], constant; C >= 2.
-    temperature: Divides the similarities.
+    prototypes: mu, [C, A], constant; C >= 2.
+    temperature: t.
     weights: [...] float32 or None (all 1); constant.
-    normalize: L2-normalise the embeddings before their mean; the mean itself is used as it is.
+    normalize: Whether to L2-normalise the embeddings before their mean; the mean itself is used as
+      it is.
     sign: 1 or -1.
 
   Returns:
@@ -169,73 +239,21 @@ def mean_similarity_regularizer(
 
 
 def _constant(name: str, table: jax.Array, embeddings: jax.Array, temperature: float) -> jax.Array:
-  """The checked table [C, A] as a float32 constant."""
+  """Checks the table [C, A] of a class representation and makes it a float32 constant."""
   arrays.check_positive("temperature", temperature)
   arrays.check_float("embeddings", embeddings, min_ndim=2)
   arrays.check_rows(name, table, embeddings.shape[-1])
   return jax.lax.stop_gradient(table.astype(jnp.float32))
 
 
-def _pick(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  return jnp.take_along_axis(logits, labels[:, None], -1)[:, 0]
-
-
 def _class_nll(
-  logits: jax.Array, own: jax.Array, pixels: arrays.Pixels, seen: jax.Array | None
-) -> jax.Array:
-  """Weighted mean of lse_c(logits [N, C]) - own [N]."""
+  logits: jax.Array, positive: jax.Array, pixels: arrays.Pixels, class_mask: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """The losses lse_c(logits [N, C]) - positive [N], and their weights [N]."""
   weights = pixels.weights
-  if seen is not None:
-    arrays.check_shape("seen", seen, logits.shape[1:], of="prototypes")
-    weights = weights * seen[pixels.labels]
+  if class_mask is not None:
+    arrays.check_shape("class_mask", class_mask, logits.shape[1:], of="prototypes")
+    weights = weights * class_mask[pixels.labels]
     # A finite floor: with no class seen at all, the weights are 0 and nothing may be infinite.
-    logits = jnp.where(seen, logits, -1e30)
-  return arrays.weighted_mean(jax.nn.logsumexp(logits, -1) - own, weights)
-
-
-def centroid_cross_entropy(
-  embeddings: jax.Array,
-  labels: jax.Array,
-  prototypes: jax.Array,
-  *,
-  temperature: float,
-  weights: jax.Array | None = None,
-) -> jax.Array:
-  """Mean over the batch's classes of `-log softmax_c(centroid_y . mu_c / t)[y]`.
-
-  A centroid is the normalised mean of the class's normalised embeddings, so every class present
-  counts alike, however many pixels it has: `prototype_cross_entropy` counts pixels instead. Use it
-  with momentum prototypes (`memory.prototypes`).
-
-  Args:
-    embeddings: [..., A], any float dtype; L2-normalised inside (a zero vector stays zero).
-    labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
-    prototypes: [C, A], constant; used as given.
-    temperature: Divides the similarities.
-    weights: [...] float32 or None (all 1): of a pixel in its centroid; constant.
-
-  Returns:
-    float32 scalar. No valid pixel: value and gradient are exactly 0.
-
-  Raises:
-    ValueError: A shape or dtype does not fit, or the temperature is not above 0.
-
-  >>> import jax.numpy as jnp
-  >>> x, y = jnp.eye(2)[jnp.array([0, 0, 0, 1])], jnp.array([0, 0, 0, 1])
-  >>> print(f"{centroid_cross_entropy(x, y, jnp.eye(2), temperature=1.0):.4f}")
-  0.3133
-  """
-  arrays.check_float("embeddings", embeddings, min_ndim=2)
-  arrays.check_rows("prototypes", prototypes, embeddings.shape[-1])
-  num_classes = len(prototypes)
-  x, y, w = arrays.pixels(embeddings, labels, weights, num_classes)
-  members = arrays.one_hot(y, w, num_classes)  # [N, C]
-  sums = arrays.matmul(members.T, arrays.l2_normalize(x))  # normalising removes the division
-  present = jnp.sum(members, 0) > 0
-  return prototype_cross_entropy(
-    sums,
-    jnp.where(present, jnp.arange(num_classes), 255),
-    prototypes,
-    temperature=temperature,
-    normalize=True,
-  )
+    logits = jnp.where(class_mask, logits, -1e30)
+  return jax.nn.logsumexp(logits, -1) - positive, weights

@@ -1,15 +1,17 @@
-"""A feature cell against the teacher's view of the same place, and a queue of other cells (RCCR).
+"""Contrast of cells with the teacher's view of the same place and a queue of other cells (RCCR).
 
-Anchors come from an image in which a box of the target was pasted into the source; the positive of an
+Anchors come from an image in which a box of the target was pasted into the source. The positive of an
 anchor is the teacher's embedding of the same place in the untouched target image.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jax_uda.ops import anchor_blocks, arrays
-
-NUM_IDS = 255  # every id but 255 = ignore is a class
+from jax_uda.ops.arrays import Reduction
+from jax_uda.ops.labels import NUM_IDS
 
 
 def region_contrast(
@@ -25,6 +27,7 @@ def region_contrast(
   first_rows: int = 2000,
   epsilon: float = 1e-8,
   block: int = 256,
+  reduction: Reduction = "mean",
 ) -> jax.Array:
   """Weighted mean over anchors of `-log(exp(p - m) / (D + e) + e)`.
 
@@ -33,28 +36,29 @@ def region_contrast(
 
     D = exp(p - m) + sum_{k: label_k != y} exp(s_k - m)
 
-  Rows of the anchor's class count in m, not in D. Rows of label 255 differ from every class.
+  Rows of the anchor's class count in m, but not in D. Rows of label 255 differ from every class.
 
   Args:
-    anchors: [..., A] (N in all), unit vectors, any float dtype.
-    positives: [..., A], constant.
-    labels: [...] integers, the anchors' classes y; an anchor labelled 255 or below 0 is left out.
-    queue_embeddings: [M, A], the oldest rows first; constant.
+    anchors: z, [..., A] (N in all), unit vectors, any float dtype.
+    positives: t, [..., A], constant.
+    labels: y, [...] integers, the anchors' classes; an anchor labelled 255 or below 0 is left out.
+    queue_embeddings: b, [M, A], the oldest rows first; constant.
     queue_labels: [M] integers.
-    weights: [...] float32 or None (all 1), 0 for what is no anchor: cells outside the box, or where
-      the teacher is not confident; constant.
-    queue_valid: [M] bool or None (all): rows that hold something.
+    weights: [...] float32 or None (all 1), constant. 0 marks what is no anchor: cells outside the
+      box, or where the teacher is not confident.
+    queue_valid: [M] bool or None (all): whether a row holds something.
     temperature: tau.
-    first_rows: The maximum m looks at this many rows only, as in the reference. It matters, by way
-      of e, only where every row is of the anchor's class.
+    first_rows: The maximum m looks at this many rows only, as in the reference. By way of e, it
+      matters only where every row is of the anchor's class.
     epsilon: e, 0 or more; 1e-8 is not negligible against probabilities of 1e-5.
-    block: Anchors at a time: memory grows with block * M, not with N * M.
+    block: The number of anchors at a time: memory grows with block * M, not with N * M.
+    reduction: "mean", or "none" for the losses of the single anchors.
 
   Returns:
-    float32 scalar. No anchor of positive weight: value and gradient are exactly 0.
+    float32, a scalar or [...]. No anchor of positive weight: value and gradient are exactly 0.
 
   Raises:
-    ValueError: A shape, dtype or number does not fit.
+    ValueError: A shape, dtype, number or option does not fit.
 
   Source: RCCR (Zhou et al., ICME 2022), reference code; golden `rccr/region_contrast`.
 
@@ -67,6 +71,7 @@ def region_contrast(
     arrays.check_positive(name, value)
   if epsilon < 0:
     raise ValueError(f"epsilon = {epsilon}; expected 0 or more")
+  arrays.check_reduction(reduction)
   arrays.check_float("anchors", anchors, min_ndim=2)
   arrays.check_float("positives", positives)
   arrays.check_shape("positives", positives, anchors.shape, of="anchors")
@@ -79,33 +84,49 @@ def region_contrast(
     raise ValueError(f"queue_valid has dtype {queue_valid.dtype}; expected bool")
   z, y, w = arrays.pixels(anchors, labels, weights, NUM_IDS)
   t = jax.lax.stop_gradient(positives.reshape(z.shape).astype(jnp.float32))
-  rows = jax.lax.stop_gradient(queue_embeddings.astype(jnp.float32))
-  groups = anchors.shape[0] if anchors.ndim > 2 else 1
-  layout = anchor_blocks.Layout(groups, len(z) // groups, block)
-  total, _ = anchor_blocks.total(
-    _block_sum,
-    layout.split(z / temperature),
-    (),  # the queue is not trained
-    jax.tree.map(layout.split, (t, y, w)),
-    (rows, queue_labels, queue_valid, queue_valid[:first_rows], jnp.log(jnp.float32(epsilon))),
+  queue = _Queue(
+    jax.lax.stop_gradient(queue_embeddings.astype(jnp.float32)),
+    queue_labels,
+    queue_valid,
+    queue_valid[:first_rows],
+    jnp.log(jnp.float32(epsilon)),
   )
-  return total / jnp.where(jnp.sum(w) > 0, jnp.sum(w), 1.0)
+  layout = anchor_blocks.Layout.of(anchors, block)
+  fixed_anchors = _FixedAnchors(layout.split(t), layout.split(y))
+  arguments = (layout.split(z / temperature), (), fixed_anchors, queue)  # the queue is not trained
+  values = anchor_blocks.reduce(layout, _rows, arguments, w, reduction)
+  return values if reduction == "mean" else values.reshape(labels.shape)
 
 
-def _block_sum(z, trained, anchors, queue) -> tuple[jax.Array, None]:
-  """Sum of weight * loss over a block of anchors z [n, A], divided by the temperature already.
+class _FixedAnchors(NamedTuple):
+  """The constants of a block of n anchors."""
 
-  In logarithms: the maximum m need not cover every row, so exp(s - m) itself could overflow.
+  positives: jax.Array  # [n, A]
+  labels: jax.Array  # [n]
+
+
+class _Queue(NamedTuple):
+  """The constants that every block sees."""
+
+  embeddings: jax.Array  # [M, A]
+  labels: jax.Array  # [M]
+  valid: jax.Array  # [M] bool
+  valid_in_max: jax.Array  # [min(M, first_rows)] bool: the rows that the maximum looks at
+  log_epsilon: jax.Array  # scalar
+
+
+def _rows(z: jax.Array, trained: tuple[()], fixed: _FixedAnchors, queue: _Queue) -> jax.Array:
+  """The losses [n] of a block of anchors z [n, A], which are divided by the temperature already.
+
+  All is in logarithms: the maximum m need not cover every row, so exp(s - m) itself could overflow.
   """
   del trained
-  (t, y, w), (rows, row_labels, valid, seen_by_max, log_epsilon) = anchors, queue
-  positive = jnp.sum(z * t, -1)
-  s = arrays.matmul(z, rows.T)  # [n, M]
-  in_sum = jnp.where(valid & (row_labels != y[:, None]), s, -jnp.inf)
+  positive = jnp.sum(z * fixed.positives, -1)
+  s = arrays.matmul(z, queue.embeddings.T)  # [n, M]
+  in_sum = jnp.where(queue.valid & (queue.labels != fixed.labels[:, None]), s, -jnp.inf)
   shift = jax.lax.stop_gradient(jnp.maximum(positive, jnp.max(in_sum, 1)))  # cancels out
   terms = jnp.exp(positive - shift) + jnp.sum(jnp.exp(in_sum - shift[:, None]), 1)
-  seen = jnp.where(seen_by_max, s[:, : len(seen_by_max)], -1e30)
-  largest = jnp.maximum(positive, jnp.max(seen, 1))
-  log_denominator = jnp.logaddexp(jnp.log(terms) + shift - largest, log_epsilon)
-  nll = -jnp.logaddexp(positive - largest - log_denominator, log_epsilon)
-  return jnp.sum(jnp.where(w > 0, w * nll, 0.0)), None
+  in_max = jnp.where(queue.valid_in_max, s[:, : len(queue.valid_in_max)], -1e30)
+  largest = jnp.maximum(positive, jnp.max(in_max, 1))
+  log_denominator = jnp.logaddexp(jnp.log(terms) + shift - largest, queue.log_epsilon)
+  return -jnp.logaddexp(positive - largest - log_denominator, queue.log_epsilon)

@@ -3,20 +3,32 @@
 Each module has one kind of state: `memory.ring_bank.push(bank, ...)`, `memory.prototypes.update(...)`.
 """
 
-from jax_uda.memory import cam_prototypes as cam_prototypes
-from jax_uda.memory import class_statistics as class_statistics
-from jax_uda.memory import prototypes as prototypes
-from jax_uda.memory import region_queue as region_queue
-from jax_uda.memory import ring_bank as ring_bank
-from jax_uda.memory.cam_prototypes import CamPrototypes as CamPrototypes
-from jax_uda.memory.cam_prototypes import empty_cam_prototypes as empty_cam_prototypes
-from jax_uda.memory.class_statistics import ClassStatistics as ClassStatistics
-from jax_uda.memory.class_statistics import empty_class_statistics as empty_class_statistics
-from jax_uda.memory.means import ClassMeans as ClassMeans
-from jax_uda.memory.means import class_means as class_means
-from jax_uda.memory.prototypes import PrototypeSums as PrototypeSums
-from jax_uda.memory.prototypes import empty_prototype_sums as empty_prototype_sums
-from jax_uda.memory.region_queue import RegionQueue as RegionQueue
-from jax_uda.memory.region_queue import empty_region_queue as empty_region_queue
-from jax_uda.memory.ring_bank import RingBank as RingBank
-from jax_uda.memory.ring_bank import empty_ring_bank as empty_ring_bank
+from jax_uda.memory import cam_prototypes, class_statistics, prototypes, region_queue, ring_bank
+from jax_uda.memory.cam_prototypes import CamPrototypes, empty_cam_prototypes
+from jax_uda.memory.class_statistics import ClassStatistics, empty_class_statistics
+from jax_uda.memory.means import ClassMeans, class_means
+from jax_uda.memory.prototypes import PrototypeSums, empty_prototype_sums
+from jax_uda.memory.region_queue import RegionQueue, empty_region_queue
+from jax_uda.memory.ring_bank import RingBank, empty_ring_bank
+
+__all__ = [
+  # One representation per class, over everything seen or as a moving average.
+  "ClassMeans",
+  "ClassStatistics",
+  "class_means",
+  "class_statistics",
+  "empty_class_statistics",
+  "PrototypeSums",
+  "empty_prototype_sums",
+  "prototypes",
+  "CamPrototypes",
+  "cam_prototypes",
+  "empty_cam_prototypes",
+  # The last entries, per class or per step.
+  "RingBank",
+  "empty_ring_bank",
+  "ring_bank",
+  "RegionQueue",
+  "empty_region_queue",
+  "region_queue",
+]

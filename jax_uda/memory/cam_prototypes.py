@@ -1,13 +1,13 @@
-"""One unit prototype a class, made of the few pixels where class activation maps (CAM) are highest.
+"""One unit prototype per class, made of the few pixels where class activation maps (CAM) are highest.
 
-From the embeddings v and the activations w of one batch, for every class c that it holds:
+From the embeddings v and the activations w of one batch, for every class c in it:
 
   picked    P_c = the `top_k` pixels of class c with the largest w_c; ties go to the first in memory
   mean      m_c = normalise(sum_{P_c} w_c v / sum_{P_c} w_c)
   update    mu_c <- normalise((1 - a) mu_c + a m_c)
 
-A few dozen pixels a class matter, so only w is upsampled to the label's size, one class after the
-other; embeddings are interpolated at the picked pixels alone. (CONFETI, Li et al., CVPR Workshops
+Only a few dozen pixels per class matter. So only w is upsampled to the label's size, one class after
+the other, and embeddings are interpolated at the picked pixels alone. (CONFETI, Li et al., CVPR Workshops
 2023; golden `confeti/proto_update`.)
 """
 
@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.ops import arrays, resize
+from jax_uda.ops.labels import check_map
 
 
 class CamPrototypes(NamedTuple):
-  """Rows of classes never seen are 0, the others have unit norm."""
+  """The prototypes of all classes: rows of classes never seen are 0, the others have unit norm."""
 
   prototypes: jax.Array  # [C, A] float32
   counts: jax.Array  # [C] float32: pixels picked so far, or updates; see `update`
@@ -30,12 +31,12 @@ class _Picked(NamedTuple):
   """The K pixels picked for each class."""
 
   weights: jax.Array  # [C, K] float32; 0 where the class has fewer pixels
-  index: jax.Array  # [C, K] int32, flat over images, rows and columns
-  count: jax.Array  # [C] float32
+  place: jax.Array  # [C, K] int32, flat over images, rows and columns
+  number: jax.Array  # [C] float32: how many of the K are pixels of the class
 
 
 def empty_cam_prototypes(num_classes: int, dim: int) -> CamPrototypes:
-  """No class seen yet, for prototypes [C, A] = [num_classes, dim].
+  """The state before any class was seen, for prototypes [C, A] = [num_classes, dim].
 
   Raises:
     ValueError: A size is not above 0.
@@ -63,26 +64,28 @@ def update(
 ) -> CamPrototypes:
   """Moves the prototypes of the classes in a batch towards the mean of their most activated pixels.
 
-  All rows are normalised at the end. A class that the batch does not hold, or whose picked pixels
-  all have activation 0, keeps its prototype.
+  All rows are normalised at the end. A class keeps its prototype if the batch does not hold it, or if
+  all of its picked pixels have activation 0.
 
   Args:
     state: The prototypes so far.
-    embeddings: [..., h, w, A], any float dtype, not normalised; constant. The leading axes are
+    embeddings: v, [..., h, w, A], any float dtype, not normalised; constant. The leading axes are
       images.
-    cam: [..., h, w, C], activations >= 0 (after ReLU); constant.
+    cam: w, [..., h, w, C], activations >= 0 (after ReLU), any float dtype; constant.
     labels: [..., H, W] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
-    source_mask: [..., H, W], bool or integers, True for a pixel of the source image, or None (all
-      True). Read in warm-up only.
-    warmup: Give all activations the value 1 and use source pixels only; may be traced.
-    ori_size: Pick at the label's size, with activations and embeddings interpolated (corner pixels
-      aligned); else at the map's, with labels and mask picked at floor(i * H / h).
-    momentum: Weight of the old prototype once a class has been seen.
-    top_k: Most pixels of a class.
+    source_mask: [..., H, W], bool or integers, nonzero for a pixel of the source image, or None (all
+      are). It is read in the warm-up only.
+    warmup: Whether this is the warm-up, in which all activations are 1 and only source pixels are
+      used; may be traced.
+    ori_size: Whether to pick at the label's size, with activations and embeddings interpolated
+      (corner pixels aligned). Otherwise pixels are picked at the map's size, with labels and mask
+      taken from pixel floor(i * H / h).
+    momentum: The weight of the old prototype once a class has been seen.
+    top_k: The most pixels per class.
     proto_ema: `code`, as published: a = 1 for a class not seen before, else 1 - momentum; `counts`
       are picked pixels, also those of activation 0. `bias_corrected`, as in the authors' later
       release: 1 - a = min(1 - 1 / (n + 1), momentum), a running mean at first, and `counts` are
-      the updates n. Keep to one of them for all of a state's life.
+      the updates n. A state must keep to one of them.
 
   Returns:
     The next CamPrototypes. Without valid pixels all prototypes and counts stay.
@@ -100,33 +103,40 @@ def update(
   >>> [[round(x, 2) for x in row] for row in state.prototypes.tolist()], state.counts.tolist()
   ([[0.6, 0.8], [0.0, 0.0]], [2.0, 0.0])
   """
-  _check(state, embeddings, cam, labels, source_mask, momentum, top_k, proto_ema)
+  _check(state, embeddings, cam, labels, source_mask)
+  arrays.check_share("momentum", momentum)
+  arrays.check_count("top_k", top_k)
+  arrays.check_option("proto_ema", proto_ema, ("code", "bias_corrected"))
   embeddings, cam = (
     jax.lax.stop_gradient(x.reshape(-1, *x.shape[-3:]).astype(jnp.float32))
     for x in (embeddings, cam)
   )
-  used = ~jnp.asarray(warmup, bool)  # outside warm-up every pixel is
-  used = used | (True if source_mask is None else source_mask.astype(bool))
+  is_source = True if source_mask is None else source_mask.astype(bool)
+  used = is_source | ~jnp.asarray(warmup, bool)  # after the warm-up every pixel is used
   labels = jnp.where(used, labels.astype(jnp.int32), -1).reshape(-1, *labels.shape[-2:])
   if not ori_size:
-    labels = resize.nearest(labels[..., None], embeddings.shape[1:3])[..., 0]
+    labels = resize.nearest(labels[..., None], (embeddings.shape[1], embeddings.shape[2]))[..., 0]
   picked = _pick(cam, labels, jnp.asarray(warmup, bool), top_k)
-  pixels = _interpolate(embeddings, picked.index, labels.shape[1:])  # [C, K, A]
+  pixels = _interpolate(embeddings, picked.place, (labels.shape[1], labels.shape[2]))  # [C, K, A]
   sums = jnp.einsum("ck,cka->ca", picked.weights, pixels, precision="highest")
-  return _move(state, sums, picked, momentum, proto_ema)
+  size = jnp.sum(picked.weights * arrays.safe_norm(pixels), -1)
+  # Normalising the weighted sum is normalising the weighted mean.
+  means = arrays.l2_normalize(sums, size)
+  return _move(state, means, picked, momentum, proto_ema)
 
 
 def _pick(cam: jax.Array, labels: jax.Array, warmup: jax.Array, top_k: int) -> _Picked:
-  """The pixels of labels [B,H,W] with the largest cam [B,h,w,C], class by class.
+  """Picks the pixels of labels [B,H,W] with the largest cam [B,h,w,C], class by class.
 
-  First in every image, so that images on different devices stay there, then among the winners.
+  It picks first in every image, so that images on different devices stay there, and then among the
+  winners.
   """
-  batch, size = labels.shape[0], labels.shape[1:]
-  count = size[0] * size[1]
+  batch, height, width = labels.shape
+  count = height * width
 
-  def pick_class(class_and_map):
+  def pick_class(class_and_map: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     c, activation = class_and_map
-    upsampled = resize.bilinear(activation[..., None], size, align_corners=True)[..., 0]
+    upsampled = resize.bilinear(activation[..., None], (height, width), align_corners=True)[..., 0]
     weight = jnp.where(warmup, 1.0, upsampled)
     score = jnp.where(labels == c, weight, -jnp.inf).reshape(batch, count)
     best, index = jax.lax.top_k(score, min(top_k, count))
@@ -136,60 +146,62 @@ def _pick(cam: jax.Array, labels: jax.Array, warmup: jax.Array, top_k: int) -> _
 
   num_classes = cam.shape[-1]
   best, index = jax.lax.map(pick_class, (jnp.arange(num_classes), jnp.moveaxis(cam, -1, 0)))
-  found = best > -jnp.inf
-  return _Picked(jnp.where(found, best, 0.0), index, jnp.sum(found, -1, dtype=jnp.float32))
+  is_member = best > -jnp.inf  # a class with fewer pixels fills the rest with others
+  weights = jnp.where(is_member, best, 0.0)
+  return _Picked(weights, index, jnp.sum(is_member, -1, dtype=jnp.float32))
 
 
-def _interpolate(maps: jax.Array, index: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """Values [..., A] of maps [B,h,w,A], upsampled to `size`, at flat indices [...] into [B, *size]."""
+def _interpolate(maps: jax.Array, index: jax.Array, size: resize.Size) -> jax.Array:
+  """Interpolates maps [B,h,w,A], as if upsampled to `size`, at flat indices [...] into [B, *size].
+
+  Returns [..., A].
+  """
   image, row, column = jnp.unravel_index(index, (maps.shape[0], *size))
-  sides = []
+  taps = []
   for place, length, target in zip((row, column), maps.shape[1:3], size, strict=True):
     position = place * ((length - 1) / max(target - 1, 1))
     low = jnp.floor(position).astype(jnp.int32)
     high = jnp.minimum(low + 1, length - 1)
-    sides.append(((low, 1 - (position - low)), (high, position - low)))
-  return sum(
-    (row_share * column_share)[..., None] * maps[image, row, column]
-    for row, row_share in sides[0]
-    for column, column_share in sides[1]
-  )
+    taps.append(((low, 1 - (position - low)), (high, position - low)))
+  total = jnp.zeros((*index.shape, maps.shape[-1]), maps.dtype)
+  for row, row_share in taps[0]:
+    for column, column_share in taps[1]:
+      total = total + (row_share * column_share)[..., None] * maps[image, row, column]
+  return total
 
 
 def _move(
-  state: CamPrototypes, sums: jax.Array, picked: _Picked, momentum: float, proto_ema: str
+  state: CamPrototypes, means: jax.Array, picked: _Picked, momentum: float, proto_ema: str
 ) -> CamPrototypes:
-  """The state after one step towards the directions of `sums` [C, A]."""
-  moved = jnp.sum(picked.weights, -1) > 0
-  running = 1 / (state.counts + 1)
+  """The state after one step towards the batch's unit `means` [C, A]."""
+  is_activated = jnp.sum(picked.weights, -1) > 0
+  running_share = 1 / (state.counts + 1)
   if proto_ema == "code":
-    share = jnp.where(state.counts == 0, 1.0, jnp.minimum(1 - running, 1 - momentum))
-    counts = state.counts + picked.count
+    share = jnp.where(state.counts == 0, 1.0, jnp.minimum(1 - running_share, 1 - momentum))
+    counts = state.counts + picked.number
   else:
-    share = jnp.maximum(running, 1 - momentum)
-    counts = state.counts + moved
-  share = jnp.where(moved, share, 0.0)[:, None]
-  # normalising the mean is normalising the sum
-  blend = (1 - share) * state.prototypes + share * arrays.l2_normalize(sums)
-  return CamPrototypes(arrays.l2_normalize(blend), counts)
+    share = jnp.maximum(running_share, 1 - momentum)
+    counts = state.counts + is_activated
+  share = jnp.where(is_activated, share, 0.0)[:, None]
+  blend = (1 - share) * state.prototypes + share * means
+  return CamPrototypes(arrays.l2_normalize(blend, jnp.float32(1)), counts)
 
 
-def _check(state, embeddings, cam, labels, source_mask, momentum, top_k, proto_ema) -> None:
-  """Raises a ValueError for arguments that do not fit each other."""
+def _check(
+  state: CamPrototypes,
+  embeddings: jax.Array,
+  cam: jax.Array,
+  labels: jax.Array,
+  source_mask: jax.Array | None,
+) -> None:
+  """Raises a ValueError for maps that do not fit each other or the state."""
   num_classes, dim = state.prototypes.shape
   for name, maps, width in (("embeddings", embeddings, dim), ("cam", cam, num_classes)):
     arrays.check_float(name, maps, min_ndim=3)
     expected = (*embeddings.shape[:-1], width)
     arrays.check_shape(name, maps, expected, of="embeddings and prototypes")
-  if labels.ndim < 2:
-    raise ValueError(f"labels has shape {labels.shape}; expected [..., H, W]")
+  check_map("labels", labels)
   expected = (*embeddings.shape[:-3], *labels.shape[-2:])
-  arrays.check_labels("labels", labels, expected, of="embeddings")
+  arrays.check_shape("labels", labels, expected, of="embeddings")
   if source_mask is not None:
     arrays.check_shape("source_mask", source_mask, labels.shape, of="labels")
-  if isinstance(momentum, (int, float)) and not 0 <= momentum <= 1:
-    raise ValueError(f"momentum = {momentum}; expected a number in [0, 1]")
-  if not isinstance(top_k, int) or top_k < 1:
-    raise ValueError(f"top_k = {top_k}; expected an integer of at least 1")
-  if proto_ema not in ("code", "bias_corrected"):
-    raise ValueError(f"proto_ema = {proto_ema!r}; expected 'code' or 'bias_corrected'")

@@ -1,12 +1,12 @@
 """Mean, diagonal variance and pixel count of each class, over everything ever seen.
 
-Pooling two disjoint sets of pixels with n' and n'' members of a class, w = n'' / (n' + n''):
+Two disjoint sets of pixels, with n' and n'' members of a class and w = n'' / (n' + n''), are pooled by
 
   mean     <- (1-w) mean' + w mean''
   variance <- (1-w) variance' + w variance'' + w (1-w) (mean' - mean'')^2
   count    <- n' + n''
 
-so updates in any order and any split of the pixels give the statistics of their union. (SePiCo, Xie
+so updates in any order, with any split of the pixels, give the statistics of their union. (SePiCo, Xie
 et al., TPAMI 2023; golden `sepico/estimator`.)
 """
 
@@ -20,19 +20,28 @@ from jax_uda.ops import arrays
 
 
 class ClassStatistics(NamedTuple):
-  """Rows of classes never seen are 0. The variance is biased: divided by the count."""
+  """The statistics of all classes; rows of classes never seen are 0.
+
+  The variance is biased: it is divided by the count.
+  """
 
   mean: jax.Array  # [C, A] float32
   variance: jax.Array  # [C, A] float32
-  count: jax.Array  # [C] float32, pixels (or the sum of their weights)
+  # [C] float32, pixels (or the sum of their weights); hides a method that no state needs
+  count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 def empty_class_statistics(num_classes: int, dim: int) -> ClassStatistics:
-  """Statistics of no pixels: all 0.
+  """The statistics of no pixels, for [C, A] = [num_classes, dim]: all 0.
+
+  Raises:
+    ValueError: A size is not above 0.
 
   >>> empty_class_statistics(num_classes=2, dim=3).count.tolist()
   [0.0, 0.0]
   """
+  arrays.check_positive("num_classes", num_classes)
+  arrays.check_positive("dim", dim)
   table = jnp.zeros((num_classes, dim), jnp.float32)
   return ClassStatistics(table, table, jnp.zeros(num_classes, jnp.float32))
 
@@ -43,10 +52,10 @@ def batch_statistics(
   num_classes: int,
   weights: jax.Array | None = None,
 ) -> ClassStatistics:
-  """The statistics of one batch, in two passes of matrix products over a one-hot [N, C].
+  """The statistics of one batch, by two passes of matrix products over a one-hot [N, C].
 
-  The one-pass form E[f^2] - E[f]^2 loses four digits in float32, and the direct one needs several
-  arrays [N, C, A]: 2 GB each at 51 200 pixels, 19 classes and 512 dimensions.
+  The one-pass form E[f^2] - E[f]^2 loses four digits in float32. The direct form needs several arrays
+  [N, C, A]: 2 GB each at 51 200 pixels, 19 classes and 512 dimensions.
 
   Args:
     embeddings: [..., A], any float dtype; constant.
@@ -73,7 +82,20 @@ def batch_statistics(
 
 
 def merge(old: ClassStatistics, new: ClassStatistics) -> ClassStatistics:
-  """The statistics of the union of two disjoint sets of pixels; see the module's formula."""
+  """The statistics of the union of two disjoint sets of pixels, by the module's formula.
+
+  Args:
+    old: The statistics of one set.
+    new: The statistics of the other set.
+
+  Returns:
+    ClassStatistics; a class that neither set holds stays 0.
+
+  >>> import jax.numpy as jnp
+  >>> one, three = (batch_statistics(jnp.array([[x]]), jnp.array([0]), 1) for x in (1.0, 3.0))
+  >>> merge(one, three).variance.tolist()
+  [[1.0]]
+  """
   total = old.count + new.count
   share = jnp.where(total > 0, new.count / jnp.where(total > 0, total, 1.0), 0.0)
   return _blend(old, new, share)._replace(count=total)
@@ -87,15 +109,15 @@ def update(
   *,
   ema_decay: float | None = None,
 ) -> ClassStatistics:
-  """Adds a batch to the statistics; classes that it does not hold keep theirs.
+  """Adds a batch to the statistics; classes that the batch does not hold keep theirs.
 
   Args:
     statistics: The state so far.
     embeddings: [..., A], any float dtype; constant.
     labels: [...] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
     weights: [...] float32 or None (all 1).
-    ema_decay: None pools all pixels alike, as the reference does. Else a batch has weight
-      1 - ema_decay in the classes that it holds (1 in a class not seen before).
+    ema_decay: None to pool all pixels alike, as the reference does. Otherwise the weight of the old
+      statistics of a class that the batch holds, 0 if the class was not seen before.
 
   Returns:
     The next ClassStatistics.
@@ -117,13 +139,13 @@ def update(
   new = batch_statistics(embeddings, labels, num_classes, weights)
   if ema_decay is None:
     return merge(statistics, new)
-  first = statistics.count == 0
-  share = jnp.where(new.count > 0, jnp.where(first, 1.0, 1.0 - ema_decay), 0.0)
+  is_new = statistics.count == 0
+  share = jnp.where(new.count > 0, jnp.where(is_new, 1.0, 1.0 - ema_decay), 0.0)
   return _blend(statistics, new, share)._replace(count=statistics.count + new.count)
 
 
 def _blend(old: ClassStatistics, new: ClassStatistics, share: jax.Array) -> ClassStatistics:
-  """A mixture with weight `share` [C] of the new statistics; the counts stay the old ones."""
+  """The mixture with weight `share` [C] of the new statistics; the counts stay the old ones."""
   w = share[:, None]
   variance = (1 - w) * old.variance + w * new.variance + w * (1 - w) * (old.mean - new.mean) ** 2
   return ClassStatistics((1 - w) * old.mean + w * new.mean, variance, old.count)

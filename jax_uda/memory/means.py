@@ -9,7 +9,7 @@ from jax_uda.ops import arrays
 
 
 class ClassMeans(NamedTuple):
-  """What a batch says of its classes; rows of absent classes are 0."""
+  """The mean embeddings of a batch's classes; rows of classes that it does not hold are 0."""
 
   means: jax.Array  # [C, A] float32
   counts: jax.Array  # [C] float32, the sum of the pixels' weights
@@ -21,7 +21,7 @@ def class_means(
   num_classes: int,
   weights: jax.Array | None = None,
 ) -> ClassMeans:
-  """Weighted mean embedding of every class: `sum_n w_n [y_n = c] f_n / sum_n w_n [y_n = c]`.
+  """The weighted mean embedding of every class: `sum_n w_n [y_n = c] f_n / sum_n w_n [y_n = c]`.
 
   Args:
     embeddings: [..., A], any float dtype; constant (no gradient flows into a memory).

@@ -1,12 +1,12 @@
-"""One prototype a class as a moving average, and its start: a mean over the images of a data set.
+"""Class prototypes as an exponential moving average, initialised by a mean over the data set.
 
   update   mu_c <- d mu_c + (1-d) m_c       m_c: mean embedding of the class in the batch
   start    mu_c = mean over the images that hold class c of the image's mean embedding of c
 
 Prototypes are not normalised: those of unit embeddings have norms up to 1.
 
-Replicas that do not share their prototypes, as in SPCL's reference, are a leading axis [G, C, A] and
-`jax.vmap`, whatever the number of devices:
+The replicas of SPCL's reference do not share their prototypes. Here they are a leading axis
+[G, C, A] and `jax.vmap`, whatever the number of devices:
 
   >>> import functools
   >>> import jax, jax.numpy as jnp
@@ -40,10 +40,10 @@ def update(
   Args:
     prototypes: [C, A], constant.
     batch_means: [C, A], any float dtype; constant. Rows of absent classes are not read.
-    counts: [C]: a class is in the batch if its count is above 0.
-    decay: Weight of the old prototypes; SPCL's alpha, 0.1.
-    keep_absent: Leave classes that the batch does not hold as they are. Else they are mixed with
-      a zero vector and vanish within a few steps, as in SPCL's reference.
+    counts: [C] numbers: a class is in the batch if its count is above 0.
+    decay: The weight of the old prototypes: SPCL's alpha, 0.1.
+    keep_absent: Whether classes that the batch does not hold keep their prototype. Otherwise it is
+      mixed with a zero vector and vanishes within a few steps, as in SPCL's reference.
 
   Returns:
     [C, A] float32.
@@ -64,8 +64,7 @@ def update(
   arrays.check_float("batch_means", batch_means)
   arrays.check_shape("batch_means", batch_means, prototypes.shape, of="prototypes")
   arrays.check_shape("counts", counts, prototypes.shape[:1], of="prototypes")
-  if isinstance(decay, (int, float)) and not 0 <= decay <= 1:
-    raise ValueError(f"decay = {decay}; expected a number in [0, 1]")
+  arrays.check_share("decay", decay)
   present = (counts > 0)[:, None]
   old = prototypes.astype(jnp.float32)
   new = decay * old + (1 - decay) * jnp.where(present, batch_means.astype(jnp.float32), 0.0)
@@ -73,10 +72,10 @@ def update(
 
 
 class PrototypeSums(NamedTuple):
-  """What a pass over a data set has gathered; `images > 0` are the classes seen."""
+  """What a pass over a data set has gathered so far; the classes seen are those of `images > 0`."""
 
-  sums: jax.Array  # [C, A] float32, of the images' class means
-  images: jax.Array  # [C] int32, images that hold the class
+  sums: jax.Array  # [C, A] float32: the sum of the images' class means
+  images: jax.Array  # [C] int32: the number of images that hold the class
 
 
 def empty_prototype_sums(num_classes: int, dim: int) -> PrototypeSums:
@@ -95,11 +94,11 @@ def empty_prototype_sums(num_classes: int, dim: int) -> PrototypeSums:
 
 
 def add_images(state: PrototypeSums, embeddings: jax.Array, labels: jax.Array) -> PrototypeSums:
-  """Adds images; each counts once in every class that it holds, however many its pixels.
+  """Adds images; each counts once in every class that it holds, however many pixels it has.
 
   Args:
     state: The sums so far.
-    embeddings: [..., h, w, A], any float dtype, used as given; constant. The leading axes are
+    embeddings: [..., h, w, A], any float dtype, used as they are; constant. The leading axes are
       images.
     labels: [..., h, w] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
 
@@ -125,12 +124,12 @@ def add_images(state: PrototypeSums, embeddings: jax.Array, labels: jax.Array) -
   means, counts = jax.vmap(lambda x, y: class_means(x, y, num_classes))(
     embeddings.reshape(-1, *embeddings.shape[-3:]), labels.reshape(-1, *labels.shape[-2:])
   )
-  held = jnp.sum(counts > 0, 0, dtype=jnp.int32)
-  return PrototypeSums(state.sums + jnp.sum(means, 0), state.images + held)
+  images = jnp.sum(counts > 0, 0, dtype=jnp.int32)
+  return PrototypeSums(state.sums + jnp.sum(means, 0), state.images + images)
 
 
 def prototypes_of(state: PrototypeSums) -> jax.Array:
-  """[C, A] float32, the mean of the images' class means; 0 for a class never seen.
+  """The prototypes [C, A] float32: means of the images' class means, 0 for a class never seen.
 
   >>> import jax.numpy as jnp
   >>> prototypes_of(PrototypeSums(jnp.array([[6.0], [0.0]]), jnp.array([3, 0]))).tolist()

@@ -1,6 +1,6 @@
 """The labelled embeddings of the last steps, oldest step out first (RCCR's memory bank).
 
-Not by class and not by image: each step leaves one entry of R rows. (Zhou et al., ICME 2022; golden
+Each step leaves one entry of R rows, whatever their classes and images. (Zhou et al., ICME 2022; golden
 `rccr/region_contrast`.)
 """
 
@@ -13,15 +13,15 @@ from jax_uda.ops import arrays
 
 
 class RegionQueue(NamedTuple):
-  """`written` counts all entries ever; the next goes to slot written % n."""
+  """A queue of n entries as a ring: the next entry goes to slot written % n."""
 
   embeddings: jax.Array  # [n, R, A] float32
   labels: jax.Array  # [n, R] int32
-  written: jax.Array  # scalar int32
+  written: jax.Array  # scalar int32: the number of entries ever pushed
 
   @property
   def length(self) -> jax.Array:
-    """Scalar int32: how many entries there are."""
+    """The number of entries in the queue, a scalar int32."""
     return jnp.minimum(self.written, self.embeddings.shape[0])
 
 
@@ -53,7 +53,7 @@ def empty_region_queue(num_entries: int, num_rows: int, dim: int) -> RegionQueue
 
 
 def push(queue: RegionQueue, embeddings: jax.Array, labels: jax.Array) -> RegionQueue:
-  """Appends one entry; a full queue loses its oldest.
+  """Appends one entry; a full queue loses its oldest one.
 
   Args:
     queue: The state so far.
@@ -87,7 +87,11 @@ def push(queue: RegionQueue, embeddings: jax.Array, labels: jax.Array) -> Region
 
 
 def rows(queue: RegionQueue) -> Rows:
-  """All rows, oldest entry first; slots without an entry come last and are not valid."""
+  """All rows, the oldest entry first; slots without an entry come last and are not valid.
+
+  >>> rows(empty_region_queue(num_entries=2, num_rows=1, dim=1)).valid.tolist()
+  [False, False]
+  """
   num_entries, num_rows, dim = queue.embeddings.shape
   first = jnp.where(queue.written > num_entries, queue.written % num_entries, 0)
   order = (first + jnp.arange(num_entries)) % num_entries

@@ -12,14 +12,14 @@ from jax_uda.ops import arrays
 
 
 class RingBank(NamedTuple):
-  """`written` counts all writes ever to a class; the next goes to slot written % L."""
+  """A ring of L entries per class: the next entry of a class goes to slot written % L."""
 
   entries: jax.Array  # [C, L, A] float32, zeros where nothing was written
-  written: jax.Array  # [C] int32
+  written: jax.Array  # [C] int32: the number of entries ever written
 
   @property
   def length(self) -> jax.Array:
-    """[C] int32: the entries 0..length-1 hold something."""
+    """How many entries of each class, from the first on, hold something: [C] int32."""
     return jnp.minimum(self.written, self.entries.shape[1])
 
 
@@ -30,10 +30,10 @@ def empty_ring_bank(
 
   Args:
     num_classes: C.
-    length: L, the most entries of a class.
+    length: L, the most entries per class.
     dim: A.
-    zero_entry: Each class starts with one zero vector, which counts like any other entry until
-      the L-th write; so do the reference's banks.
+    zero_entry: Whether each class starts with one zero vector, which counts like any other entry
+      until the L-th write, as in the reference's banks.
 
   Raises:
     ValueError: A size is not above 0.
@@ -48,12 +48,12 @@ def empty_ring_bank(
 
 
 def push(bank: RingBank, entries: jax.Array, present: jax.Array) -> RingBank:
-  """Appends one entry to every class present; a full class loses its oldest.
+  """Appends one entry to every class present; a full class loses its oldest one.
 
   Args:
     bank: The state so far.
     entries: [C, A], any float dtype; constant. Rows of absent classes are not read.
-    present: [C] bool.
+    present: [C] bool: the classes that get an entry.
 
   Returns:
     The next RingBank.
@@ -75,16 +75,19 @@ def push(bank: RingBank, entries: jax.Array, present: jax.Array) -> RingBank:
   if present.dtype != jnp.bool_:
     raise ValueError(f"present has dtype {present.dtype}; expected bool")
   rows, slots = jnp.arange(num_classes), bank.written % length
-  kept = bank.entries[rows, slots]
   entries = jax.lax.stop_gradient(entries.astype(jnp.float32))
-  written = jnp.where(present[:, None], entries, kept)
+  entries = jnp.where(present[:, None], entries, bank.entries[rows, slots])
   return RingBank(
-    bank.entries.at[rows, slots].set(written), bank.written + present.astype(jnp.int32)
+    bank.entries.at[rows, slots].set(entries), bank.written + present.astype(jnp.int32)
   )
 
 
 def oldest_first(bank: RingBank) -> jax.Array:
-  """[C, L, A]: each class's entries in the order of their writes, zeros behind them."""
+  """The entries of each class in the order of their writes, zeros behind them: [C, L, A].
+
+  >>> oldest_first(empty_ring_bank(num_classes=1, length=2, dim=1)).tolist()
+  [[[0.0], [0.0]]]
+  """
   length = bank.entries.shape[1]
   first = jnp.where(bank.written > length, bank.written % length, 0)
   index = (first[:, None] + jnp.arange(length)) % length

@@ -83,7 +83,7 @@ def most_uncertain(
   logits: jax.Array, image_size: tuple[int, int], crop_size: tuple[int, int]
 ) -> jax.Array:
   """[B,4] boxes of HRDA's detail: the half-overlapping window of largest entropy of each image."""
-  stride = tuple(side // 2 for side in crop_size)
+  stride = (crop_size[0] // 2, crop_size[1] // 2)
   return entropy_crop.entropy_boxes(logits, image_size, crop_size=crop_size, stride=stride)
 
 

@@ -78,56 +78,64 @@ def confeti(
   compare = functools.partial(
     registry.call, objectives.prototype_contrast, "method.contrast", head=HEAD, **contrast
   )
+  comparisons = _comparisons(
+    compare, contrast_after, cut if stage == 1 else None, consistency_weight
+  )
   prototype_term = objectives.cam_prototypes(
     view="mixed",
     warmup_view="pasted",
     warmup_end=contrast_after + 1,
     num_classes=task.num_classes,
     dim=embedding_dim,
-    comparisons=_comparisons(
-      compare, contrast_after, cut if stage == 1 else None, consistency_weight
-    ),
+    comparisons=comparisons,
     head=HEAD,
     cam_head=CAM,
     update=prototypes,
   )
-  cross_entropy = functools.partial(
-    objectives.cross_entropy,
-    class_weights=class_weights(task, self_training.class_weight_power),
-    align_corners=self_training.align_corners,
+  distance = objectives.feature_distance(
+    view="source",
+    reference_view="raw",
+    num_classes=task.num_classes,
+    thing_classes=thing_classes_of(task, thing_classes),
+    weight=feature_distance_weight,
   )
   frozen = Pass(outputs=(HEAD,), frozen=True)
+  passes = {"raw": frozen, "translated": frozen, "target": Pass(outputs=(HEAD,))}
   return Method(
     views={"confeti": confeti_views.views(self_training)},
-    terms={
-      "source": cross_entropy(view="source"),
-      "source_classes": objectives.image_classes(view="source", head=CAM),
-      "feature_distance": objectives.feature_distance(
-        view="source",
-        reference_view="raw",
-        num_classes=task.num_classes,
-        thing_classes=thing_classes_of(task, thing_classes),
-        weight=feature_distance_weight,
-      ),
-      "prototypes": prototype_term,
-      "mixed": cross_entropy(view="mixed"),
-      "mixed_classes": objectives.image_classes(
-        view="mixed", head=CAM, start_step=mixed_cam_after + 1
-      ),
-    },
+    terms=_terms(task, self_training, distance, prototype_term, mixed_cam_after + 1),
     uses_reference=True,
     heads={
       CAM: functools.partial(CAMHead, task.num_classes),
       HEAD: functools.partial(LinearProjectionHead, embedding_dim),
     },
-    passes=lambda phase: {
-      "raw": frozen,
-      "translated": frozen,
-      "target": Pass(outputs=(HEAD,)),
-    },
+    passes=lambda phase: passes,
     start_steps={f"heads_{HEAD}": contrast_after},
     auxiliary=cut.auxiliary,
   )
+
+
+def _terms(
+  task: Task,
+  settings: SelfTraining,
+  distance: objectives.Objective[Any],
+  prototypes: objectives.Objective[Any],
+  mixed_cam_start: int,
+) -> dict[str, objectives.Objective[Any]]:
+  """The terms of stages 1 and 2 in the order of their passes."""
+  cross_entropy = functools.partial(
+    objectives.cross_entropy,
+    class_weights=class_weights(task, settings.class_weight_power),
+    align_corners=settings.align_corners,
+  )
+  return {
+    "source": cross_entropy(view="source"),
+    "source_classes": objectives.image_classes(view="source", head=CAM),
+    "feature_distance": distance,
+    "prototypes": prototypes,
+    "mixed": cross_entropy(view="mixed"),
+    "mixed_classes": objectives.image_classes(view="mixed", head=CAM, start_step=mixed_cam_start),
+  }
 
 
 def _comparisons(

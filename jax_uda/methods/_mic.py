@@ -17,6 +17,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import daformer
 from jax_uda.methods.requirements import require_labels, require_views
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Pass, named_key
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import block_mask, self_training, strong
@@ -55,9 +56,9 @@ def add_masked(
 
   def draw(key: jax.Array, batch: Batch) -> dict[str, Any]:
     key = named_key(key, "masked")
-    batch_size, *size = batch["source"]["image"].shape[:3]
-    jitter = strong.draw(named_key(key, "look"), batch_size, strength=jitter_strength)
-    mask = block_mask.draw(named_key(key, "holes"), batch_size, tuple(size), block)
+    image = batch["source"]["image"]
+    jitter = strong.draw(named_key(key, "look"), len(image), strength=jitter_strength)
+    mask = block_mask.draw(named_key(key, "holes"), len(image), size_of(image), block)
     return {"augmentation": strong.share_across_batch(jitter), "mask": mask}
 
   def make(draws, batch: Batch, teacher, views):

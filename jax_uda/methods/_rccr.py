@@ -10,9 +10,9 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jax_uda import objectives
 from jax_uda.common import registry
@@ -20,6 +20,7 @@ from jax_uda.methods import extension
 from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_labels, require_views
 from jax_uda.models.heads.projection import RegionProjectionHead
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Pass, View, named_key
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import cutmix, self_training, strong
@@ -28,8 +29,7 @@ from jax_uda.views.self_training import SelfTraining
 HEAD = "region"
 
 
-@flax.struct.dataclass
-class Draws:
+class Draws(struct.PyTreeNode):
   """Random numbers of the CutMix view.
 
   Attributes:
@@ -58,7 +58,7 @@ def cutmix_views(cell: int, jitter_strength: float) -> ViewMaker:
     del teacher
     require_views(views, "region_consistent", "source", "target")
     image = batch["source"]["image"]
-    size = image.shape[1:3]
+    size = size_of(image)
     box = cutmix.cutmix_box(draws.box.ratio, draws.box.offset, size, cell)
     inside = cutmix.box_mask(box, size)
     weight = jnp.broadcast_to(inside.astype(jnp.float32), image.shape[:3])

@@ -15,6 +15,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import dacs
 from jax_uda.methods.requirements import require_views
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Pass, View
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views.pseudo_labels import pseudo_label
@@ -48,8 +49,8 @@ def _target_view(threshold: float, ignore_top: int, ignore_bottom: int) -> ViewM
         "config.data.crop_target = True, or similarity's target = 'mixed'.",
       )
     pseudo = pseudo_label(
-      teacher("target", image).logits,
-      image.shape[1:3],
+      teacher("target", image).decoded.logits,
+      size_of(image),
       threshold=threshold,
       ignore_top=ignore_top,
       ignore_bottom=ignore_bottom,

@@ -55,6 +55,9 @@ def spcl_warm_up(
   """
   module = OutputDiscriminator(width=discriminator_width)
 
+  def discriminate(params: Any, probability: jax.Array) -> Any:
+    return module.apply({"params": params}, probability)
+
   def auxiliary(schedule: optax.Schedule) -> Auxiliary:
     rate = lambda step: discriminator_rate * schedule(step)
     adam = optimizer.build(rate, name="adamw", weight_decay=0.0, b1=0.9, b2=0.99)
@@ -74,7 +77,7 @@ def spcl_warm_up(
   terms = {
     "source": _cross_entropy("source", temperature, groups),
     "adversarial": objectives.output_adversarial(
-      discriminator=lambda params, x: module.apply({"params": params}, x),
+      discriminator=discriminate,
       weight=adversarial_weight,
       source_temperature=temperature if temper_discriminator else 1.0,
     ),

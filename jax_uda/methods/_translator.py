@@ -17,17 +17,18 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from jax_uda import losses
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.models import translation
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
+from jax_uda.ops.resize import size_of
 from jax_uda.step import optimizer
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Auxiliary, Batch, Method, Task
@@ -40,8 +41,7 @@ DISCRIMINATOR = ("discriminator",)
 GENERATOR = ("generator", "patch_mlp")
 
 
-@flax.struct.dataclass
-class Draws:
+class Draws(struct.PyTreeNode):
   """The random numbers of one step of training.
 
   Attributes:
@@ -92,8 +92,12 @@ class Translator:
       patch_mlp: Attributes of `translation.PatchMLP`.
     """
     self.train, self.num_patches = train, num_patches
-    self.nce = dict(temperature=temperature, negatives=negatives)
-    options = {k: tuple(v) if k == "nce_layers" else v for k, v in (generator or {}).items()}
+    self.patch_nce = functools.partial(
+      losses.patch_nce, temperature=temperature, negatives=negatives
+    )
+    options: dict[str, Any] = dict(generator or {})
+    if "nce_layers" in options:
+      options["nce_layers"] = tuple(options["nce_layers"])
     self.generator = translation.Generator(**options)
     self.discriminator = translation.PatchDiscriminator(**(discriminator or {}))
     self.patch_mlp = translation.PatchMLP(**(patch_mlp or {}))
@@ -137,7 +141,7 @@ class Translator:
 
   def regress(self, params: Any, embedding: jax.Array) -> jax.Array:
     """[..., A] -> [..., A], `reg_proj`."""
-    return self.reg_proj.apply({"params": params["reg_proj"]}, embedding)
+    return _apply(self.reg_proj, params["reg_proj"], embedding)
 
   def prepare(self, params: Any, batch: Batch) -> dict[str, Any]:
     """The batch with translated source images; the untranslated ones become `batch["source"]["raw"]`.
@@ -151,14 +155,14 @@ class Translator:
 
   def draw(self, key: jax.Array, batch: Batch) -> Draws:
     """Draws for one step."""
-    shape = batch["source"]["image"].shape
+    source = batch["source"]["image"]
     params = jax.eval_shape(self._params, key)["generator"]
-    maps = jax.eval_shape(self._encode, params, jax.ShapeDtypeStruct(shape, jnp.float32))
+    maps = jax.eval_shape(self._encode, params, jax.ShapeDtypeStruct(source.shape, jnp.float32))
     positions = lambda domain: translation.draw_positions(
       named_key(key, domain), maps, self.num_patches
     )
     corners = balanced_crop.candidate_offsets(
-      named_key(key, "corners"), batch["target"]["image"].shape[1:3], shape[1:3], shape[0]
+      named_key(key, "corners"), size_of(batch["target"]["image"]), size_of(source), len(source)
     )
     return Draws(positions("source"), positions("target"), corners)
 
@@ -216,29 +220,29 @@ class Translator:
     return state, {f"translator/{k}": v for k, v in {"discriminator": loss, **parts}.items()}
 
   def _embed(self, networks: Any, maps: Sequence[jax.Array], positions: Any):
-    return self.patch_mlp.apply({"params": networks["patch_mlp"]}, maps, positions)
+    return _apply(self.patch_mlp, networks["patch_mlp"], maps, positions)
 
   def _patch_nce(self, queries: Sequence[jax.Array], keys: Sequence[jax.Array]) -> jax.Array:
     pairs = zip(queries, keys, strict=True)
-    return jnp.mean(jnp.stack([losses.patch_nce(q, k, **self.nce) for q, k in pairs]))
+    return jnp.mean(jnp.stack([self.patch_nce(q, k) for q, k in pairs]))
 
   def _crop(self, batch: Batch, corners: jax.Array) -> jax.Array:
     """Target images, of the size of the source's."""
-    size = batch["source"]["image"].shape[1:3]
+    size = size_of(batch["source"]["image"])
     crop = functools.partial(balanced_crop.crop, size=size)
     return jax.vmap(crop)(batch["target"]["image"], corners)
 
   def _generate(self, params: Any, image: jax.Array) -> jax.Array:
-    return self.generator.apply({"params": params}, image)
+    return _apply(self.generator, params, image)
 
   def _encode(self, params: Any, image: jax.Array) -> Sequence[jax.Array]:
-    return self.generator.apply({"params": params}, image, method="encode")
+    return _apply(self.generator, params, image, method="encode")
 
   def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
-    return self.discriminator.apply({"params": params}, image)
+    return _apply(self.discriminator, params, image)
 
   def _source(self, batch: Batch) -> jax.Array:
-    height, width = batch["source"]["image"].shape[1:3]
+    height, width = size_of(batch["source"]["image"])
     if height % 4 or width % 4:
       raise SettingError(
         "data.crop_size", f"= ({height}, {width}): the translator needs multiples of 4."
@@ -266,8 +270,17 @@ def add_translated(task: Task, method: Method, **settings: Any) -> Method:
   return method._replace(auxiliary=translator.auxiliary)
 
 
+def _apply(module: nn.Module, params: Any, *args: Any, method: str | None = None) -> Any:
+  """A pass of a network that has parameters alone."""
+  return module.apply({"params": params}, *args, method=method)
+
+
 def _part(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
   return {name: tree[name] for name in names}
+
+
+def _applied(params: dict[str, Any], updates: Any) -> Any:
+  return optax.apply_updates(params, updates)
 
 
 def _step(state: State, name: str, tx: optax.GradientTransformation, grads: Any) -> State:
@@ -275,7 +288,7 @@ def _step(state: State, name: str, tx: optax.GradientTransformation, grads: Any)
   params = _part(state["params"], tuple(grads))
   updates, optimizer_state = tx.update(grads, state["optimizers"][name], params)
   return {
-    "params": {**state["params"], **optax.apply_updates(params, updates)},
+    "params": state["params"] | _applied(params, updates),
     "optimizers": {**state["optimizers"], name: optimizer_state},
   }
 

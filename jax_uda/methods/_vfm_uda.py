@@ -6,19 +6,19 @@ follows after the update, `config.ema`) and margins (`config.data.target_margins
 the recipe. Extra cost beside DACS: one teacher and one student pass of the target.
 """
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jax_uda import objectives
 from jax_uda.ops import resize
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Pass, Passes, View, named_key
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import color, pseudo_labels, self_training, strong
 
 
-@flax.struct.dataclass
-class Draws:
+class Draws(struct.PyTreeNode):
   """Every random number of a step.
 
   Attributes:
@@ -73,7 +73,9 @@ def vfm_uda(
   def target_view(batch: Batch, teacher: Passes) -> View:
     """The target with the labels of the mean probability of each image and its mirror image."""
     image = batch["target"]["image"]
-    softmax = lambda name, x: jax.nn.softmax(resize.bilinear(teacher(name, x).logits, x.shape[1:3]))
+    softmax = lambda name, x: jax.nn.softmax(
+      resize.bilinear(teacher(name, x).decoded.logits, size_of(x))
+    )
     mirrored = softmax("mirrored_target", image[:, :, ::-1])[:, :, ::-1]
     probability = (softmax("target", image) + mirrored) / 2
     pseudo = pseudo_labels.weigh(

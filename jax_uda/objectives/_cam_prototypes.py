@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jax_uda import losses, memory
 from jax_uda.ops import labels, resize
+from jax_uda.ops.resize import size_of
 from jax_uda.ops.sampling import sample_valid
 from jax_uda.step.context import Context, named_key
 from jax_uda.step.objective import Batch, Objective, Result, no_draws
@@ -127,20 +128,25 @@ def prototype_contrast(
     if not ctx.started(start_step):
       return jnp.float32(0), {}
     data, embedding = ctx.views[view], ctx.student(view).heads[head]
-    grid = embedding.shape[1:3]
+    grid = size_of(embedding)
     label = labels.nearest_label(data.label, grid)
     uniforms = resize.nearest(draws[..., None], grid)[..., 0]
     valid = (label >= 0) & (label < len(prototypes))
-    common = dict(temperature=temperature, normalize=True)
     contrast = weight * losses.prototype_cross_entropy(
       embedding,
       label,
       prototypes,
       weights=sample_valid(valid, num_samples, uniforms=uniforms),
-      **common,
+      temperature=temperature,
+      normalize=True,
     )
     regularizer = regularizer_weight * losses.mean_similarity_regularizer(
-      embedding, label, prototypes, sign=regularizer_sign, **common
+      embedding,
+      label,
+      prototypes,
+      sign=regularizer_sign,
+      temperature=temperature,
+      normalize=True,
     )
     share = jnp.mean(data.weight) if weigh else 1.0
     parts = {"contrast": share * contrast, "regularizer": share * regularizer}

@@ -10,8 +10,9 @@ from jax_uda import losses, memory
 from jax_uda.common import registry
 from jax_uda.memory import class_statistics, ring_bank
 from jax_uda.ops import labels
-from jax_uda.step.context import Context
+from jax_uda.step.context import Context, View
 from jax_uda.step.objective import Objective, Result
+from jax_uda.step.outputs import Outputs
 
 Variant = Literal["prototype", "distribution", "bank"]
 
@@ -43,7 +44,7 @@ def _prototypes() -> Representation:
 
   def contrast(state: ClassMemory, embedding, label, temperature, present):
     return losses.prototype_cross_entropy(
-      embedding, label, state.statistics.mean, temperature=temperature, seen=present
+      embedding, label, state.statistics.mean, temperature=temperature, class_mask=present
     )
 
   return Representation(lambda: (), lambda bank, embedding, label: (), contrast)
@@ -55,7 +56,7 @@ def _distributions() -> Representation:
   def contrast(state: ClassMemory, embedding, label, temperature, present):
     mean, variance, _ = state.statistics
     return losses.distribution_cross_entropy(
-      embedding, label, mean, variance, temperature=temperature, seen=present
+      embedding, label, mean, variance, temperature=temperature, class_mask=present
     )
 
   return Representation(lambda: (), lambda bank, embedding, label: (), contrast)
@@ -75,6 +76,55 @@ def _banks(num_classes: int, dim: int, length: int, zero_entry: bool) -> Represe
 
   empty = lambda: memory.empty_ring_bank(num_classes, length, dim, zero_entry=zero_entry)
   return Representation(empty, update, contrast)
+
+
+class _Contrast(NamedTuple):
+  """The term without its wiring.
+
+  Attributes:
+    represent: What stands for a class.
+    num_classes: Number of classes, C.
+    head: The head that gives the embeddings.
+    temperature: Divides the similarities.
+    regularizer: (factor, sign) of `losses.mean_similarity_regularizer`.
+    min_ratio: Share of a cell's pixels that its majority class must hold.
+    mask_unseen: Whether classes without statistics are left out of the softmax.
+  """
+
+  represent: Representation
+  num_classes: int
+  head: str
+  temperature: float
+  regularizer: tuple[float, int]
+  min_ratio: float
+  mask_unseen: bool
+
+  def update(self, state: ClassMemory, outputs: Outputs, view: View) -> ClassMemory:
+    """The memory with the teacher's embeddings of a labelled view."""
+    embedding = outputs.heads[self.head]
+    label = self._labels_at(view.label, embedding)
+    statistics = class_statistics.update(state.statistics, embedding, label)
+    return ClassMemory(statistics, self.represent.update(state.bank, embedding, label))
+
+  def loss(
+    self, state: ClassMemory, outputs: Outputs, view: View
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The contrast of one view with its regularizer; and the regularizer, if there is one."""
+    embedding = outputs.heads[self.head]
+    label = self._labels_at(labels.ignore_unweighted(view.label, view.weight), embedding)
+    present = state.statistics.count > 0 if self.mask_unseen else None
+    loss = self.represent.contrast(state, embedding, label, self.temperature, present)
+    factor, sign = self.regularizer
+    if not factor:
+      return loss, {}
+    regularizer = losses.mean_similarity_regularizer(
+      embedding, label, state.statistics.mean, temperature=self.temperature, sign=sign
+    )
+    return loss + factor * regularizer, {"regularizer": regularizer}
+
+  def _labels_at(self, label: jax.Array, embedding: jax.Array) -> jax.Array:
+    stride = label.shape[2] // embedding.shape[2]
+    return labels.downscale_label(label, stride, self.num_classes, self.min_ratio)
 
 
 def class_contrast(
@@ -131,44 +181,24 @@ def class_contrast(
       "bank": lambda: _banks(num_classes, dim, bank_length, bank_zero_entry),
     },
     variant,
-    "method.variant",
+    "variant",
   )()
-
-  def labels_at(label: jax.Array, grid: tuple[int, int]) -> jax.Array:
-    return labels.downscale_label(label, label.shape[2] // grid[1], num_classes, min_ratio)
+  regularizer = (regularizer_weight, regularizer_sign)
+  contrast = _Contrast(
+    represent, num_classes, head, temperature, regularizer, min_ratio, mask_unseen
+  )
 
   def init(key: jax.Array) -> ClassMemory:
     del key  # empty memories need no randomness
     return ClassMemory(memory.empty_class_statistics(num_classes, dim), represent.init())
 
-  def update(state: ClassMemory, ctx: Context) -> ClassMemory:
-    embedding = ctx.teacher(statistics_view).heads[head]
-    label = labels_at(ctx.views[statistics_view].label, embedding.shape[1:3])
-    statistics = class_statistics.update(state.statistics, embedding, label)
-    return ClassMemory(statistics, represent.update(state.bank, embedding, label))
-
-  def contrast(state: ClassMemory, embedding: jax.Array, label: jax.Array):
-    """The contrast of one view, and its regularizer (0 if it is left out)."""
-    present = state.statistics.count > 0 if mask_unseen else None
-    loss = represent.contrast(state, embedding, label, temperature, present)
-    if not regularizer_weight:
-      return loss, {}
-    regularizer = losses.mean_similarity_regularizer(
-      embedding, label, state.statistics.mean, temperature=temperature, sign=regularizer_sign
-    )
-    return loss + regularizer_weight * regularizer, {"regularizer": regularizer}
-
   def apply(state: ClassMemory, ctx: Context, draws: None) -> Result[ClassMemory]:
     del draws
-    state = update(state, ctx)
+    state = contrast.update(state, ctx.teacher(statistics_view), ctx.views[statistics_view])
     total = jnp.float32(0)
     metrics = {"classes_seen": jnp.sum(state.statistics.count > 0)}
-    if not ctx.started(start_step):
-      return Result(total, state, metrics)
-    for name in views:
-      view, embedding = ctx.views[name], ctx.student(name).heads[head]
-      counted = labels.ignore_unweighted(view.label, view.weight)
-      loss, parts = contrast(state, embedding, labels_at(counted, embedding.shape[1:3]))
+    for name in views if ctx.started(start_step) else ():
+      loss, parts = contrast.loss(state, ctx.student(name), ctx.views[name])
       metrics |= {name: loss, **{f"{name}_{part}": value for part, value in parts.items()}}
       total = total + weight * loss
     return Result(total, state, metrics)

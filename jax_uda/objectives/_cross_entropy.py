@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jax_uda import losses
 from jax_uda.ops import boxes, resize
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Context
 from jax_uda.step.objective import Objective, split_groups, stateless
 
@@ -41,7 +42,7 @@ def cross_entropy(
 
   def group_loss(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
     return losses.weighted_cross_entropy(
-      resize.bilinear(logits, label.shape[1:], align_corners) / temperature,
+      resize.bilinear(logits, size_of(label), align_corners) / temperature,
       label,
       weight,
       class_weights=class_weights,
@@ -55,12 +56,13 @@ def cross_entropy(
 
   def loss(ctx: Context):
     data, outputs = ctx.views[view], ctx.student(view)
-    fused = batch_loss(outputs.logits, data.label, data.weight)
+    logits = outputs.decoded.logits
+    fused = batch_loss(logits, data.label, data.weight)
     if "hr_logits" not in outputs.heads:
       return fused, {}
-    stride = data.label.shape[1] // outputs.logits.shape[1]
-    size = tuple(side * stride for side in outputs.heads["hr_logits"].shape[1:3])
-    crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], size)
+    stride = data.label.shape[1] // logits.shape[1]
+    height, width = size_of(outputs.heads["hr_logits"])
+    crop = lambda x: boxes.crop(x, outputs.heads["hr_box"], (height * stride, width * stride))
     detail = batch_loss(outputs.heads["hr_logits"], crop(data.label), crop(data.weight))
     total = (1 - detail_weight) * fused + detail_weight * detail
     return total, {"fused": fused, "detail": detail}

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 
-from jax_uda.losses._adversarial import adversarial_discriminator_loss, adversarial_generator_loss
+from jax_uda.losses import adversarial_discriminator_loss, adversarial_generator_loss
 from jax_uda.ops import resize
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Context
 from jax_uda.step.objective import Objective, stateless
 
@@ -38,8 +39,8 @@ def output_adversarial(
 
   def loss(ctx: Context):
     def probability(view: str, temperature: float = 1.0) -> jax.Array:
-      size = ctx.views[view].image.shape[1:3]
-      logits = resize.bilinear(ctx.student(view).logits, size, align_corners=True)
+      size = size_of(ctx.views[view].image)
+      logits = resize.bilinear(ctx.student(view).decoded.logits, size, align_corners=True)
       return jax.nn.softmax(logits / temperature)
 
     source_map, target_map = probability(source, source_temperature), probability(target)

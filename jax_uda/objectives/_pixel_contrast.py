@@ -1,7 +1,8 @@
 """Every cell of the decoder's fused map against every other one (CLUDA)."""
 
+import functools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 
@@ -45,9 +46,20 @@ def pixel_contrast(
 
   Source: CLUDA (Vayyat et al., 2022), reference code; golden `cluda/cl_grid`.
   """
-  grid = tuple(grid)
-  options = dict(
-    pixel_order=pixel_order, ignore_is_class=ignore_is_class, exclude_things=exclude_things
+  size = (grid[0], grid[1])
+  one_contrast = functools.partial(
+    losses.pixel_contrast,
+    pixel_order=pixel_order,
+    ignore_is_class=ignore_is_class,
+    exclude_things=exclude_things,
+  )
+  two_contrast = functools.partial(
+    losses.multires_pixel_contrast,
+    pixel_order=pixel_order,
+    ignore_is_class=ignore_is_class,
+    exclude_things=exclude_things,
+    outside_crop_weight=outside_crop_weight,
+    hr_mask_from_label=hr_mask_from_label,
   )
 
   def two_resolutions(outputs: Outputs, data: View) -> jax.Array:
@@ -57,28 +69,22 @@ def pixel_contrast(
         "model.hrda.feature_weighter",
         "= False: CLUDA on HRDA blends two resolutions by a learned weight; set it to True.",
       )
-    *arrays, weights = losses.fused_grid(
-      outputs.fused,
+    maps = losses.fused_grid(
+      outputs.decoded.fused,
       heads["hr_fused"],
       heads["feature_weight"],
       data.label,
       heads["hr_box"],
       weights=data.weight if weighted else None,
-      grid=grid,
+      grid=size,
     )
-    return losses.multires_pixel_contrast(
-      *arrays,
-      weights=weights,
-      outside_crop_weight=outside_crop_weight,
-      hr_mask_from_label=hr_mask_from_label,
-      **options,
-    )
+    return cast(jax.Array, two_contrast(maps))  # without `return_parts`
 
   def one_resolution(outputs: Outputs, data: View) -> jax.Array:
-    sample = lambda x: resize.bilinear(x, grid, align_corners=True)
+    sample = lambda x: resize.bilinear(x, size, align_corners=True)
     weights = jax.lax.stop_gradient(sample(data.weight[..., None])[..., 0]) if weighted else None
-    label = labels.nearest_label(data.label, grid)
-    return losses.pixel_contrast(sample(outputs.fused), label, weights=weights, **options)
+    label = labels.nearest_label(data.label, size)
+    return one_contrast(sample(outputs.decoded.fused), label, weights=weights)
 
   def loss(ctx: Context):
     outputs = ctx.student(view)

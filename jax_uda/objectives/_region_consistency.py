@@ -8,7 +8,8 @@ from jax_uda.common.registry import SettingError
 from jax_uda.memory import region_queue
 from jax_uda.ops import labels, resize
 from jax_uda.ops.ramp import exponential_ramp
-from jax_uda.step.context import Context, View, named_key
+from jax_uda.ops.resize import size_of
+from jax_uda.step.context import Context, named_key
 from jax_uda.step.objective import Batch, Objective, Result
 
 
@@ -70,25 +71,11 @@ def region_consistency(
     key = named_key(named_key(key, "region_consistent"), "rows")
     return jax.random.uniform(key, (2, cells))
 
-  def in_box(data: View, grid: tuple[int, int]) -> jax.Array:
-    """[B, *grid] bool: cells whose first pixel is in the box; a grid may have one cell more."""
-    sides = data.weight.shape[1:]
-    if any(g not in (side // cell, side // cell + 1) for g, side in zip(grid, sides, strict=True)):
-      raise SettingError(
-        "method",
-        f": the map {grid} of the head {head!r} has no cells of {cell} pixels on images {sides}: cell "
-        "must be the stride of the encoder's or decoder's map times pool.",
-      )
-    inside = data.weight[:, ::cell, ::cell][:, : grid[0], : grid[1]] > 0
-    missing = [(0, 0), *((0, g - n) for g, n in zip(grid, inside.shape[1:], strict=True))]
-    return jnp.pad(inside, missing)
-
   def apply(state: memory.RegionQueue, ctx: Context, draws: jax.Array) -> Result:
     mixed, teacher = ctx.student(view).heads[head], ctx.teacher(target)
-    embedding, grid = teacher.heads[head], mixed.shape[1:3]
-    probability = jax.nn.softmax(resize.bilinear(teacher.logits, grid, align_corners))
-    label, confidence = jnp.argmax(probability, -1), jnp.max(probability, -1)
-    inside = in_box(ctx.views[view], grid)
+    embedding, grid = teacher.heads[head], size_of(mixed)
+    label, confidence = _pseudo_labels(teacher.decoded.logits, grid, align_corners)
+    inside = _in_box(ctx.views[view].weight, grid, cell)
     mixed_label = jnp.where(inside, label, labels.nearest_label(ctx.views[source].label, grid))
     chosen = _choose(draws, label.size, num_rows)
     take = lambda a, b: jnp.concatenate(
@@ -113,6 +100,37 @@ def region_consistency(
     return Result(factor * loss, state, metrics)
 
   return Objective(init, apply, draw)
+
+
+def _in_box(weight: jax.Array, grid: tuple[int, int], cell: int) -> jax.Array:
+  """[B, *grid] bool: cells whose first pixel is in the box; a grid may have one cell more.
+
+  Args:
+    weight: [B,H,W], above 0 inside the box.
+    grid: (height, width) of the head's map.
+    cell: Side of a cell in pixels.
+
+  Raises:
+    SettingError: The map is not one of cells of that side.
+  """
+  sides = size_of(weight)
+  if any(g not in (side // cell, side // cell + 1) for g, side in zip(grid, sides, strict=True)):
+    raise SettingError(
+      "method",
+      f": the map {grid} of the region head has no cells of {cell} pixels on images {sides}: cell must "
+      "be the stride of the encoder's or decoder's map times pool.",
+    )
+  inside = weight[:, ::cell, ::cell][:, : grid[0], : grid[1]] > 0
+  missing = [(0, 0), *((0, g - n) for g, n in zip(grid, inside.shape[1:], strict=True))]
+  return jnp.pad(inside, missing)
+
+
+def _pseudo_labels(
+  logits: jax.Array, grid: tuple[int, int], align_corners: bool
+) -> tuple[jax.Array, jax.Array]:
+  """The teacher's labels of the cells and their confidence, both [B, *grid]."""
+  probability = jax.nn.softmax(resize.bilinear(logits, grid, align_corners))
+  return jnp.argmax(probability, -1), jnp.max(probability, -1)
 
 
 def _choose(uniforms: jax.Array, num_cells: int, num_rows: int) -> jax.Array:

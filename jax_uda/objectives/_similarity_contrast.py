@@ -16,6 +16,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.memory import prototypes
 from jax_uda.ops import arrays, labels, resize
 from jax_uda.ops.labels import ignore_unweighted
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Context, View
 from jax_uda.step.objective import Objective, Result, SourcePass, split_groups
 from jax_uda.step.outputs import Outputs
@@ -30,10 +31,15 @@ class ClassPrototypes(NamedTuple):
 
 def correct_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
   """Features [B,h,w,A], and labels [B,h,w] where the prediction agrees with the view's, else 255."""
-  features = outputs.fused
-  label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
-  logits = resize.bilinear(outputs.logits, features.shape[1:3])
+  features, label = _labelled_features(outputs, view)
+  logits = resize.bilinear(outputs.decoded.logits, size_of(features))
   return features, labels.correct_label(label, jax.lax.stop_gradient(logits))
+
+
+def _labelled_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
+  """Features [B,h,w,A] and the view's labels [B,h,w]; 255 where a pixel weighs 0."""
+  label, fused = ignore_unweighted(view.label, view.weight), outputs.decoded.fused
+  return fused, labels.nearest_label(label, size_of(fused))
 
 
 def similarity_contrast(
@@ -59,8 +65,8 @@ def similarity_contrast(
     dim: Channels of the decoder's map before its classifier, A.
     source: Labelled view; only pixels that the student classifies right count, here and below.
     target: The other view, with its labels; pixels of weight 0 are ignored.
-    groups: G parts of the batch with prototypes and a mean loss of their own, as the replicas of
-      the reference; independent of the number of devices.
+    groups: Splits the batch into this many groups, each with its own prototypes, and averages their
+      losses, as the reference's per-GPU losses; independent of the number of devices.
     decay: Weight of the old prototypes; the batch has the rest.
     keep_absent: See `memory.prototypes.update`.
     temperature: Divides the similarities.
@@ -90,7 +96,7 @@ def similarity_contrast(
       state.prototypes,
       temperature=temperature,
       normalize=True,
-      seen=state.seen,
+      class_mask=state.seen,
     )
 
   def group_losses(state, source_pixels, target_pixels):
@@ -103,17 +109,16 @@ def similarity_contrast(
       return Result(jnp.float32(0), state, {})
     source_pixels = correct_features(ctx.student(source), ctx.views[source])
     _check_dim(source_pixels[0], dim)
-    features, view = ctx.student(target).fused, ctx.views[target]
-    label = labels.nearest_label(ignore_unweighted(view.label, view.weight), features.shape[1:3])
+    target_pixels = _labelled_features(ctx.student(target), ctx.views[target])
     split = lambda tree: jax.tree.map(functools.partial(split_groups, groups=groups), tree)
-    state, *group = jax.vmap(group_losses)(state, split(source_pixels), split((features, label)))
+    state, *group = jax.vmap(group_losses)(state, split(source_pixels), split(target_pixels))
     domains = dict(zip(("source", "target"), map(jnp.mean, group), strict=True))
     metrics = {
       "classes_seen": jnp.sum(jnp.any(state.seen, 0)),
       "correct_pixels": jnp.mean(source_pixels[1] < num_classes),
       **domains,
     }
-    return Result(weight * sum(domains.values()), state, metrics)
+    return Result(weight * (domains["source"] + domains["target"]), state, metrics)
 
   gather = prototype_pass(num_classes=num_classes, dim=dim) if source_pass else None
   return Objective(init, apply, phases=(start_step,), source_pass=gather)

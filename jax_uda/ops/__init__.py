@@ -1,1 +1,1 @@
-"""Operations on arrays that every layer shares; imports nothing of ours."""
+"""Operations on arrays that all layers share; this package imports nothing of ours."""

@@ -1,28 +1,35 @@
-"""Labels at the resolution of a feature map."""
+"""Labels at the resolution of a feature map, and which of them count.
+
+A label is an integer class id; one outside 0..C-1 (255 = ignore) belongs to no class. Every function
+takes maps [..., H, W] of them, or pixels [...] where no neighbourhood matters.
+"""
 
 import jax
 import jax.numpy as jnp
 
 from jax_uda.ops import arrays, resize
 
+IGNORE = 255
+NUM_IDS = 255  # every id but 255 = ignore may be a class
+
 
 def downscale_label(
-  label: jax.Array, factor: int, num_classes: int, min_ratio: float, ignore: int = 255
+  label: jax.Array, factor: int, num_classes: int, min_ratio: float, ignore: int = IGNORE
 ) -> jax.Array:
-  """The majority label of each `factor` x `factor` cell.
+  """The majority label of each `factor` x `factor` cell; a tie goes to the lower class.
 
   Args:
-    label: [B,H,W] integers; everything outside 0..C-1 counts as one more class, "ignored".
-    factor: One cell = `factor` pixels; rows and columns beyond the last whole cell are dropped.
+    label: [..., H, W] integers; everything outside 0..C-1 counts as one more class, "ignored".
+    factor: The side of a cell in pixels; rows and columns beyond the last whole cell are dropped.
     num_classes: C.
-    min_ratio: Smallest share of the cell that the majority must hold.
-    ignore: Value of a cell without such a majority, or whose majority is "ignored".
+    min_ratio: The smallest share of the cell that the majority must hold.
+    ignore: The value of a cell without such a majority, or whose majority is "ignored".
 
   Returns:
-    [B, H // factor, W // factor] int32.
+    [..., H // factor, W // factor] int32.
 
   Raises:
-    ValueError: `label` is no [B,H,W] of integers, or `factor` is not within its sides.
+    ValueError: `label` is not [..., H, W] of integers, or `factor` is not within its sides.
 
   Source: SePiCo and DAFormer; golden `sepico/label_downscale`, `base/feature_distance`.
 
@@ -31,17 +38,16 @@ def downscale_label(
   >>> downscale_label(label, 2, num_classes=3, min_ratio=0.75).tolist()
   [[[0, 1]]]
   """
-  if label.ndim != 3 or not jnp.issubdtype(label.dtype, jnp.integer):
-    raise ValueError(f"label is {label.dtype}{label.shape}; expected integers [B,H,W]")
-  batch, height, width = label.shape
+  check_map("label", label)
+  height, width = label.shape[-2:]
   if not 1 <= factor <= min(height, width):
     raise ValueError(f"factor = {factor}; expected 1 to {min(height, width)} for {label.shape}")
   rows, columns = height // factor, width // factor
-  label = label[:, : rows * factor, : columns * factor]
-  cells = label.reshape(batch, rows, factor, columns, factor)
+  label = label[..., : rows * factor, : columns * factor]
+  cells = label.reshape(*label.shape[:-2], rows, factor, columns, factor)
   ids = jnp.where((cells >= 0) & (cells < num_classes), cells, num_classes)
   share = jnp.stack(
-    [jnp.mean(ids == c, (2, 4), dtype=jnp.float32) for c in range(num_classes + 1)], -1
+    [jnp.mean(ids == c, (-3, -1), dtype=jnp.float32) for c in range(num_classes + 1)], -1
   )
   winner = jnp.argmax(share, -1).astype(jnp.int32)
   keep = (jnp.max(share, -1) >= min_ratio) & (winner < num_classes)
@@ -49,7 +55,7 @@ def downscale_label(
 
 
 def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
-  """1 for every class that an image holds, else 0.
+  """Indicates the classes that an image holds: 1 for each of them, else 0.
 
   Args:
     labels: [..., H, W] integers; a pixel outside 0..C-1 (255 = ignore) is left out.
@@ -59,7 +65,7 @@ def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
     [..., C] float32; all 0 for an image without valid pixels.
 
   Raises:
-    ValueError: `labels` is no [..., H, W] of integers.
+    ValueError: `labels` is not [..., H, W] of integers.
 
   Source: CONFETI; golden `confeti/cam_head`.
 
@@ -67,18 +73,17 @@ def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
   >>> image_classes(jnp.array([[[0, 0], [2, 255]]]), num_classes=3).tolist()
   [[1.0, 0.0, 1.0]]
   """
-  if labels.ndim < 2 or not jnp.issubdtype(labels.dtype, jnp.integer):
-    raise ValueError(f"labels is {labels.dtype}{labels.shape}; expected integers [..., H, W]")
+  check_map("labels", labels)
   held = labels.astype(jnp.int32)[..., None] == jnp.arange(num_classes)
   return jnp.any(held, axis=(-3, -2)).astype(jnp.float32)
 
 
-def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = 255) -> jax.Array:
-  """label [...], but `ignore` where weight [...] is 0: the labels of a contrastive loss."""
+def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = IGNORE) -> jax.Array:
+  """The label [...], but `ignore` where the weight [...] is 0: the labels of a contrastive loss."""
   return jnp.where(weight != 0, label, ignore)
 
 
-def nearest_label(label: jax.Array, size: tuple[int, int]) -> jax.Array:
+def nearest_label(label: jax.Array, size: resize.Size) -> jax.Array:
   """Picks label pixel floor(i * in / out) for cell i, as PyTorch's `nearest` does.
 
   Args:
@@ -89,7 +94,7 @@ def nearest_label(label: jax.Array, size: tuple[int, int]) -> jax.Array:
     [..., h, w] of the same dtype.
 
   Raises:
-    ValueError: `label` is no [..., H, W] of integers, or `size` is not two numbers above 0.
+    ValueError: `label` is not [..., H, W] of integers, or `size` is not two numbers above 0.
 
   Source: golden `spcl/label_nearest`.
 
@@ -97,18 +102,17 @@ def nearest_label(label: jax.Array, size: tuple[int, int]) -> jax.Array:
   >>> nearest_label(jnp.arange(5)[None, None], (1, 2)).tolist()
   [[[0, 2]]]
   """
-  if label.ndim < 2 or not jnp.issubdtype(label.dtype, jnp.integer):
-    raise ValueError(f"label is {label.dtype}{label.shape}; expected integers [..., H, W]")
+  check_map("label", label)
   return resize.nearest(label[..., None], size)[..., 0]
 
 
-def correct_label(label: jax.Array, logits: jax.Array, ignore: int = 255) -> jax.Array:
+def correct_label(label: jax.Array, logits: jax.Array, ignore: int = IGNORE) -> jax.Array:
   """The label where the network's own prediction agrees with it, else `ignore`.
 
   Args:
     label: [...] integers; a pixel outside 0..C-1 stays ignored.
     logits: [..., C] at the label's resolution, constant. The lowest class wins a tie.
-    ignore: Value of the pixels left out.
+    ignore: The value of the pixels left out.
 
   Returns:
     [...] int32.
@@ -126,3 +130,9 @@ def correct_label(label: jax.Array, logits: jax.Array, ignore: int = 255) -> jax
   arrays.check_float("logits", logits, min_ndim=2)
   arrays.check_labels("label", label, logits.shape[:-1], of="logits")
   return jnp.where(jnp.argmax(logits, -1) == label, label.astype(jnp.int32), ignore)
+
+
+def check_map(name: str, labels: jax.Array) -> None:
+  """Raises a ValueError unless `labels` are integers [..., H, W]."""
+  if labels.ndim < 2 or not jnp.issubdtype(labels.dtype, jnp.integer):
+    raise ValueError(f"{name} is {labels.dtype}{labels.shape}; expected integers [..., H, W]")

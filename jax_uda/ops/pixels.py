@@ -12,8 +12,8 @@ def to_unit(image: jax.Array) -> jax.Array:
   Every image passes through here once, where it enters JAX code.
 
   >>> import numpy as np
-  >>> to_unit(np.array([[0, 51, 255]], np.uint8)).tolist()
-  [[0.0, 0.20000000298023224, 1.0]]
+  >>> to_unit(np.array([0, 51, 255], np.uint8)).round(6)
+  Array([0. , 0.2, 1. ], dtype=float32)
   """
   return jnp.asarray(image, jnp.float32) / 255
 
@@ -31,8 +31,8 @@ def standardise(image: jax.Array, mean: Sequence[float], std: Sequence[float]) -
   """
   if not jnp.issubdtype(image.dtype, jnp.floating):
     raise ValueError(f"image has dtype {image.dtype}; expected floats in [0, 1], see `to_unit`")
-  mean, std = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
-  for name, value in (("mean", mean), ("std", std)):
+  center, scale = jnp.asarray(mean, jnp.float32), jnp.asarray(std, jnp.float32)
+  for name, value in (("mean", center), ("std", scale)):
     if value.shape != image.shape[-1:]:
       raise ValueError(f"{name} has shape {value.shape}, but image has shape {image.shape}")
-  return (image.astype(jnp.float32) - mean) / std
+  return (image.astype(jnp.float32) - center) / scale

@@ -1,4 +1,4 @@
-"""A loss weight that grows during training."""
+"""The weight of a loss that grows during training."""
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ from jax_uda.ops import arrays
 def exponential_ramp(
   step: jax.Array, num_steps: int, *, weight: float = 0.01, rate: float = 5.0
 ) -> jax.Array:
-  """`weight * exp(-rate (1 - sqrt(step / num_steps)))`: nearly 0 at first, `weight` at the end.
+  """The weight `weight * exp(-rate (1 - sqrt(step / num_steps)))`: nearly 0 at first.
 
   Args:
-    step: Integer scalar or array, 0-based.
+    step: An integer scalar or array, 0-based; constant.
     num_steps: The step at which `weight` is reached; it stays there.
     weight: The final weight.
-    rate: The ramp starts at `weight * exp(-rate)`.
+    rate: The steepness: the ramp starts at `weight * exp(-rate)`.
 
   Returns:
     float32 of the step's shape.

@@ -12,30 +12,48 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+Size = tuple[int, int]  # (height, width)
 CUBIC_A = -0.75
 
 
-def bilinear(x: jax.Array, size: tuple[int, int], align_corners: bool = False) -> jax.Array:
-  """Linear interpolation of x [..., H, W, D] to `size` = (height, width), edges clamped.
+def size_of(image: jax.Array | np.ndarray) -> Size:
+  """(height, width) of an image, map or label [B, H, W, ...]."""
+  height, width = image.shape[1:3]
+  return height, width
 
-  Pixel centres lie at half-integers; with `align_corners` the corner pixels' centres coincide
-  instead. An unchanged size returns `x` itself. Keeps the dtype, which must be a float.
+
+def bilinear(x: jax.Array, size: Size, align_corners: bool = False) -> jax.Array:
+  """Interpolates x [..., H, W, D] linearly to `size` = (height, width), with clamped edges.
+
+  Pixel centres lie at half-integers. With `align_corners` the centres of the corner pixels coincide
+  instead. An unchanged size returns `x` itself. The dtype must be a float and is kept.
+
+  Raises:
+    ValueError: The shape, dtype or size does not fit.
   """
   return _resize(x, size, lambda n, m: _matrix(_coordinates(n, m, align_corners), n, _linear))
 
 
-def bicubic(x: jax.Array, size: tuple[int, int], scale_offset: float = 0.0) -> jax.Array:
-  """Cubic convolution (a = -0.75) of x [..., H, W, D] to `size`, half-pixel centres, edges clamped.
+def bicubic(x: jax.Array, size: Size, scale_offset: float = 0.0) -> jax.Array:
+  """Interpolates x [..., H, W, D] to `size` by cubic convolution (a = -0.75), with clamped edges.
 
-  The grids' ratio is taken as (size + `scale_offset`) / (H, W). DINOv2 resizes its position
-  embedding with 0.1, which shifts even an axis whose length stays. Golden: `base/dino_pos_embed`.
+  Pixel centres lie at half-integers. The ratio of the grids is (size + `scale_offset`) / (H, W):
+  DINOv2 resizes its position embedding with 0.1, which shifts even an axis whose length stays.
+  Golden: `base/dino_pos_embed`.
+
+  Raises:
+    ValueError: The shape, dtype or size does not fit.
   """
   grid = lambda n, m: _matrix(_coordinates(n, m, False, scale_offset), n, _cubic)
   return _resize(x, size, grid, skip_equal=scale_offset == 0)
 
 
-def nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """Picks pixel floor(i * in / out) of x [..., H, W, D] for output pixel i; any dtype."""
+def nearest(x: jax.Array, size: Size) -> jax.Array:
+  """Picks pixel floor(i * in / out) of x [..., H, W, D] for output pixel i; any dtype.
+
+  Raises:
+    ValueError: The shape or size does not fit.
+  """
   _check(x, size)
   for axis, out in zip((-3, -2), size, strict=True):
     if x.shape[axis] != out:
@@ -43,16 +61,14 @@ def nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:
   return x
 
 
-def _check(x: jax.Array, size: tuple[int, int]) -> None:
+def _check(x: jax.Array, size: Size) -> None:
   if x.ndim < 3 or len(size) != 2 or min(size) < 1:
     raise ValueError(
       f"cannot resize shape {x.shape} to {size}: give x [..., H, W, D] and size (height, width)"
     )
 
 
-def _resize(
-  x: jax.Array, size: tuple[int, int], matrix: Callable, *, skip_equal: bool = True
-) -> jax.Array:
+def _resize(x: jax.Array, size: Size, matrix: Callable, *, skip_equal: bool = True) -> jax.Array:
   """Applies `matrix(in, out)` [out, in] along the height and the width of x."""
   _check(x, size)
   if not jnp.issubdtype(x.dtype, jnp.floating):

@@ -15,22 +15,22 @@ def sample_valid(
 ) -> jax.Array:
   """Chooses min(count, number of valid pixels) valid pixels, each as likely as any other.
 
-  The weights can be handed to every loss that takes `weights`; a choice recorded elsewhere is
-  replayed as `jnp.zeros(N).at[index].set(1.0)` in their place.
+  Every loss with `weights` takes the result as its weights. To replay a choice that was recorded
+  elsewhere, use `jnp.zeros(N).at[index].set(1.0)` in its place.
 
   Args:
     valid: [...], bool or numbers; a pixel is valid where it is not 0.
-    count: Most pixels to choose, without replacement.
-    key: Draws the choice, or
-    uniforms: [...] floats in [0, 1): the valid pixels with the largest are chosen, the first of
-      equal ones. Give one of the two.
+    count: The most pixels to choose, without replacement.
+    key: The random key that draws the choice; None if `uniforms` are there.
+    uniforms: [...] floats in [0, 1) that decide in place of the key: the valid pixels with the
+      largest are chosen, and of equal ones the first.
 
   Returns:
     [...] float32: 1 for a chosen pixel, else 0. Nothing valid: all 0.
 
   Raises:
-    ValueError: A shape or dtype does not fit, `count` is not above 0, or not exactly one of `key`
-      and `uniforms` is given.
+    ValueError: A shape or dtype does not fit, `count` is not above 0, or there are both or neither
+      of `key` and `uniforms`.
 
   Source: CONFETI (4096 pixels), SePiCo.
 
@@ -39,12 +39,11 @@ def sample_valid(
   >>> sample_valid(valid, 2, uniforms=uniforms).tolist()
   [0.0, 0.0, 1.0, 1.0]
   """
-  if not isinstance(count, int) or count < 1:
-    raise ValueError(f"count = {count}; expected an integer of at least 1")
-  if (key is None) == (uniforms is None):
-    raise ValueError("give sample_valid either key or uniforms, and not both")
-  if uniforms is None:
+  arrays.check_count("count", count)
+  if uniforms is None and key is not None:
     uniforms = jax.random.uniform(key, valid.shape)
+  elif uniforms is None or key is not None:
+    raise ValueError("give sample_valid either key or uniforms, and not both")
   arrays.check_float("uniforms", uniforms)
   arrays.check_shape("uniforms", uniforms, valid.shape, of="valid pixels")
   # Indices rather than a threshold: among thousands of float32 uniforms some are equal.

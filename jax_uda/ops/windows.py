@@ -6,14 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from jax_uda.ops.resize import Size
+
+Box = tuple[int, int, int, int]  # (y1, y2, x1, x2)
 
 
-def boxes(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> list[Box]:
-  """(y1, y2, x1, x2) of each window over an image of `size`, row by row.
+def boxes(size: Size, window: Size, stride: Size) -> list[Box]:
+  """The boxes of the windows over an image of `size`, row by row.
 
-  The last window of a row or column is shifted back inside; an image smaller than the window gets
-  one box of its own size along that axis.
+  The last window of a row or column is shifted back inside. Along an axis where the image is smaller
+  than the window, the box is as large as the image.
 
   Raises:
     ValueError: A stride is not between 1 and its window.
@@ -33,26 +35,30 @@ def boxes(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int
 def sliding_logits(
   logits_of: Callable[[jax.Array], jax.Array],
   image: jax.Array,
-  window: tuple[int, int],
-  stride: tuple[int, int],
+  window: Size,
+  stride: Size,
 ) -> jax.Array:
-  """Logits [B,H,W,C] averaged over the windows that cover each pixel.
+  """Averages the logits of all windows that cover a pixel.
 
   Args:
-    logits_of: Window [B,h,w,3] -> logits [B,h,w,C] of the same size; traced once, run in a scan.
+    logits_of: From a window [B,h,w,3] to logits [B,h,w,C] of the same size; traced once, run in a
+      scan.
     image: [B,H,W,3].
-    window: (height, width) in pixels.
-    stride: (height, width) between windows.
+    window: (height, width) of the windows in pixels.
+    stride: (height, width) between windows in pixels.
+
+  Returns:
+    [B,H,W,C] float32.
 
   Raises:
     ValueError: A stride does not fit its window, or `logits_of` changes the size.
   """
   height, width = image.shape[1:3]
-  found = boxes((height, width), window, stride)
-  side = (found[0][1] - found[0][0], found[0][3] - found[0][2])
-  starts = jnp.array([(y1, x1) for y1, _, x1, _ in found])
+  windows = boxes((height, width), window, stride)
+  side = (windows[0][1] - windows[0][0], windows[0][3] - windows[0][2])
+  starts = jnp.array([(y1, x1) for y1, _, x1, _ in windows])
   count = np.zeros((1, height, width, 1), np.float32)
-  for y1, y2, x1, x2 in found:
+  for y1, y2, x1, x2 in windows:
     count[:, y1:y2, x1:x2] += 1
 
   crop = lambda start: jax.lax.dynamic_slice(
@@ -65,7 +71,7 @@ def sliding_logits(
     )
   num_classes = shape[-1]
 
-  def add(total, start):
+  def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
     zero = jnp.zeros((), start.dtype)
     corner = (zero, start[0], start[1], zero)
     size = (image.shape[0], *side, num_classes)

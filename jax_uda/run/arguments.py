@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jax_uda.common import registry
+from jax_uda.run.config_dict import ConfigDict
 
 
 def parse(text: str, **defaults: Any) -> ConfigDict:
@@ -30,6 +29,6 @@ def parse(text: str, **defaults: Any) -> ConfigDict:
       else:
         arguments[name] = kind(value)
     except (KeyError, ValueError):
-      message = f"{name}={value!r} in the config's argument is not a {kind.__name__}."
+      message = f"{name}={value!r} in the config's argument is not of type {kind.__name__}."
       raise ValueError(message) from None
   return ConfigDict(arguments)

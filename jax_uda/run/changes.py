@@ -5,10 +5,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
+from jax_uda.run.config_dict import ConfigDict
 
 Path = tuple[str, ...]
 
@@ -27,7 +26,7 @@ def replace(**fields: Any) -> dict[str, Any]:
 
 def merge(
   config: ConfigDict,
-  changed: Mapping[str, Any],
+  changed: Mapping[str, Any] | ConfigDict,
   *,
   accepts: Callable[[Path], bool],
   path: Path = (),

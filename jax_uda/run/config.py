@@ -5,12 +5,9 @@ A recipe (a file in `configs/`) starts from `default()` and states what differs.
 
 from typing import Any
 
-import ml_collections
-
 from jax_uda.common import registry
 from jax_uda.run import changes
-
-ConfigDict = ml_collections.ConfigDict
+from jax_uda.run.config_dict import ConfigDict
 
 # Groups that become the keyword arguments of a function, which refuses those that it does not know.
 # They may get fields that the defaults do not have; other groups may not.
@@ -77,25 +74,7 @@ def default() -> ConfigDict:
   config.init_weights = ""
   config.init_network = "student"
 
-  config.data = ConfigDict()
-  config.data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
-  config.data.source = ConfigDict()
-  config.data.target = ConfigDict()
-  config.data.crop_size = (512, 512)  # (height, width) in pixels
-  config.data.crop_target = True  # False: target images come whole, all of one size
-  # (least, largest) factor by which target images are resized before the crop; empty = not resized
-  config.data.target_scale = ()
-  # The stage whose files label the target's training images: its folder, as in init_from.
-  config.data.pseudo_labels = ""
-  # Pixels at the (top, bottom, left, right) of target images that get weight 0.
-  config.data.target_margins = ()
-  config.data.flip = True
-  config.data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
-  config.data.rare_class = ConfigDict()  # keyword arguments of RareClassSampling; empty = uniform
-  config.data.class_balanced = False  # prefer source images with the classes drawn least so far
-  config.data.num_threads = 2
-  config.data.cache_mbytes = 1024  # decoded images kept in memory, per data set
-
+  config.data = _data_defaults()
   config.model = ConfigDict({"encoder": "mit_b5", "decoder": "daformer"})
   config.method = ConfigDict({"name": "daformer"})
   config.ema = ConfigDict({"decay": 0.999})  # keyword arguments of jax_uda.step.teacher.Rule
@@ -109,19 +88,7 @@ def default() -> ConfigDict:
 
   config.log_every_steps = 50
   config.checkpoint = ConfigDict({"every_steps": 4000, "keep": 2})
-  config.eval = ConfigDict()
-  config.eval.every_steps = 4000  # and at the end
-  config.eval.batch_size = 1
-  config.eval.window = ()  # (height, width) of the sliding window; empty = whole image
-  config.eval.stride = ()  # (down, right) in pixels between windows
-  config.eval.flip = False  # average over the image and its mirror image
-  config.eval.scales = (1.0,)  # average over the image resized by these factors
-  config.eval.average = "logits"  # what is averaged over windows: "logits" or "probabilities"
-  config.eval.align_corners = False  # when the network's output is resized
-  # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
-  config.eval.class_weights = ()
-  # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
-  config.eval.targets = ConfigDict()
+  config.eval = _evaluation_defaults()
   config.panel_images = 4  # rows of panels.png, at least 1
   config.views_every_steps = 0  # draw the method's views so often; 0 = at the end alone
   config.projection = "pca"  # of embeddings to the plane (projection.png), "tsne", or "" = none
@@ -130,6 +97,47 @@ def default() -> ConfigDict:
   config.stages = Stages()
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
+
+
+def _data_defaults() -> ConfigDict:
+  """The group `data`; its data sets are left to the recipe."""
+  data = ConfigDict()
+  data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
+  data.source = ConfigDict()
+  data.target = ConfigDict()
+  data.crop_size = (512, 512)  # (height, width) in pixels
+  data.crop_target = True  # False: target images come whole, all of one size
+  # (least, largest) factor by which target images are resized before the crop; empty = not resized
+  data.target_scale = ()
+  # The stage whose files label the target's training images: its folder, as in init_from.
+  data.pseudo_labels = ""
+  # Pixels at the (top, bottom, left, right) of target images that get weight 0.
+  data.target_margins = ()
+  data.flip = True
+  data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
+  data.rare_class = ConfigDict()  # keyword arguments of RareClassSampling; empty = uniform
+  data.class_balanced = False  # prefer source images with the classes drawn least so far
+  data.num_threads = 2
+  data.cache_mbytes = 1024  # decoded images kept in memory, per data set
+  return data
+
+
+def _evaluation_defaults() -> ConfigDict:
+  """The group `eval`."""
+  evaluation = ConfigDict()
+  evaluation.every_steps = 4000  # and at the end
+  evaluation.batch_size = 1
+  evaluation.window = ()  # (height, width) of the sliding window; empty = whole image
+  evaluation.stride = ()  # (down, right) in pixels between windows
+  evaluation.flip = False  # average over the image and its mirror image
+  evaluation.scales = (1.0,)  # average over the image resized by these factors
+  evaluation.average = "logits"  # what is averaged over windows: "logits" or "probabilities"
+  evaluation.align_corners = False  # when the network's output is resized
+  # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
+  evaluation.class_weights = ()
+  # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
+  evaluation.targets = ConfigDict()
+  return evaluation
 
 
 def last_step(config: ConfigDict) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ml_collections import ConfigDict
+from jax_uda.run.config_dict import ConfigDict
 
 # What may change between a run and its continuation, since it does not touch the parameters.
 FREE_FIELDS = (

@@ -11,12 +11,11 @@ import sys
 import types
 from collections.abc import Iterable
 
-from ml_collections import ConfigDict
-
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.run import changes
 from jax_uda.run import config as config_lib
+from jax_uda.run.config_dict import ConfigDict
 
 PACKAGE = "jax_uda.recipes"
 _CHECKOUT = pathlib.Path(__file__).parents[2] / "configs"
@@ -30,7 +29,7 @@ def package() -> types.ModuleType:
     if error.name != PACKAGE:
       raise
   module = _run_file(PACKAGE, _CHECKOUT / "__init__.py", search=[str(_CHECKOUT)])
-  sys.modules["jax_uda"].recipes = module  # as the import of a submodule does
+  setattr(sys.modules["jax_uda"], "recipes", module)  # noqa: B010 — as importing a submodule does
   return module
 
 

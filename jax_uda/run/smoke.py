@@ -8,7 +8,7 @@ here; `SMALLEST` holds the largest value in a smoke run for every such word.
 import inspect
 from typing import Any
 
-from ml_collections import ConfigDict
+from jax_uda.run.config_dict import ConfigDict
 
 NUM_STEPS, STOP_STEP = 4, 2  # a run, and a stage that ends before its schedule
 BATCH_SIZE = 8  # at least one image for each of up to eight devices
@@ -57,7 +57,7 @@ def shorten(config: ConfigDict) -> ConfigDict:
     if "batch_size" in part:
       part.batch_size = BATCH_SIZE
   for domain in (config.data.source, config.data.target):
-    if domain.name == "streets":
+    if domain.get("name") == "streets":
       domain.num_train, domain.num_val = 16, 8
   config.log_every_steps = 1
   config.eval.batch_size = BATCH_SIZE

@@ -221,7 +221,7 @@ def write_comparison(
     numbers[job.method][job.seed] = read_job(job)
   summary = comparison.summarise(numbers)
   config = jobs[0].stages[-1].config
-  settings = dict(
+  settings: dict[str, Any] = dict(
     title=title, num_steps=config_lib.last_step(config), every=config.eval.every_steps
   )
   if mesh.is_main_process():

@@ -11,14 +11,16 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax
 import jax
+from flax import struct
 
 from jax_uda.step.outputs import Outputs
 
+# The key of auxiliary networks. Names of keys are part of a run's numbers, so this old one stays.
+AUXILIARY_KEY = "player"
 
-@flax.struct.dataclass
-class View:
+
+class View(struct.PyTreeNode):
   """One version of the batch that losses look at.
 
   Attributes:
@@ -32,7 +34,7 @@ class View:
   image: jax.Array
   label: jax.Array
   weight: jax.Array
-  inputs: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
+  inputs: dict[str, jax.Array] = struct.field(default_factory=dict)
 
 
 class Pass(NamedTuple):
@@ -58,13 +60,13 @@ def named_key(key: jax.Array, name: str) -> jax.Array:
 
 
 # `(variables, image, view's name, **inputs) -> (Outputs, new batch statistics or None)`.
-Network = Callable[..., tuple[Outputs, Any]]
+Forward = Callable[..., tuple[Outputs, Any]]
 
 
 class Passes:
   """Forward passes of one network, one per view, with its BatchNorm statistics threaded through."""
 
-  def __init__(self, network: Network, variables: Mapping[str, Any]):
+  def __init__(self, network: Forward, variables: Mapping[str, Any]):
     """Takes the network as a function and its variables; nothing runs yet."""
     self._network = network
     self._variables = dict(variables)

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +14,8 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.registry import SettingError
 from jax_uda.ops import resize, windows
 from jax_uda.ops.pixels import to_unit
-
-Size = tuple[int, int]
+from jax_uda.ops.resize import Size, size_of
+from jax_uda.step.outputs import Network, Outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +79,12 @@ class Prediction(NamedTuple):
     confidence: float32 [B,H,W], the largest probability of each pixel.
   """
 
-  label: np.ndarray
-  confidence: np.ndarray
+  label: np.ndarray | jax.Array
+  confidence: np.ndarray | jax.Array
 
 
 def make_predict(
-  model: nn.Module, mesh: Mesh, settings: Inference
+  model: Network, mesh: Mesh, settings: Inference
 ) -> Callable[[Any, np.ndarray, Size], Prediction]:
   """Returns `predict(variables, image uint8 [B,H,W,3], size) -> Prediction` of (height, width) `size`.
 
@@ -97,8 +96,8 @@ def make_predict(
 
   def output_of(variables: Any, crop: jax.Array) -> jax.Array:
     """What is averaged over windows, at the size of the crop."""
-    outputs = model.apply(variables, crop, train=False, use_running_average=True)
-    logits = resized(outputs.logits, crop.shape[1:3])
+    outputs: Outputs = model.apply(variables, crop, train=False, use_running_average=True)
+    logits = resized(outputs.decoded.logits, size_of(crop))
     return jax.nn.softmax(logits) if settings.average == "probabilities" else logits
 
   def probability_of(output: jax.Array) -> jax.Array:
@@ -121,7 +120,7 @@ def make_predict(
     image = to_unit(image)
     total = jnp.float32(0)
     for scale in settings.scales:
-      height, width = (int(side * scale + 0.5) for side in image.shape[1:3])
+      height, width = (int(side * scale + 0.5) for side in size_of(image))
       scaled = resize.bilinear(image, (height, width))
       total += scores_of(variables, scaled, size)
       if settings.flip:

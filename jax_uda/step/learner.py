@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +17,13 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.ops.resize import size_of
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
 from jax_uda.step.inference import Inference, Prediction, Size, make_predict
 from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
+from jax_uda.step.outputs import Network
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
@@ -59,7 +60,7 @@ class Learner:
 
   def __init__(
     self,
-    model: nn.Module,
+    model: Network,
     method: Method,
     *,
     schedule: optax.Schedule,
@@ -131,7 +132,7 @@ class Learner:
     """
     phases = self.method.phases
     # To look at the step's number means to wait for the step before.
-    phase = self.method.phase(int(state.step)) if len(phases) > 1 else phases[0]
+    phase = self.method.phase(int(state.step)) if len(phases) > 1 else 0
     return self.step_of(phase)(state, mesh_lib.put_batch(self.mesh, batch))
 
   def step_of(self, phase: int) -> Any:
@@ -174,7 +175,7 @@ class Learner:
       settings: Windows, scales and mirror images that are averaged.
       size: (height, width) of the prediction; that of the images if not given.
     """
-    return self._predict(settings)(variables, images, size or images.shape[1:3])
+    return self._predict(settings)(variables, images, size or size_of(images))
 
   def views_of(self, state: TrainState, batch: Batch) -> Seen:
     """What a step from `state` would look at, with the teacher as it is, for pictures.

@@ -129,5 +129,7 @@ def split_groups(x: jax.Array, groups: int) -> jax.Array:
     SettingError: The batch cannot be split.
   """
   if len(x) % groups:
-    raise SettingError("method.groups", f"= {groups} cannot split a batch of {len(x)} images evenly.")
+    raise SettingError(
+      "method.groups", f"= {groups} cannot split a batch of {len(x)} images evenly."
+    )
   return x.reshape(groups, -1, *x.shape[1:])

@@ -38,7 +38,7 @@ class Group(NamedTuple):
   repeats: int = 1
 
 
-def path_name(path: Sequence[Any]) -> str:
+def path_name(path: tuple[Any, ...]) -> str:
   """A `jax.tree_util` key path as `encoder/stage_0/…/kernel`."""
   return jax.tree_util.keystr(path, simple=True, separator="/")
 
@@ -139,11 +139,11 @@ def _repeated(
   def init(params):
     return directions.init(params), jnp.zeros((), jnp.int32)
 
-  def update(grads, state, params):
+  def update(updates, state, params=None):
     inner, step = state
     moved = params
     for _ in range(count):
-      direction, inner = directions.update(grads, inner, moved)
+      direction, inner = directions.update(updates, inner, moved)
       moved = jax.tree.map(lambda p, d: p - schedule(step) * d, moved, direction)
     return jax.tree.map(jnp.subtract, moved, params), (inner, optax.safe_increment(step))
 
@@ -154,11 +154,15 @@ def _start_step(path: str, start_steps: Mapping[str, int | None]) -> int | None:
   return next((step for pattern, step in start_steps.items() if re.search(pattern, path)), 0)
 
 
-def _from_step(directions: optax.GradientTransformation, step: int | None):
-  """`directions` from `step` on; before, and for ever if it is None, nothing is touched."""
-  if step is None:
+def _from_step(directions: optax.GradientTransformation, first: int | None):
+  """`directions` from step `first` on; before, and for ever if it is None, nothing is touched."""
+  if first is None:
     return optax.set_to_zero()
-  return optax.conditionally_mask(directions, lambda now, **_: now >= step)
+
+  def started(step, **_):
+    return jnp.asarray(step) >= first
+
+  return optax.conditionally_mask(directions, started)
 
 
 def _starting(

@@ -1,8 +1,36 @@
-"""What a segmentor returns: the one type that models, objectives and views share."""
+"""What a segmentor returns: the types that models, objectives and views share."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
+
+
+class Network(Protocol):
+  """A segmentor as a step uses it: a Flax module that returns `Outputs`."""
+
+  def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Returns initial variables; the arguments are those of a pass."""
+    ...
+
+  def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
+    """Runs a pass with `variables`; with `mutable`, returns the updated collections, too."""
+    ...
+
+  def clone(self, **kwargs: Any) -> Any:
+    """Returns the same network with other attributes, e.g. `heads`."""
+    ...
+
+
+class Decoded(NamedTuple):
+  """What the decoder gives.
+
+  Attributes:
+    logits: [B, h, w, C] float32, at the decoder's stride.
+    fused: [B, h, w, D], the decoder's map before its classifier.
+  """
+
+  logits: jax.Array
+  fused: jax.Array
 
 
 class Outputs(NamedTuple):
@@ -11,7 +39,7 @@ class Outputs(NamedTuple):
   Attributes:
     logits: [B, h, w, C] float32, at the decoder's stride; None where the decoder was left out.
     features: Encoder maps, fine to coarse, each [B, h_i, w_i, D_i].
-    fused: [B, h, w, D], the decoder's map before its classifier; None likewise.
+    fused: [B, h, w, D], the decoder's map before its classifier; None where it was left out.
     heads: Further outputs by head name, e.g. `projection` [B, h, w, A].
   """
 
@@ -19,3 +47,14 @@ class Outputs(NamedTuple):
   features: tuple[jax.Array, ...]
   fused: jax.Array | None
   heads: dict[str, jax.Array]
+
+  @property
+  def decoded(self) -> Decoded:
+    """`logits` and `fused`.
+
+    Raises:
+      ValueError: The pass left the decoder out.
+    """
+    if self.logits is None or self.fused is None:
+      raise ValueError('this pass leaves the decoder out: add "decoder" to its Pass.outputs')
+    return Decoded(self.logits, self.fused)

@@ -2,19 +2,18 @@
 
 from typing import Any
 
-import flax
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
-from jax_uda.step.context import named_key
+from jax_uda.step.context import AUXILIARY_KEY, named_key
 from jax_uda.step.method import Auxiliary, Method
 from jax_uda.step.objective import init_terms
+from jax_uda.step.outputs import Network
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
   """The whole state of a run; what is not in here does not exist after a restart.
 
   Attributes:
@@ -64,13 +63,13 @@ def from_variables(
     reference=copy(encoder_variables(variables)) if method.uses_reference else None,
     opt_state=optimizer.init(variables["params"]),
     objective_state=init_terms(method.terms, named_key(key, "objective")),
-    auxiliary=auxiliary.init(named_key(key, "player")) if auxiliary else None,
+    auxiliary=auxiliary.init(named_key(key, AUXILIARY_KEY)) if auxiliary else None,
     key=key,
   )
 
 
 def create(
-  model: nn.Module,
+  model: Network,
   method: Method,
   optimizer: optax.GradientTransformation,
   *,

@@ -6,22 +6,22 @@ It does not know which method it runs: a method supplies the views and the terms
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from jax_uda.step import teacher as teacher_lib
-from jax_uda.step.context import Context, Network, Pass, Passes, View, named_key
+from jax_uda.step.context import AUXILIARY_KEY, Context, Forward, Pass, Passes, View, named_key
 from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms, draw_terms
+from jax_uda.step.outputs import Network
 from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens")
 Metrics = dict[str, jax.Array]
 
 
-def student_network(model: nn.Module, key: jax.Array, passes: Mapping[str, Pass]) -> Network:
+def student_network(model: Network, key: jax.Array, passes: Mapping[str, Pass]) -> Forward:
   """The student in training mode; each view has dropout masks and detail crops of its own."""
 
   def apply(variables, image, name, **inputs):
@@ -44,7 +44,7 @@ def student_network(model: nn.Module, key: jax.Array, passes: Mapping[str, Pass]
   return apply
 
 
-def teacher_network(model: nn.Module, outputs: Mapping[str, Collection[str]]) -> Network:
+def teacher_network(model: Network, outputs: Mapping[str, Collection[str]]) -> Forward:
   """The teacher without dropout; its BatchNorm uses the statistics of the batch (DACS)."""
 
   def apply(variables, image, name):
@@ -62,7 +62,7 @@ def teacher_network(model: nn.Module, outputs: Mapping[str, Collection[str]]) ->
 
 
 def reference_network(
-  model: nn.Module, variables: Any
+  model: Network, variables: Any
 ) -> Callable[[jax.Array], tuple[jax.Array, ...]]:
   """The encoder of the frozen initial network, in evaluation mode."""
   return lambda image: model.apply(
@@ -108,8 +108,13 @@ def set_scene(
   return Scene(prepared, views, draw_terms(method.terms, key, batch))
 
 
+def _mean_weights(scene: Scene) -> Metrics:
+  """The mean weight of each view's pixels, for the log."""
+  return {f"weight/{name}": jnp.mean(view.weight) for name, view in scene.views.items()}
+
+
 def make_train_step(
-  model: nn.Module,
+  model: Network,
   method: Method,
   optimizer: optax.GradientTransformation,
   *,
@@ -138,11 +143,10 @@ def make_train_step(
     key, batch = jax.random.fold_in(state.key, state.step), with_unit_images(batch)
     moved = follow(state.teacher, state.student, state.step) if teacher_first else state.teacher
     teacher = Passes(teacher_network(model, method.teacher_outputs), moved)
-    params, auxiliary_params = (
-      state.student["params"],
-      state.auxiliary and state.auxiliary["params"],
-    )
+    params = state.student["params"]
+    auxiliary_params = state.auxiliary and state.auxiliary["params"]
     scene = set_scene(method, auxiliary, auxiliary_params, batch, teacher, key)
+    reference = reference_network(model, state.reference) if method.uses_reference else None
 
     def loss_fn(params, auxiliary_params):
       student = Passes(
@@ -153,7 +157,7 @@ def make_train_step(
         step=state.step,
         student=student,
         teacher=teacher,
-        reference=reference_network(model, state.reference) if method.uses_reference else None,
+        reference=reference,
         auxiliary=auxiliary_params,
         phase=phase,
       )
@@ -169,16 +173,12 @@ def make_train_step(
     student = {**statistics, "params": optax.apply_updates(params, updates)}
     if not teacher_first:
       teacher_variables = follow(teacher_variables, student, state.step)
-    metrics = {
-      "loss": result.loss,
-      **result.metrics,
-      **{f"weight/{name}": jnp.mean(view.weight) for name, view in scene.views.items()},
-      "grad_norm": optax.global_norm(student_grads),
-    }
+    metrics = {"loss": result.loss, **result.metrics, **_mean_weights(scene)}
+    metrics["grad_norm"] = optax.global_norm(student_grads)
     auxiliary_state = state.auxiliary
-    if auxiliary:
-      draws = auxiliary.draw(named_key(key, "player"), batch)
-      auxiliary_state, more = auxiliary.update(auxiliary_state, auxiliary_grads, draws, batch)
+    if auxiliary and state.auxiliary:
+      draws = auxiliary.draw(named_key(key, AUXILIARY_KEY), batch)
+      auxiliary_state, more = auxiliary.update(state.auxiliary, auxiliary_grads, draws, batch)
       metrics |= more
     state = state.replace(
       step=state.step + 1,

@@ -1,4 +1,4 @@
-"""Augmentation on the device, under jit: ClassMix, colour jitter, blur, pseudo-labels.
+"""What a step looks at: ClassMix, color jitter, blur, masks, crops and pseudo-labels, under jit.
 
 No function here draws anything unless its name says `draw`: every random number is an argument.
 """

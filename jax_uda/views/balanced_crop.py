@@ -1,4 +1,4 @@
-"""The most varied of several random crops of a pseudo-labelled image (SePiCo's class-balanced crop).
+"""The most class-diverse of several random crops of a pseudo-labelled image (SePiCo's balanced crop).
 
 Golden: `sepico/cbc_crop`.
 """
@@ -35,13 +35,13 @@ def crop_scores(
   num_classes: int,
   max_class_ratio: float = 0.75,
 ) -> jax.Array:
-  """Sum of the log pixel counts of a crop's classes, 0 if one class rules it.
+  """Scores crops by the sum of the log pixel counts of their classes; 0 if one class dominates.
 
   Args:
     label: [H,W] integers; outside 0..C-1 (255 = ignore) is not counted.
     offsets: [n, 2] int32 (y, x).
     size: (h, w) of the crop.
-    num_classes: C.
+    num_classes: Number of classes, C.
     max_class_ratio: A crop with one class only, or whose largest class holds this share or more of
       the counted pixels, scores 0. Classes of a single pixel score 0.
 
@@ -52,9 +52,9 @@ def crop_scores(
   def score(offset):
     window = crop(label, offset, size)
     counts = jnp.stack([jnp.sum(window == c) for c in range(num_classes)]).astype(jnp.float32)
-    varied = jnp.sum(counts > 0) >= 2
+    diverse = jnp.sum(counts > 0) >= 2
     balanced = jnp.max(counts) < max_class_ratio * jnp.sum(counts)
     logs = jnp.sum(jnp.where(counts > 1, jnp.log(jnp.maximum(counts, 1)), 0.0))
-    return jnp.where(varied & balanced, logs, 0.0)
+    return jnp.where(diverse & balanced, logs, 0.0)
 
   return jax.lax.map(score, offsets)

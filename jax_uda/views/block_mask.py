@@ -1,4 +1,4 @@
-"""Random square patches taken out of an image (MIC, Hoyer et al., 2023).
+"""Masks random square patches of an image (MIC, Hoyer et al., 2023).
 
 Masked patches become the mean color, which a network sees as 0. Golden: `base/mic_block_mask`.
 """
@@ -12,11 +12,11 @@ from jax_uda.ops import resize
 
 
 def draw(key: jax.Array, batch_size: int, size: tuple[int, int], block: int) -> jax.Array:
-  """[B, h, w] uniform numbers, one a patch: h = round(H / block), but at least 1.
+  """[B, h, w] uniform numbers, one per patch: h = round(H / block), but at least 1.
 
   Args:
     key: Random key.
-    batch_size: B.
+    batch_size: Number of images, B.
     size: (height, width) of the images in pixels.
     block: Side of a patch in pixels: 64 for crops of 1024, 32 for crops of 512.
 
@@ -30,12 +30,12 @@ def draw(key: jax.Array, batch_size: int, size: tuple[int, int], block: int) -> 
 
 
 def keep(uniform: jax.Array, size: tuple[int, int], *, ratio: float) -> jax.Array:
-  """[B, H, W] bool, True = the pixel stays: patches [B, h, w] whose number exceeds `ratio`.
+  """Tells which pixels stay: bool [B, H, W], True in patches [B, h, w] whose number exceeds `ratio`.
 
   Args:
     uniform: [B, h, w] in [0, 1); where h does not divide H, patches differ by a pixel.
-    size: (H, W).
-    ratio: Expected fraction of patches that are taken out.
+    size: (height, width) of the image, (H, W).
+    ratio: Expected fraction of patches that are masked.
   """
   return resize.nearest((uniform > ratio)[..., None], size)[..., 0]
 
@@ -43,13 +43,13 @@ def keep(uniform: jax.Array, size: tuple[int, int], *, ratio: float) -> jax.Arra
 def apply(
   image: jax.Array, uniform: jax.Array, *, ratio: float, color: Sequence[float]
 ) -> jax.Array:
-  """The image with holes.
+  """The image with masked patches.
 
   Args:
     image: [B, H, W, D] floats.
-    uniform: [B, h, w] in [0, 1), see `keep`.
-    ratio: Expected fraction of patches that are taken out.
-    color: [D] what a hole is filled with, in the units of the image: `Task.mean_color`.
+    uniform: [B, h, w] in [0, 1), as for `keep`.
+    ratio: Expected fraction of patches that are masked.
+    color: [D] the color of masked patches, in the units of the image: `Task.mean_color`.
   """
-  kept = keep(uniform, image.shape[1:3], ratio=ratio)
+  kept = keep(uniform, resize.size_of(image), ratio=ratio)
   return jnp.where(kept[..., None], image, jnp.asarray(color, image.dtype))

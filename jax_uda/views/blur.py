@@ -1,5 +1,6 @@
 """Gaussian blur with reflected borders, separable, one sigma per image."""
 
+import functools
 import math
 
 import jax
@@ -25,9 +26,11 @@ def _blur_axis(image: jax.Array, sigma: jax.Array, axis: int) -> jax.Array:
   padding = [(radius, radius) if i == axis else (0, 0) for i in range(image.ndim)]
   padded = jnp.pad(image, padding, mode="reflect")
   window = lambda i: jax.lax.slice_in_dim(padded, i, i + length, axis=axis)
-  return sum(weights[:, i, None, None, None] * window(i) for i in range(2 * radius + 1))
+  return functools.reduce(
+    jnp.add, (weights[:, i, None, None, None] * window(i) for i in range(2 * radius + 1))
+  )
 
 
 def gaussian_blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
-  """Blurs image [B,H,W,D] with a standard deviation of sigma [B] pixels, at most `MAX_SIGMA`."""
+  """Blurs an image [B,H,W,D] with a standard deviation of sigma [B] pixels, at most `MAX_SIGMA`."""
   return _blur_axis(_blur_axis(image, sigma, 1), sigma, 2)

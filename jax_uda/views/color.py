@@ -1,23 +1,22 @@
-"""Colour jitter with the semantics of kornia 0.5.8, which the DACS family trains with.
+"""Color jitter with the semantics of kornia 0.5.8, which the DACS family trains with.
 
-Brightness is *added*, contrast multiplies without a mean, saturation and hue act in HSV; the four
-run in an order of their own for each image. Images are RGB in [0, 1].
+Brightness is *added*, contrast multiplies without a mean, saturation and hue act in HSV. Each image
+has its own order of the four. Images are RGB in [0, 1].
 """
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 _TAU = 2 * jnp.pi
 
 
-@flax.struct.dataclass
-class ColorDraws:
+class ColorDraws(struct.PyTreeNode):
   """Random numbers of a jitter.
 
   Attributes:
-    factors: [B, 4] float32: brightness, contrast and saturation around 1, hue around 0 in turns.
+    factors: [B, 4] float32: brightness, contrast and saturation around 1, hue around 0, as fractions of a turn.
     order: [B, 4] int32, a permutation of BRIGHTNESS, CONTRAST, SATURATION, HUE.
   """
 
@@ -39,7 +38,7 @@ def _modulo(x: jax.Array, period: float) -> jax.Array:
 
 
 def rgb_to_hsv(image: jax.Array) -> jax.Array:
-  """[..., 3] RGB in [0, 1] to hue in [0, 2 pi), saturation and value; a tie takes the first channel."""
+  """Converts [..., 3] RGB in [0, 1] to hue in [0, 2 pi), saturation and value; ties take the first channel."""
   red, green, blue = jnp.moveaxis(image, -1, 0)
   value = jnp.max(image, -1)
   spread = value - jnp.min(image, -1)
@@ -65,7 +64,7 @@ def hsv_to_rgb(image: jax.Array) -> jax.Array:
 
 
 def _apply(image: jax.Array, operation: jax.Array, factor: jax.Array) -> jax.Array:
-  """One of the four operations on each image; computing all and selecting suits SPMD."""
+  """Applies one of the four operations to each image; all are computed and one is selected (SPMD)."""
   plain = jnp.clip(jnp.where(operation == BRIGHTNESS, image + (factor - 1), image * factor), 0, 1)
   hue, saturation, value = jnp.moveaxis(rgb_to_hsv(image), -1, 0)
   is_hue = operation[..., 0] == HUE
@@ -77,7 +76,7 @@ def _apply(image: jax.Array, operation: jax.Array, factor: jax.Array) -> jax.Arr
 
 
 def jitter(image: jax.Array, draws: ColorDraws) -> jax.Array:
-  """Jittered image [B,H,W,3], RGB in [0, 1]."""
+  """Jitters an image [B,H,W,3], RGB in [0, 1]; the result lies in [0, 1], too."""
   for slot in range(4):
     operation = draws.order[:, slot]
     factor = jnp.take_along_axis(draws.factors, operation[:, None], -1)[:, 0]

@@ -1,16 +1,15 @@
 """CutMix: a box of the target pasted into the source, one box for the whole batch (RCCR).
 
-The box keeps to a grid of cells, so that it covers whole cells of a feature map, too. Golden:
+The box lies on a grid of cells, so that it covers whole cells of a feature map, too. Golden:
 `rccr/cutmix_box`.
 """
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
-@flax.struct.dataclass
-class CutMixDraws:
+class CutMixDraws(struct.PyTreeNode):
   """Random numbers of one box.
 
   Attributes:
@@ -23,7 +22,7 @@ class CutMixDraws:
 
 
 def draw(key: jax.Array) -> CutMixDraws:
-  """Both uniform: the reference's Beta(1, 1) is."""
+  """Draws both uniformly; the reference draws the ratio from Beta(1, 1), which is uniform."""
   ratio_key, offset_key = jax.random.split(key)
   return CutMixDraws(jax.random.uniform(ratio_key), jax.random.uniform(offset_key, (2,)))
 
@@ -35,7 +34,7 @@ def sides(ratio: jax.Array, size: tuple[int, int], cell: int = 8) -> jax.Array:
 
 
 def num_offsets(ratio: jax.Array, size: tuple[int, int], cell: int = 8) -> jax.Array:
-  """[2] int32: how many cells the box's top left corner can lie at, vertically and horizontally.
+  """[2] int32: number of cells at which the box's top left corner can lie, vertically and horizontally.
 
   One fewer than would fit: as in the reference, the box never reaches the last cell.
   """

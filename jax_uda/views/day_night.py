@@ -11,7 +11,7 @@ import numpy as np
 
 
 def frequency_weights(class_frequency: Sequence[float], strength: float) -> np.ndarray:
-  """[C] float64 class weights, above 1 for rare classes; no device is asked, so recipes can call it.
+  """[C] float64 class weights, above 1 for rare classes; NumPy alone, so that recipes can call it.
 
   `1 + strength * (mean_j ln p_j - ln p_c) / std_j(ln p_j)` with the unbiased deviation.
 
@@ -35,15 +35,15 @@ def fuse_day_night(
   """Mixes the teacher's probabilities of a night image with those of its day image.
 
   Static classes (buildings, vegetation ...) take `day_ratio` of the day's probability where that
-  exceeds `day_threshold`, and 1 - `day_ratio` elsewhere; what moves is read from the night alone.
-  The images count as aligned.
+  exceeds `day_threshold`, and 1 - `day_ratio` elsewhere; moving classes are read from the night alone.
+  The images are treated as aligned.
 
   Args:
     day: [...,C] float32 probabilities of the day image.
-    night: [...,C] float32, of the night image.
+    night: [...,C] float32 probabilities of the night image.
     static_ranges: Half-open ranges of the static classes' ids.
-    day_ratio: See above.
-    day_threshold: See above; the comparison is strict.
+    day_ratio: Share of the day's probability where it exceeds `day_threshold`.
+    day_threshold: Least probability of the day; the comparison is strict.
     class_weights: [C] float32 or None: multiplies the mixture.
 
   Returns:

@@ -9,7 +9,7 @@ from jax_uda.ops import resize
 
 
 class PseudoLabel(NamedTuple):
-  """What the teacher says of a batch.
+  """The teacher's labels of a batch and their weights.
 
   Attributes:
     label: [B,H,W] int32, the most probable class; the lowest index on ties.
@@ -43,11 +43,11 @@ def pseudo_label(
     logits: [B,h,w,C], resized bilinearly to `size`.
     size: (height, width) of the image.
     threshold: A pixel is confident if its largest probability is at least this.
-    ignore_top: Rows at the top whose weight is 0; they count in `confident_fraction` all the same.
-    ignore_bottom: Rows at the bottom, likewise.
+    ignore_top: Number of rows at the top whose weight is 0; they count in `confident_fraction`.
+    ignore_bottom: Number of rows at the bottom whose weight is 0; they count, too.
     valid: [B,H,W], nonzero = use the pixel; or None.
-    per_pixel: Weigh confident pixels 1 and the others 0, instead of all by the batch's fraction.
-    align_corners: Of the resizing.
+    per_pixel: Whether confident pixels weigh 1 and the others 0, instead of all the batch's fraction.
+    align_corners: Corner alignment when the logits are resized.
 
   Raises:
     ValueError: `valid` is not of the labels' shape.
@@ -76,7 +76,7 @@ def weigh(
   valid: jax.Array | None = None,
   per_pixel: bool = False,
 ) -> PseudoLabel:
-  """The same for labels [B,H,W] whose confidence [B,H,W] is known; see `pseudo_label`."""
+  """Pseudo-labels from labels [B,H,W] and their confidence [B,H,W]; arguments as in `pseudo_label`."""
   if valid is not None and valid.shape != label.shape:
     raise ValueError(f"valid has shape {valid.shape}, the labels have {label.shape}")
   is_confident = confidence >= threshold

@@ -5,10 +5,11 @@ DACS (Tranheden et al., 2021) with the details of DAFormer's code (Hoyer et al.,
 
 import dataclasses
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Passes, View, named_key
 from jax_uda.step.method import Batch, ViewMaker
 from jax_uda.views import classmix, strong
@@ -45,8 +46,7 @@ class SelfTraining:
   align_corners: bool = False
 
 
-@flax.struct.dataclass
-class Draws:
+class Draws(struct.PyTreeNode):
   """Every random number of a self-training step.
 
   Attributes:
@@ -94,8 +94,8 @@ def target_view(
   """
   image = batch["target"]["image"]
   pseudo = pseudo_label(
-    teacher("target", image).logits,
-    image.shape[1:3],
+    teacher("target", image).decoded.logits,
+    size_of(image),
     threshold=settings.pseudo_threshold,
     ignore_top=settings.ignore_top if margins else 0,
     ignore_bottom=settings.ignore_bottom if margins else 0,

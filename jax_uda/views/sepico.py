@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jax_uda.common.registry import SettingError
 from jax_uda.ops import resize
+from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Passes, View, named_key
 from jax_uda.step.method import Batch, ViewMaker
 from jax_uda.views import balanced_crop, day_night, pseudo_labels, self_training, strong
@@ -18,8 +19,7 @@ from jax_uda.views.self_training import SelfTraining
 TEACHER_VIEWS = ("target", "target_day", "whole_target", "whole_target_day")
 
 
-@flax.struct.dataclass
-class Draws:
+class Draws(struct.PyTreeNode):
   """Every random number of SePiCo's views.
 
   Attributes:
@@ -56,10 +56,12 @@ class TargetCrop:
 
   def draw(self, key: jax.Array, batch: Batch) -> jax.Array:
     """[B, candidates, 2] int32 top left corners (y, x)."""
-    batch_size, *size = batch["source"]["image"].shape[:3]
-    whole = batch["target"]["image"].shape[1:3]
-    draw_one = lambda key: balanced_crop.candidate_offsets(key, whole, tuple(size), self.candidates)
-    return jax.vmap(draw_one)(jax.random.split(key, batch_size))
+    source = batch["source"]["image"]
+    whole = size_of(batch["target"]["image"])
+    draw_one = lambda key: balanced_crop.candidate_offsets(
+      key, whole, size_of(source), self.candidates
+    )
+    return jax.vmap(draw_one)(jax.random.split(key, len(source)))
 
   def view(self, batch: Batch, teacher: Passes, offsets: jax.Array, settings: SelfTraining) -> View:
     """The target view, of the size of source images, with pseudo-labels and their weights.
@@ -73,7 +75,7 @@ class TargetCrop:
     Raises:
       SettingError: Images at day are missing.
     """
-    target, size = batch["target"], batch["source"]["image"].shape[1:3]
+    target, size = batch["target"], size_of(batch["source"]["image"])
     if self.day_night_fusion and "day_image" not in target:
       raise SettingError(
         "method.day_night_fusion",
@@ -86,7 +88,8 @@ class TargetCrop:
       label, _ = self._predict(teacher, "whole_target", image, day)
       offset = self._most_diverse(label, offsets, size)
       crop = jax.vmap(functools.partial(balanced_crop.crop, size=size))
-      image, day, valid = (None if x is None else crop(x, offset) for x in (image, day, valid))
+      image = crop(image, offset)
+      day, valid = (None if x is None else crop(x, offset) for x in (day, valid))
     label, confidence = self._predict(teacher, "target", image, day)
     pseudo = pseudo_labels.weigh(
       label,
@@ -101,7 +104,9 @@ class TargetCrop:
 
   def _predict(self, teacher: Passes, name: str, image, day) -> tuple[jax.Array, jax.Array]:
     """Labels and their confidence, both [B,H,W]."""
-    softmax = lambda name, x: jax.nn.softmax(resize.bilinear(teacher(name, x).logits, x.shape[1:3]))
+    softmax = lambda name, x: jax.nn.softmax(
+      resize.bilinear(teacher(name, x).decoded.logits, size_of(x))
+    )
     probability = softmax(name, image)
     if self.day_night_fusion:
       at_day = softmax(f"{name}_day", day)

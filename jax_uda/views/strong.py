@@ -1,12 +1,12 @@
-"""The strong augmentation of mixed and masked images: colour jitter, then blur.
+"""The strong augmentation of mixed and masked images: color jitter, then blur.
 
 Whether to jitter and whether to blur is drawn once a step for the whole batch (DAFormer's code; the
 paper says per image).
 """
 
-import flax
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jax_uda.views import blur, color
 
@@ -15,8 +15,7 @@ BLUR_GATE = 0.5
 MIN_SIGMA = 0.15
 
 
-@flax.struct.dataclass
-class StrongDraws:
+class StrongDraws(struct.PyTreeNode):
   """Random numbers of one strong augmentation.
 
   Attributes:

@@ -96,16 +96,22 @@ def tiny(method, seed=0, warm_up=2, data_dir="", **changes):
 
 
 def test_stages_of_the_same_config_share_a_folder_and_others_do_not(tmp_path):
-  taken = {}
-  plan = lambda *arguments, **changes: [
-    (stage.folder.name, stage.config.init_from)
-    for stage in sweep.plan(tiny(*arguments, **changes), *arguments, 0, tmp_path, taken).stages
-  ]
-  assert plan("dacs") == [("warm_up", ""), ("dacs", "warm_up")]
-  assert plan("rccr") == [("warm_up", ""), ("rccr", "warm_up")]
-  other = dict(encoder="mit_b0", encoder_options={})
-  assert plan("mic", **other) == [("mic_warm_up", ""), ("mic", "mic_warm_up")]
-  assert plan("source_only", warm_up=0) == [("source_only", "")]
+  configs = {
+    ("dacs", 0): tiny("dacs"),
+    ("rccr", 0): tiny("rccr"),
+    ("mic", 0): tiny("mic", encoder="mit_b0", encoder_options={}),
+    ("source_only", 0): tiny("source_only", warm_up=0),
+    ("mic", 1): tiny("mic", seed=1, encoder="mit_b0", encoder_options={}),
+  }
+  jobs = {
+    (job.method, job.seed): [(stage.folder.name, stage.config.init_from) for stage in job.stages]
+    for job in sweep.plan_jobs(configs, tmp_path)
+  }
+  assert jobs["dacs", 0] == [("warm_up", ""), ("dacs", "warm_up")]
+  assert jobs["rccr", 0] == [("warm_up", ""), ("rccr", "warm_up")]
+  assert jobs["mic", 0] == [("mic_warm_up", ""), ("mic", "mic_warm_up")]
+  assert jobs["source_only", 0] == [("source_only", "")]
+  assert jobs["mic", 1] == [("warm_up", ""), ("mic", "warm_up")]
 
 
 def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_path, capsys):
@@ -114,7 +120,7 @@ def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_pat
     for method in ("source_only", "dacs")
   }
   root = tmp_path / "seed0"
-  sweep.run(make(), tmp_path, title="tiny")
+  sweep.compare_methods(make(), tmp_path, title="tiny")
   out = capsys.readouterr().out
   assert "2 runs: 0 done, 2 to go" in out and "1 of 2 done, ETA" in out
   assert {path.name for path in root.iterdir()} == {"warm_up", "source_only", "dacs"}
@@ -127,7 +133,7 @@ def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_pat
 
   (root / "dacs" / "results.json").unlink()
   untouched = (root / "source_only" / "metrics.jsonl").stat().st_mtime_ns
-  sweep.run(make(), tmp_path, title="tiny")
+  sweep.compare_methods(make(), tmp_path, title="tiny")
   assert "2 runs: 1 done, 1 to go" in capsys.readouterr().out
   assert (root / "source_only" / "metrics.jsonl").stat().st_mtime_ns == untouched
   assert (
@@ -135,20 +141,20 @@ def test_a_benchmark_shares_the_warm_up_and_goes_on_where_it_was_stopped(tmp_pat
     == (found["dacs"]["miou"])
   )
   with pytest.raises(ValueError, match="holds a run with another config"):
-    sweep.run(make(warm_up=3), tmp_path, title="tiny")
+    sweep.compare_methods(make(warm_up=3), tmp_path, title="tiny")
 
 
 def test_a_run_that_fails_does_not_keep_the_others_from_running(tmp_path, monkeypatch, capsys):
   configs = {(method, 0): tiny(method, warm_up=0) for method in ("source_only", "dacs", "mic")}
-  jobs = [sweep.plan(config, *key, tmp_path, {}) for key, config in configs.items()]
+  jobs = sweep.plan_jobs(configs, tmp_path)
 
   def run_stage(config, workdir):
     if config.method.name == "dacs":
       raise FloatingPointError("step 3: loss = nan")
 
-  monkeypatch.setattr(sweep.recipe, "run_stage", run_stage)
+  monkeypatch.setattr(sweep.stages, "run_stage", run_stage)
   reported = []
-  errors = sweep.train(jobs, lambda done: reported.append([job.method for job in done]))
+  errors = sweep.train_jobs(jobs, lambda done: reported.append([job.method for job in done]))
   assert errors == {"dacs, seed 0": "step 3: loss = nan"}
   assert reported == [["source_only"], ["source_only", "mic"]]
   assert "failed: dacs, seed 0: step 3" in capsys.readouterr().out
@@ -158,10 +164,10 @@ def test_a_reason_is_told_once_with_all_runs_that_failed_for_it(tmp_path, monkey
   def run_stage(config, workdir):
     raise ValueError("no data" if config.method.name != "mic" else "no memory")
 
-  monkeypatch.setattr(sweep.recipe, "run_stage", run_stage)
+  monkeypatch.setattr(sweep.stages, "run_stage", run_stage)
   configs = {(method, 0): tiny(method, warm_up=0) for method in ("source_only", "dacs", "mic")}
   with pytest.raises(RuntimeError) as error:
-    sweep.run(configs, tmp_path, title="")
+    sweep.compare_methods(configs, tmp_path, title="")
   assert str(error.value).splitlines() == [
     "3 of 3 runs failed.",
     "source_only, seed 0; dacs, seed 0: no data",
@@ -189,5 +195,5 @@ def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
 
 
 def test_arguments_of_the_recipe_and_single_fields_are_kept():
-  found = benchmark.load(f"{FILE}:steps=5", ["--config.batch_size=3"], method="mic", seed=4)
-  assert (found.num_steps, found.batch_size, found.method.name, found.seed) == (5, 3, "mic", 4)
+  config = benchmark.load(f"{FILE}:steps=5", [("batch_size", "3")], method="mic", seed=4)
+  assert (config.num_steps, config.batch_size, config.method.name, config.seed) == (5, 3, "mic", 4)

@@ -10,7 +10,7 @@ from jax_uda.cli import host_memory
 PROGRAM = """
 import os, sys
 print("started", flush=True)
-from jax_uda import host_memory
+from jax_uda.cli import host_memory
 host_memory.use_huge_pages()
 print(sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), sys.flags.optimize)
 """

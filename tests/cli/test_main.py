@@ -18,8 +18,23 @@ DEMO = "--config=configs/demo.py"
 MISTAKES = {
   "no workdir": ([DEMO], "--workdir is missing, e.g. --workdir=runs/demo"),
   "no config": (["--workdir=x"], "--config is missing, e.g. --config=configs/demo.py"),
-  "no such recipe": (["--config=configs/dmo.py", "--workdir=x"], "there is no such file"),
-  "unknown field": ([DEMO, "--workdir=x", "--config.batchsize=3"], 'Did you mean "batch_size"'),
+  "no such recipe": (
+    ["--config=configs/dmo.py", "--workdir=x"],
+    "--config = 'configs/dmo.py' is neither a file nor a recipe of the package. Did you mean 'demo'",
+  ),
+  "unknown field": (
+    [DEMO, "--workdir=x", "--config.batchsize=3"],
+    "--config.batchsize=3: config.batchsize is no field of the config. Did you mean 'batch_size'",
+  ),
+  "field of a stage": (
+    [DEMO, "--workdir=x", "--config.stages.warm_up.num_steps=few"],
+    "--config.stages.warm_up.num_steps=few: ",
+  ),
+  "field without a value": (
+    [DEMO, "--workdir=x", "--noconfig.data.flip"],
+    "--noconfig.data.flip: fields are set in the form --config.<field>=<value>",
+  ),
+  "stray word": ([DEMO, "--workdir=x", "train"], "unknown argument 'train'"),
   "unknown argument": (["--config=configs/demo.py:sead=3", "--workdir=x"], "Did you mean 'seed'"),
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
   "unknown mode": (
@@ -30,6 +45,10 @@ MISTAKES = {
   "no such weights": (
     ["--mode=import_weights", "--from=y.pth", "--encoder=mit_b0", "--out=x"],
     "y.pth: there is no such weight file",
+  ),
+  "weights of an unknown network": (
+    ["--mode=import_weights", f"--from={__file__}", "--encoder=mit_b9", "--out=x"],
+    "--encoder = 'mit_b9' is unknown. Did you mean 'mit_b",
   ),
   "flag of another mode": (
     [DEMO, "--workdir=x", "--encoder=mit_b0"],
@@ -94,3 +113,14 @@ def test_help_names_the_flags_and_all_modes():
     "configs/demo.py:target=night",
   ):
     assert text in run.stdout + run.stderr
+
+
+def test_a_new_field_of_a_group_is_checked_by_the_function_that_takes_it(tmp_path):
+  run = main(
+    "--config=tests/tiny_recipe.py",
+    f"--workdir={tmp_path / 'run'}",
+    f"--config.data.dir={tmp_path / 'data'}",
+    "--config.method.self_training.pseudo_treshold=0.5",
+  )
+  assert "has no field 'pseudo_treshold'. Did you mean 'pseudo_threshold'" in run.stderr, run.stderr
+  assert "Traceback" not in run.stderr and not (tmp_path / "run").exists()

@@ -18,6 +18,7 @@ from jax_uda.models.heads import cam, projection
 pytestmark = pytest.mark.fast
 
 BATCH, CLASSES, SIDE = 2, 5, 64
+DTYPE = jnp.bfloat16  # to tell it from the parameters' and the logits'
 KEYS = ("params", "dropout", "tokens")
 MODES = [
   {"train": train, "use_running_average": running}
@@ -35,12 +36,13 @@ HEADS = {
 }
 
 
-def make(name, dtype=jnp.bfloat16, **options):
+def make(name, **options):
   """An encoder or decoder of the catalog in its tiny form."""
   table = catalog.ENCODERS if name in catalog.ENCODERS else catalog.DECODERS
-  return table[name](**catalog.tiny(name), dtype=dtype, **options)
+  return table[name](**catalog.tiny(name), dtype=DTYPE, **options)
 
 
+@functools.cache  # many networks have one tiny form
 def shapes(module, *args, **mode):
   """The result and the variables of a module: shapes and dtypes, from its initialisation."""
   rngs = {name: jax.random.key(i) for i, name in enumerate(KEYS)}
@@ -51,10 +53,9 @@ def image(height=SIDE, width=SIDE):
   return jax.ShapeDtypeStruct((BATCH, height, width, 3), jnp.float32)
 
 
-@functools.cache
-def features(name, dtype=jnp.bfloat16):
+def features(name):
   """The maps of an encoder, and its variables."""
-  return shapes(make(name, dtype), image(), **MODES[0])
+  return shapes(make(name), image(), **MODES[0])
 
 
 def assert_float32(variables):
@@ -62,14 +63,13 @@ def assert_float32(variables):
   assert set(variables) <= {"params", "batch_stats"}
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("name", catalog.ENCODERS)
-def test_an_encoder_returns_maps_of_ascending_strides_in_the_compute_dtype(name, dtype):
-  maps, variables = features(name, dtype)
+def test_an_encoder_returns_maps_of_ascending_strides_in_the_compute_dtype(name):
+  maps, variables = features(name)
   assert isinstance(maps, tuple) and maps
   for fine, coarse in itertools.pairwise(maps):
     assert fine.shape[1] >= coarse.shape[1] and fine.shape[2] >= coarse.shape[2]
-  assert all(x.ndim == 4 and x.shape[0] == BATCH and x.dtype == dtype for x in maps)
+  assert all(x.ndim == 4 and x.shape[0] == BATCH and x.dtype == DTYPE for x in maps)
   assert_float32(variables)
 
 
@@ -113,10 +113,10 @@ def test_a_decoder_takes_the_maps_of_every_encoder(encoder, decoder):
   module = make(decoder, num_classes=CLASSES)
   (logits, fused), variables = shapes(module, maps, **MODES[0])
   assert logits.shape[0] == fused.shape[0] == BATCH and logits.shape[3] == CLASSES
-  assert logits.dtype == jnp.float32 and fused.dtype == jnp.bfloat16 and fused.ndim == 4
+  assert logits.dtype == jnp.float32 and fused.dtype == DTYPE and fused.ndim == 4
   assert logits.shape[1] >= maps[-1].shape[1] and logits.shape[2] >= maps[-1].shape[2]
   assert_float32(variables)
-  assert (module.num_classes, module.dtype) == (CLASSES, jnp.bfloat16)
+  assert (module.num_classes, module.dtype) == (CLASSES, DTYPE)
   both = shapes(module, maps, **MODES[-1])  # training
   assert jax.tree.leaves(both) == jax.tree.leaves(((logits, fused), variables))
 
@@ -128,9 +128,9 @@ def test_any_pair_makes_a_network(encoder, decoder):
   model = models.build(encoder=encoder, decoder=decoder, num_classes=CLASSES, **options)
   assert model.image_mean == make(encoder).image_mean
   wrapped = models.build(
-    encoder=encoder, decoder=decoder, num_classes=CLASSES, hrda={}, dtype=jnp.bfloat16, **options
+    encoder=encoder, decoder=decoder, num_classes=CLASSES, hrda={}, dtype=DTYPE, **options
   )
-  assert wrapped.dtype == jnp.bfloat16 and wrapped.image_std == model.image_std
+  assert wrapped.dtype == DTYPE and wrapped.image_std == model.image_std
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -138,14 +138,14 @@ def test_any_pair_makes_a_network(encoder, decoder):
 def test_a_head_maps_the_features_of_every_encoder_to_float32_vectors(encoder, name):
   maps, _ = features(encoder)
   (_, fused), _ = shapes(make("light", num_classes=CLASSES), maps, **MODES[0])
-  head = HEADS[name](dtype=jnp.bfloat16)
+  head = HEADS[name](dtype=DTYPE)
   results = [shapes(head, maps, fused, **mode) for mode in MODES]
   vectors, variables = results[0]
   assert vectors.ndim == 4 and vectors.dtype == jnp.float32
   assert (vectors.shape[0], vectors.shape[3]) == (BATCH, 3)
   assert_float32(variables)
   assert all(jax.tree.leaves(x) == jax.tree.leaves(results[0]) for x in results[1:])
-  assert head == HEADS[name](dtype=jnp.bfloat16)
+  assert head == HEADS[name](dtype=DTYPE)
 
 
 @pytest.mark.parametrize("name", HEADS)

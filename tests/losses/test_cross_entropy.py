@@ -6,7 +6,9 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import losses
-from jax_uda.ops import resize
+from jax_uda.ops import arrays, resize
+
+pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("case", golden("base/weighted_ce"))
@@ -78,3 +80,65 @@ def test_the_mean_over_valid_pixels_leaves_ignored_ones_out_of_the_denominator()
   weighted = losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS, denominator="valid")
   total = losses.weighted_cross_entropy(LOGITS, LABELS, WEIGHTS) * 6
   np.testing.assert_allclose(weighted, total / WEIGHTS[keep].sum(), rtol=1e-6)
+
+
+def test_image_class_cross_entropy_is_the_binary_cross_entropy_of_the_mean_map():
+  maps = jax.random.normal(jax.random.key(0), (2, 3, 4, 3))
+  labels = jnp.array([[[1, 2]], [[255, 0]]])
+  prob = 1 / (1 + np.exp(-np.mean(np.asarray(maps), (1, 2))))
+  held = np.array([[0, 1, 1], [1, 0, 0]])
+  expected = -np.mean(np.log(np.where(held, prob, 1 - prob)))
+  np.testing.assert_allclose(losses.image_class_cross_entropy(maps, labels), expected, rtol=1e-5)
+
+
+def test_an_image_without_valid_pixels_is_trained_to_hold_no_class():
+  maps = jnp.zeros((1, 2, 2, 4)).at[..., 0].set(9.0)
+  labels = jnp.full((1, 2, 2), 255)
+  grad = jax.grad(losses.image_class_cross_entropy)(maps, labels)
+  assert (grad > 0).all()
+
+
+@pytest.mark.parametrize("case", golden("spcl/seg_loss"))
+def test_the_tempered_mean_over_valid_pixels_matches_reference(case: golden_cases.Case):
+  label, temperature = jnp.asarray(case.label), float(case.temperature)
+  upsampled = lambda logits: resize.bilinear(logits, label.shape[1:], align_corners=True)
+  loss = lambda x: losses.weighted_cross_entropy(
+    upsampled(x) / temperature, label, denominator="valid"
+  )
+  value, grad = jax.jit(jax.value_and_grad(loss))(jnp.asarray(case.logits))
+  np.testing.assert_allclose(value, case.loss, rtol=1e-5)
+  assert_close(grad, case.grad_logits, 1e-4)
+  np.testing.assert_allclose(
+    upsampled(jnp.asarray(case.logits)), case.upsampled, rtol=1e-5, atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("case", golden("rccr/supervised_ce"))
+def test_the_mean_over_valid_pixels_matches_reference(case: golden_cases.Case):
+  label = jnp.asarray(case.label)
+
+  def loss(logits):
+    logits = resize.bilinear(logits, label.shape[1:], align_corners=True)
+    return losses.weighted_cross_entropy(logits, label, denominator="valid")
+
+  value, grad = jax.jit(jax.value_and_grad(loss))(jnp.asarray(case.logits))
+  np.testing.assert_allclose(value, case.loss, rtol=1e-4, atol=1e-6)
+  assert_close(grad, case.grad_logits, 1e-3, 1e-6)
+
+
+@pytest.mark.parametrize("case", golden("confeti/cam_head"))
+def test_image_class_cross_entropy_matches_reference(case: golden_cases.Case):
+  """Tolerances of golden/confeti/README.md."""
+  close = lambda actual, expected: assert_close(actual, expected, rtol=1e-4, atol=1e-5)
+  project = lambda features, kernel: arrays.matmul(features, kernel.T)
+  inputs = jnp.asarray(case.feat), jnp.asarray(case.cam_kernel)
+  label = jnp.asarray(case.label)
+  maps = project(*inputs)
+  close(jax.nn.relu(maps), case.cam_map)
+  close(maps.mean((1, 2)), case.scores)
+  np.testing.assert_array_equal(losses.image_classes(label, len(case.cam_kernel)), case.cls_label)
+  loss = lambda *x: losses.image_class_cross_entropy(project(*x), label)
+  value, grads = jax.jit(jax.value_and_grad(loss, (0, 1)))(*inputs)
+  close(value, case.loss)
+  close(grads[0], case.grad_feat)
+  close(grads[1], case.grad_kernel)

@@ -7,6 +7,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda import losses
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/feature_distance"))
 def test_matches_reference(case: golden_cases.Case):
@@ -34,6 +36,24 @@ def test_equal_features_give_no_gradient_instead_of_nan():
   )
   value, grad = jax.value_and_grad(loss)(features)
   assert value == 0 and not grad.any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_features_that_differ_by_rounding_have_no_distance_and_no_gradient(dtype):
+  reference = jax.random.normal(jax.random.key(0), (1, 4, 4, 64)).astype(dtype)
+  loss = lambda x: losses.feature_distance(
+    x, reference, jnp.zeros((1, 8, 8), jnp.int32), thing_classes=(0,), num_classes=2
+  )
+  noise = jax.random.rademacher(jax.random.key(1), reference.shape, dtype)
+  eps = jnp.finfo(dtype).eps
+  for features in (reference * (1 + eps).astype(dtype), reference * (1 + eps * noise)):
+    assert (features != reference).any()
+    value, grad = jax.jit(jax.value_and_grad(loss))(features)
+    assert value == 0 and not grad.any()
+  value, grad = jax.value_and_grad(loss)(
+    reference * (1 + 16 * eps) if dtype != jnp.float32 else reference * 1.0001
+  )
+  assert value > 0 and jnp.linalg.norm(grad.astype(jnp.float32)[0, 0, 0]) > 0.9 / 16
 
 
 def test_the_reference_is_a_constant():

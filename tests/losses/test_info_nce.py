@@ -49,15 +49,15 @@ def test_it_is_its_formula_written_pair_by_pair(denominator, weights):
 
 
 @pytest.mark.parametrize("denominator", ["negatives", "all"])
-def test_chunks_do_not_matter(denominator):
-  loss = lambda a, chunk: losses.info_nce(
-    a, YA, A, YA, temperature=0.7, exclude_diagonal=True, denominator=denominator, chunk=chunk
+def test_blocks_do_not_matter(denominator):
+  loss = lambda a, block: losses.info_nce(
+    a, YA, A, YA, temperature=0.7, exclude_diagonal=True, denominator=denominator, block=block
   )
   whole = jax.value_and_grad(loss)(A, 1024)
-  for chunk in (1, 4, 11):
+  for block in (1, 4, 11):
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-      jax.value_and_grad(loss)(A, chunk),
+      jax.value_and_grad(loss)(A, block),
       whole,
     )
 

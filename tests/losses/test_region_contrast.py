@@ -2,9 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import Case, assert_close, golden
 
-from jax_uda.losses._region_contrast import region_contrast
+from jax_uda.losses import region_contrast
+from jax_uda.memory import region_queue
+from jax_uda.ops import labels
 from jax_uda.ops.ramp import exponential_ramp
+from jax_uda.views import cutmix
 
 KEYS = jax.random.split(jax.random.key(0), 2)
 unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
@@ -24,8 +28,8 @@ def dense(z, first_rows, epsilon):
     p, s = z[i] @ T[i] / 0.3, ROWS @ z[i] / 0.3
     m = jnp.maximum(p, s[:first_rows].max())
     rest = jnp.exp(s - m)[np.asarray(ROW_LABELS) != int(Y[i])].sum()
-    own = jnp.exp(p - m)
-    values.append(-jnp.log(own / (own + rest + epsilon) + epsilon))
+    positive = jnp.exp(p - m)
+    values.append(-jnp.log(positive / (positive + rest + epsilon) + epsilon))
     weights.append(W[i])
   return jnp.sum(jnp.array(values) * jnp.array(weights)) / sum(weights)
 
@@ -84,8 +88,56 @@ def test_an_empty_queue_leaves_the_positive_alone():
   np.testing.assert_allclose(value, 0, atol=1e-6)
 
 
-def test_the_ramp_rises_to_its_weight_and_stays():
-  ramp = exponential_ramp(jnp.arange(0, 121, 20), 100, weight=0.3, rate=2.0)
-  assert (jnp.diff(ramp[:6]) > 0).all() and ramp[5] == ramp[6]
-  np.testing.assert_allclose(ramp[0], 0.3 * np.exp(-2), rtol=1e-6)
-  np.testing.assert_allclose(ramp[5], 0.3, rtol=1e-6)
+@pytest.mark.parametrize("case", golden("rccr/region_contrast"))
+def test_the_loss_and_its_queue_match_reference(case: Case):
+  """Tolerances of golden/rccr/README.md."""
+  close = lambda actual, expected: np.testing.assert_allclose(actual, expected, 1e-5, 1e-6)
+  equal = np.testing.assert_array_equal
+  grid, cell = case.target_label.shape[2:], int(case.cell)
+  dim, num_selected = case.mix2_embedding.shape[-1], int(case.n_select)
+  queue = region_queue.empty_region_queue(int(case.bank_capacity), 2 * num_selected, dim)
+
+  def loss(mixed, target, label, weight, rows):
+    return region_contrast(
+      mixed,
+      target,
+      label,
+      rows.embeddings,
+      rows.labels,
+      weights=weight,
+      queue_valid=rows.valid,
+      temperature=float(case.temperature),
+      first_rows=int(case.first_chunk),
+      epsilon=float(case.eps),
+      block=64,
+    )
+
+  value_and_grad = jax.jit(jax.value_and_grad(loss))
+  for t, box in enumerate(jnp.asarray(case.box)):
+    prob = jax.nn.softmax(jnp.asarray(case.target_logits[t]))
+    label, confidence = jnp.argmax(prob, -1), jnp.max(prob, -1)
+    equal(label, case.target_label[t])
+    close(confidence, case.target_conf[t])
+    inside = cutmix.box_mask(box, grid, cell)
+    small = labels.nearest_label(jnp.asarray(case.src_label[t]), grid)
+    mixed_label = cutmix.paste(inside, label, small)
+    equal(mixed_label, case.mix2_label[t])
+    mixed, target = jnp.asarray(case.mix2_embedding[t]), jnp.asarray(case.target_embedding[t])
+    chosen = lambda x, index: x.reshape(-1, *x.shape[3:])[index]
+    queue = region_queue.push(
+      queue,
+      jnp.concatenate([chosen(mixed, case.idx_mix[t]), chosen(target, case.idx_target[t])]),
+      jnp.concatenate([chosen(mixed_label, case.idx_mix[t]), chosen(label, case.idx_target[t])]),
+    )
+    assert queue.length == case.bank_len[t]
+    weight = inside * (confidence > float(case.pos_threshold))
+    equal(weight, case.pos_mask_map[t])
+    rows = region_queue.rows(queue)
+    value, grad = value_and_grad(mixed, target, label, weight, rows)
+    np.testing.assert_allclose(value, case.loss[t], rtol=1e-4, atol=1e-6)
+    assert_close(grad, case.grad_mix2_embedding[t], rtol=1e-3, atol=1e-6)
+    close(exponential_ramp(case.iter[t], int(case.num_iterations)), case.weight[t])
+  length = int(queue.length)
+  shape = (int(case.bank_capacity), 2 * num_selected)
+  close(rows.embeddings.reshape(*shape, dim)[:length], case.bank_feat_final)
+  equal(rows.labels.reshape(shape)[:length], case.bank_label_final)

@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import Case, assert_close, golden
 
 from jax_uda.memory import cam_prototypes
 from jax_uda.memory.cam_prototypes import CamPrototypes
 from jax_uda.ops import resize
+
+pytestmark = pytest.mark.fast
 
 KEYS = jax.random.split(jax.random.key(0), 5)
 X = jax.random.normal(KEYS[0], (2, 3, 4, 5))  # [B, h, w, A]
@@ -71,12 +74,12 @@ def test_defaults_are_the_published_ones():
     top_k=32,
     proto_ema="code",
   )
-  for default, given in zip(
+  for default, published in zip(
     cam_prototypes.update(STATE, X, CAM, LABELS),
     cam_prototypes.update(STATE, X, CAM, LABELS, **explicit),
     strict=True,
   ):
-    np.testing.assert_array_equal(default, given)
+    np.testing.assert_array_equal(default, published)
 
 
 def test_without_activation_the_prototype_stays_but_its_pixels_are_counted_as_published():
@@ -128,3 +131,28 @@ def test_published_size_needs_little_memory():
   )
   compiled = jax.jit(cam_prototypes.update).lower(*specs).compile()
   assert compiled.memory_analysis().temp_size_in_bytes < 100e6
+
+
+@pytest.mark.parametrize("case", golden("confeti/proto_update"))
+def test_matches_reference(case: Case):
+  """Tolerances of golden/confeti/README.md."""
+  update = jax.jit(
+    functools.partial(
+      cam_prototypes.update,
+      momentum=float(case.momentum),
+      ori_size=bool(case.ori_size),
+      top_k=int(case.top_k),
+    )
+  )
+  state = CamPrototypes(jnp.asarray(case.proto[0]), jnp.asarray(case.count[0]))
+  assert state.prototypes.shape == (case.num_classes, case.proto_dim)
+  for step in range(len(case.feat)):
+    inputs = (jnp.asarray(case[name][step]) for name in ("feat", "cam", "label"))
+    state = update(
+      state,
+      *inputs,
+      source_mask=jnp.asarray(case.source_mask[step]),
+      warmup=jnp.asarray(case.use_warmup[step]),
+    )
+    assert_close(state.prototypes, case.proto[step + 1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(state.counts, case.count[step + 1])

@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference_contrast
+from golden_cases import Case, golden
 
 from jax_uda import memory
-from jax_uda.memory import class_statistics
+from jax_uda.memory import class_statistics, ring_bank
+
+pytestmark = pytest.mark.fast
 
 X = jax.random.normal(jax.random.key(0), (3, 8, 5)) * 2 + 1
 Y = jax.random.randint(jax.random.key(1), (3, 8), 0, 3).at[0, 0].set(255)
@@ -58,3 +62,40 @@ def test_weights_are_copies():
   twice = lambda a: jnp.concatenate([a, a[1:2]])
   expected = class_statistics.batch_statistics(twice(X), twice(Y), 3)
   jax.tree.map(close, class_statistics.batch_statistics(X, Y, 3, weights), expected)
+
+
+@pytest.mark.parametrize("case", golden("sepico/estimator"))
+def test_statistics_and_bank_match_reference(case: Case):
+  num_classes, length = int(case.num_classes), int(case.memory_length)
+  statistics = class_statistics.ClassStatistics(
+    *(jnp.asarray(case[name]) for name in ("mean0", "covariance0", "amount0"))
+  )
+  bank = length and ring_bank.RingBank(
+    jnp.asarray(case.bank0, jnp.float32), jnp.asarray(case.bank_len0)
+  )
+
+  @jax.jit
+  def step(statistics, bank, feat, label):
+    label = reference_contrast.small_label(
+      label, feat.shape[1:3], num_classes, float(case.min_ratio), bool(case.use_avg_pool)
+    )
+    means, counts = memory.class_means(feat, label, num_classes)
+    if length:
+      bank = ring_bank.push(bank, means, counts > 0)
+    return class_statistics.update(statistics, feat, label), bank, counts
+
+  for t in range(len(case.feat)):
+    batch = jnp.asarray(case.feat[t]), jnp.asarray(case.label[t])
+    statistics, bank, counts = step(statistics, bank, *batch)
+    np.testing.assert_array_equal(counts, case.batch_count[t])
+    close(statistics.mean, case["mean"][t])
+    close(statistics.variance, case.covariance[t])
+    np.testing.assert_array_equal(statistics.count, case.amount[t])
+    if length:
+      close(ring_bank.oldest_first(bank), case.bank[t])
+      np.testing.assert_array_equal(bank.length, case.bank_len[t])
+
+
+def test_statistics_of_no_size_are_an_error():
+  with pytest.raises(ValueError, match="num_classes = 0"):
+    memory.empty_class_statistics(0, 5)

@@ -1,7 +1,10 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jax_uda.memory import region_queue
+
+pytestmark = pytest.mark.fast
 
 
 def test_it_keeps_the_newest_entries_oldest_first():

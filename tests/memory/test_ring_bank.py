@@ -8,6 +8,8 @@ import pytest
 from jax_uda import memory
 from jax_uda.memory import ring_bank
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("zero_entry", [False, True])
 def test_a_ring_is_a_queue(zero_entry):

@@ -288,7 +288,7 @@ def recorded_batch(case: Case, t: int) -> dict:
     for index in np.unique(label[image]):
       priority[image, index] = 0.0 if mask[image][label[image] == index].any() else 1.0
   none = strong.draw(KEY, batch).replace(jitter_gate=jnp.float32(0), blur_gate=jnp.float32(0))
-  rows = {}
+  rows = {"consistency": None}
   for view, name in (("source", "src"), ("mixed", "mix"), ("target", "tgt")):
     uniforms = np.zeros(batch * np.prod(grid), np.float32)
     if f"sample_idx/t{t}/{name}" in case:

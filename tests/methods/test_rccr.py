@@ -220,5 +220,5 @@ def test_queues_match_reference(case: Case):
 @pytest.mark.parametrize("case", CASES[-1:])
 def test_more_rows_than_cells_are_refused_with_the_number_that_fits(case: Case):
   step, now = build(case, num_rows=num_cells(case) + 1)
-  with pytest.raises(ValueError, match=f"num_rows to {num_cells(case)}"):
+  with pytest.raises(ValueError, match=f"a batch has {num_cells(case)} cells only"):
     step.lower(now, recorded_batch(case, 0))

@@ -267,5 +267,5 @@ def test_labels_from_files_are_asked_for_when_they_are_missing():
   label = jnp.zeros((1, 4, 4), jnp.int32)
   batch = {"source": {"image": jnp.zeros((1, 4, 4, 3)), "label": label}}
   batch["target"] = {"image": batch["source"]["image"]}
-  with pytest.raises(ValueError, match=r"config\.data\.pseudo_labels is missing"):
+  with pytest.raises(ValueError, match=r"data\.pseudo_labels is missing"):
     method.make_views(method.draw(jax.random.key(0), batch), batch, None)

@@ -1,8 +1,11 @@
+import golden_cases
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import golden
 
 from jax_uda.methods import _translator as translator
+from jax_uda.ops import pixels
 
 
 def test_black_and_white_are_minus_one_and_one():
@@ -20,3 +23,12 @@ def test_pixel_values_are_refused():
   for convert in (translator.to_gan, translator.from_gan):
     with pytest.raises(ValueError, match="image has dtype uint8"):
       convert(jnp.zeros((2, 2, 3), jnp.uint8))
+
+
+@pytest.mark.parametrize("case", golden("confeti/style_range"))
+def test_the_range_of_the_translator_matches_reference(case):
+  mean, std = jnp.asarray(case["mean"]) / 255, jnp.asarray(case["std"]) / 255
+  gan_input = translator.to_gan(case.img_normed * std + mean)
+  golden_cases.assert_close(gan_input, case.gan_input, rtol=1e-5, atol=1e-5)
+  image = pixels.standardise(translator.from_gan(jnp.asarray(case.gan_output)), mean, std)
+  golden_cases.assert_close(image, case.img_from_gan, rtol=1e-5, atol=1e-5)

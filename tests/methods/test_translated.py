@@ -1,8 +1,5 @@
 """What a translator asks of the data, and what it does under other methods."""
 
-import functools
-
-import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +8,8 @@ import pytest
 
 from jax_uda import methods, models
 from jax_uda.methods import _translator as translator
-from jax_uda.step import optimizer, state, teacher, train_step
+from jax_uda.step import optimizer
+from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task, with_unit_images
 
 TASK = Task(5, (0.2,) * 5)
@@ -32,20 +30,12 @@ def batch_of(size=(32, 32), target_size=None):
 
 def shapes_of_a_step(method, batch):
   """What a whole step gives, without running it."""
-  heads = {name: head(dtype=jnp.float32) for name, head in method.heads.items()}
   model = models.build(
     encoder="compact", decoder="light", num_classes=5, decoder_options=dict(width=8)
-  ).clone(heads=flax.core.FrozenDict(heads))
-  tx = optimizer.build(lambda step: 1e-3, start_steps=method.start_steps)
-  player = method.auxiliary(lambda step: 1e-3)
-  make = functools.partial(
-    state.create, model, method, tx, image_size=(32, 32), seed=0, auxiliary=player
   )
-  step = train_step.make_train_step(
-    model, method, tx, teacher_rule=teacher.Rule(), auxiliary=player
-  )
-  before = jax.eval_shape(make)
-  after, metrics = jax.eval_shape(step, before, batch)
+  learner = Learner(model, method, schedule=lambda step: 1e-3)
+  before = learner.abstract_state((32, 32))
+  after, metrics = jax.eval_shape(learner.pure_step(), before, batch)
   assert jax.tree.structure(before) == jax.tree.structure(after)
   spec = lambda tree: [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]
   assert spec(before) == spec(after)
@@ -78,7 +68,7 @@ def test_methods_see_the_translation_and_keep_the_image_given():
 def test_sides_that_4_does_not_divide_are_refused():
   player = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
   params = jax.eval_shape(player.init, KEY)["params"]
-  with pytest.raises(ValueError, match=r"config.data.crop_size = \(34, 32\).*multiples of 4"):
+  with pytest.raises(ValueError, match=r"data.crop_size = \(34, 32\).*multiples of 4"):
     jax.eval_shape(player.prepare, params, batch_of((34, 32)))
 
 
@@ -100,17 +90,17 @@ def test_stage_0_leaves_the_student_alone():
 
 
 def test_stages_hand_on_what_the_next_one_has():
-  players = [
-    methods.build(TASK, name="confeti", stage=stage, thing_classes=(1,), translator=SMALL).player(
-      lambda step: 0.0
-    )
+  networks_by_stage = [
+    methods.build(
+      TASK, name="confeti", stage=stage, thing_classes=(1,), translator=SMALL
+    ).auxiliary(lambda step: 0.0)
     for stage in (0, 1, 2)
   ]
-  networks = [set(jax.eval_shape(player.init, KEY)["params"]) for player in players]
+  networks = [set(jax.eval_shape(auxiliary.init, KEY)["params"]) for auxiliary in networks_by_stage]
   cut = {"generator", "discriminator", "patch_mlp"}
   assert networks == [cut, cut | {"reg_proj"}, {"generator"}]
 
 
 def test_stages_that_do_not_exist_are_refused():
-  with pytest.raises(ValueError, match="config.method.stage = 3; expected 0, 1 or 2"):
+  with pytest.raises(ValueError, match="method.stage = 3; expected 0, 1 or 2"):
     methods.build(TASK, name="confeti", stage=3)

@@ -99,7 +99,9 @@ def test_the_tiny_form_of_an_unknown_network_is_an_error():
 
 def test_the_encoder_of_the_documentation_works(tmp_path, monkeypatch):
   page = (pathlib.Path(__file__).parents[2] / "docs" / "models.md").read_text()
-  (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "class My" in block]
+  (code,) = [
+    block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "class My" in block
+  ]
   (tmp_path / "my_module.py").write_text(code)
   monkeypatch.syspath_prepend(tmp_path)
   model = models.build(encoder="my_module:MyEncoder", decoder="daformer", num_classes=3)

@@ -9,14 +9,16 @@ from golden_cases import golden
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import windows
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/hrda_boxes"))
 def test_windows_match_reference(case):
   for part in case.parts("case"):
     height, width, *crop, overlap = part["in"].tolist()
     size, crop = (height, width), tuple(crop)
-    found = hrda_boxes.half_overlapping(size, crop) if overlap else windows.boxes(size, crop, crop)
-    np.testing.assert_array_equal(found, part.boxes_y1y2x1x2)
+    boxes = hrda_boxes.half_overlapping(size, crop) if overlap else windows.boxes(size, crop, crop)
+    np.testing.assert_array_equal(boxes, part.boxes_y1y2x1x2)
 
 
 @pytest.mark.parametrize("case", golden("base/hrda_boxes"))

@@ -2,8 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import Case, golden
 
-from jax_uda.ops import labels
+from jax_uda.ops import labels, resize
+
+pytestmark = pytest.mark.fast
 
 
 def test_a_cell_takes_the_first_of_its_pixels_and_keeps_the_dtype():
@@ -40,3 +43,55 @@ def test_mistakes_are_errors_that_name_the_argument():
     labels.correct_label(jnp.zeros(3, int), jnp.zeros((4, 2)))
   with pytest.raises(ValueError, match="logits has dtype int32"):
     labels.correct_label(jnp.zeros(4, int), jnp.zeros((4, 2), int))
+
+
+def test_rows_and_columns_beyond_the_last_whole_cell_are_dropped():
+  label = jnp.array([[[0, 0, 1], [0, 0, 1], [2, 2, 2]]])
+  assert labels.downscale_label(label, 2, 3, 0.75).tolist() == [[[0]]]
+
+
+def test_a_tie_goes_to_the_lower_class_and_ignored_pixels_stay_in_the_denominator():
+  tie = jnp.array([[[2, 1], [1, 2]]])
+  assert labels.downscale_label(tie, 2, 3, 0.5).tolist() == [[[1]]]
+  assert labels.downscale_label(tie, 2, 3, 0.51).tolist() == [[[255]]]
+  half_void = jnp.array([[[0, 0], [255, 255]]])
+  assert labels.downscale_label(half_void, 2, 3, 0.5).tolist() == [[[0]]]
+  assert labels.downscale_label(half_void, 2, 3, 0.75).tolist() == [[[255]]]
+
+
+def test_floats_are_not_labels():
+  with pytest.raises(ValueError, match="label is float32"):
+    labels.downscale_label(jnp.zeros((1, 4, 4)), 2, 3, 0.75)
+
+
+def test_an_image_holds_the_classes_of_its_valid_pixels():
+  label = jnp.array([[[2, 255], [2, 0]], [[255, 255], [7, 3]]], jnp.uint8)
+  expected = [[1, 0, 1], [0, 0, 0]]
+  assert labels.image_classes(label, 3).tolist() == expected
+  label = label.astype(jnp.int32).at[0, 0, 0].set(-1)
+  assert labels.image_classes(label[None], 3).tolist() == [expected]
+
+
+def test_groups_of_images_are_downscaled_alike():
+  label = jax.random.randint(jax.random.key(0), (2, 3, 8, 6), 0, 3)
+  both = labels.downscale_label(label, 2, 3, 0.5)
+  np.testing.assert_array_equal(both[1], labels.downscale_label(label[1], 2, 3, 0.5))
+
+
+@pytest.mark.parametrize("case", golden("sepico/label_downscale"))
+def test_downscaled_labels_match_reference(case: Case):
+  label = jnp.asarray(case.label)
+  if str(case.mode) == "avgpool":
+    options = int(case.scale_factor), int(case.num_classes), float(case.min_ratio)
+    small = labels.downscale_label(label, *options)
+  else:
+    small = resize.nearest(label[..., None], tuple(case.out_hw.tolist()))[..., 0]
+  np.testing.assert_array_equal(small, case.out)
+
+
+@pytest.mark.parametrize("case", golden("spcl/label_nearest"))
+def test_nearest_labels_match_reference(case: Case):
+  for i in range(int(case.n)):
+    expected = case[f"down_{i}"]
+    small = labels.nearest_label(jnp.asarray(case[f"label_{i}"]), expected.shape[1:])
+    np.testing.assert_array_equal(small, expected)

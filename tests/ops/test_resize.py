@@ -8,6 +8,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda.ops import resize
 
+pytestmark = pytest.mark.fast
+
 X = np.random.default_rng(0).normal(size=(2, 6, 5, 3)).astype(np.float32)
 
 
@@ -68,3 +70,16 @@ def test_nearest_keeps_integer_labels_and_takes_the_floor():
 def test_integers_are_refused_by_the_interpolating_functions():
   with pytest.raises(ValueError, match="use nearest"):
     resize.bilinear(np.zeros((4, 4, 1), np.int32), (2, 2))
+
+
+@pytest.mark.parametrize("case", golden("confeti/resize_align_corners"))
+def test_aligned_corners_and_nearest_pixels_match_reference(case):
+  for i in range(int(case.n_cases)):
+    x, expected = jnp.asarray(case[f"x{i}"]), case[f"y{i}"]
+    size = expected.shape[1:3]
+    assert_close(resize.bilinear(x, size, align_corners=True), expected, rtol=1e-4, atol=2e-5)
+    height, width = x.shape[1:3]
+    index = jnp.arange(height * width).reshape(height, width, 1)
+    np.testing.assert_array_equal(
+      resize.nearest(index, size)[..., 0], case[f"nearest_src_index{i}"]
+    )

@@ -5,6 +5,8 @@ import pytest
 
 from jax_uda.ops import sampling
 
+pytestmark = pytest.mark.fast
+
 VALID = jnp.arange(60).reshape(3, 20) % 3 != 1  # 40 valid pixels
 
 

@@ -9,6 +9,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda.ops import resize, windows
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/slide_inference"))
 def test_matches_reference(case: golden_cases.Case):
@@ -18,7 +20,10 @@ def test_matches_reference(case: golden_cases.Case):
 
     def logits_of(crop, weight=weight, bias=bias):
       rows, columns = (jnp.linspace(-1, 1, n) for n in crop.shape[1:3])
-      slope = rows[:, None, None] * jnp.arange(3.0) - 0.5 * columns[None, :, None]
+      slope = (
+        rows[:, None, None] * jnp.arange(len(weight), dtype=jnp.float32)
+        - 0.5 * columns[None, :, None]
+      )
       return jnp.einsum("bhwd,cd->bhwc", crop, weight, precision="highest") + bias + slope
 
     window, stride = tuple(part.crop.tolist()), tuple(part.stride.tolist())

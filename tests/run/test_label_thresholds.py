@@ -1,6 +1,10 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import golden
 
+from jax_uda.ops import resize
 from jax_uda.run import label_thresholds
 
 RNG = np.random.default_rng(0)
@@ -65,3 +69,36 @@ def test_mistakes_are_errors_that_name_the_argument():
     )
   with pytest.raises(ValueError, match=r"ids outside 0..1 that are not 255"):
     label_thresholds.threshold_label(np.ones(1), np.array([2]), np.ones(2))
+
+
+def confidence_and_label(logits, size):
+  upsampled = resize.bilinear(jnp.asarray(logits), tuple(size.tolist()), align_corners=True)
+  prob = jax.nn.softmax(upsampled)
+  return np.asarray(jnp.max(prob, -1)), np.asarray(jnp.argmax(prob, -1))
+
+
+@pytest.mark.parametrize("case", golden("spcl/pseudo_label"))
+def test_thresholds_and_labels_match_reference(case):
+  num_classes, cap = case.logits.shape[-1], float(case.cap)
+  measured = confidence_and_label(case.logits, case.threshold_size)
+  count = np.bincount(measured[1].ravel(), minlength=num_classes)
+  assert np.abs(count - case.class_count).sum() <= 2e-3 * measured[1].size
+  median = label_thresholds.median_thresholds(*measured, num_classes, cap=1.0)
+  np.testing.assert_allclose(median, case.median_uncapped, rtol=1e-5, atol=1e-6)
+  thresholds = label_thresholds.median_thresholds(*measured, num_classes, cap=cap)
+  np.testing.assert_allclose(thresholds, case.thresholds, rtol=1e-5, atol=1e-6)
+  labels = label_thresholds.threshold_label(
+    *confidence_and_label(case.logits, case.label_size), thresholds
+  )
+  assert labels.dtype == case.pseudo_label.dtype and labels.shape == case.pseudo_label.shape
+  assert np.mean(labels != case.pseudo_label) <= 1e-3
+
+
+@pytest.mark.parametrize("case", golden("spcl/median_index"))
+def test_the_rank_of_the_median_matches_reference(case):
+  for count, index in zip(case.counts, case.index, strict=True):
+    assert count == 0 or label_thresholds.median_index(int(count)) == index
+  thresholds = label_thresholds.median_thresholds(
+    case.prob, case.label, int(case.num_classes), cap=float(case.cap)
+  )
+  np.testing.assert_array_equal(thresholds, case.thresholds)

@@ -2,77 +2,31 @@
 
 import functools
 
-import golden_steps
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from jax_uda import methods, models
+from jax_uda import models
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.step import optimizer, state, teacher, train_step
-from jax_uda.step.method import Task
-
-CLASSES, SIZE = 5, (32, 32)
-TASK = Task(CLASSES, (0.4, 0.3, 0.2, 0.1, 0.0))
+from jax_uda.step.learner import Learner
 
 
-@functools.cache
-def parts():
-  """A small network, self-training with everything switched on, and its optimizer."""
-  model = models.build(
-    encoder="compact",
-    decoder="light",
-    num_classes=CLASSES,
-    encoder_options={"widths": (8, 8, 16), "depths": (1, 1)},
-  )
-  method = methods.build(
-    TASK,
-    name="dacs",
-    self_training=dict(pseudo_threshold=0.3, source_augmentation=True, class_weight_power=0.3),
-    feature_distance_weight=0.01,
-    thing_classes=(1, 2),
-  )
-  tx = optimizer.build(lambda step: 1e-2, weight_decay=0.01)
-  return model, method, tx
-
-
-def batch_of(step: int):
-  """Eight source and eight target images; blocks of colour with their labels."""
-  rng = np.random.default_rng(step)
-  cells = rng.integers(0, CLASSES, (8, 4, 4))
-  label = np.kron(cells, np.ones((1, 8, 8), int)).astype(np.uint8)
-  image = lambda labels: (labels[..., None] * 40 + rng.integers(0, 60, (8, *SIZE, 3))).astype(
-    np.uint8
-  )
-  return {
-    "source": {"image": image(label), "label": label},
-    "target": {"image": image(label[:, ::-1])},
-  }
-
-
-def run(num_devices: int, num_steps: int = 4):
-  model, method, tx = parts()
-  mesh = mesh_lib.data_mesh(num_devices)
-  replicated = mesh_lib.replicated(mesh)
-  step = jax.jit(
-    train_step.make_train_step(model, method, tx, teacher_rule=teacher.Rule(0.9)),
-    donate_argnums=0,
-    out_shardings=(replicated, replicated),
-    compiler_options=golden_steps.OPTIMIZED,
-  )
-  create = lambda: state.create(model, method, tx, image_size=SIZE, seed=0)
-  current = jax.jit(create, compiler_options=golden_steps.OPTIMIZED)()
-  current = jax.device_put(current, replicated)
-  history = []
+def run(learner: Learner, num_steps: int = 4):
+  """Student and teacher after some steps, and the metrics of each step."""
+  current, history = learner.init(seed=0, image_size=tiny.SIZE), []
   for i in range(num_steps):
-    current, metrics = step(current, mesh_lib.put_batch(mesh, batch_of(i)))
+    current, metrics = learner.step(current, tiny.batch_of(i))
     history.append(jax.block_until_ready(metrics))
   return jax.device_get((current.student, current.teacher)), jax.device_get(history)
 
 
-def test_eight_devices_equal_one_after_several_steps():
-  one, eight = run(1), run(8)
+def test_eight_devices_equal_one_after_several_steps(tiny_learner):
+  one, eight = (
+    run(tiny_learner("dacs_with_everything", 1)),
+    run(tiny_learner("dacs_with_everything")),
+  )
   assert one[1][0]["loss/mixed"] > 0
   close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
   jax.tree.map(close, one, eight)
@@ -83,17 +37,25 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
     mesh_lib.check_batch_size(3, mesh_lib.data_mesh())
 
 
-def test_the_step_survives_bfloat16_compute():
-  model, method, tx = parts()
-  low = models.build(
-    encoder="compact",
-    decoder="light",
-    num_classes=CLASSES,
-    encoder_options={"widths": (8, 8, 16), "depths": (1, 1)},
-    dtype=jnp.bfloat16,
-  )
-  current = state.create(low, method, tx, image_size=SIZE, seed=0)
-  step = jax.jit(train_step.make_train_step(low, method, tx, teacher_rule=teacher.Rule(0.9)))
-  after, metrics = step(current, batch_of(0))
+def test_the_step_survives_bfloat16_compute(tiny_learner):
+  low = models.build(num_classes=tiny.CLASSES, dtype=jnp.bfloat16, **tiny.SMALL)
+  method = tiny_learner("dacs_with_everything").method
+  learner = Learner(low, method, schedule=lambda step: 1e-2, mesh=mesh_lib.data_mesh(1))
+  after, metrics = learner.step(learner.init(seed=0, image_size=tiny.SIZE), tiny.batch_of(0))
   assert np.isfinite(metrics["loss"])
   assert {leaf.dtype for leaf in jax.tree.leaves(after.student)} == {jnp.dtype("float32")}
+
+
+def test_the_step_of_every_phase_is_compiled_once(tiny_learner):
+  learner = tiny_learner("sepico_bank")
+  assert [learner.method.phase(step) for step in (0, 1, 7)] == [0, 0, 0]
+  assert learner.step_of(0) is learner.step_of(0)
+
+
+def test_views_of_are_those_of_the_step_in_their_order(tiny_learner):
+  learner = tiny_learner("dacs_with_everything", 1)
+  state = learner.init(seed=0, image_size=tiny.SIZE)
+  scene = learner.views_of(state, tiny.batch_of(0))
+  assert list(scene.views) == ["source", "target", "mixed"] and not scene.crops
+  assert scene.views["mixed"].image.shape == (8, *tiny.SIZE, 3)
+  assert scene.views["mixed"].image.min() >= 0 and scene.views["mixed"].image.max() <= 1

@@ -152,3 +152,31 @@ def test_default_groups_of_daformer_match_reference(case: dict):
     name = weights.torch_name(("params", *(key.key for key in path)))
     found["model." + name] = (group.learning_rate, group.weight_decay)
   assert found == {name: (lr, decay) for name, lr, decay in case["rows"]}
+
+
+@pytest.mark.parametrize("case", golden("sepico/delayed_adamw"))
+def test_a_delayed_start_matches_reference(case: golden_cases.Case):
+  start = int(np.argmax(case.has_grad)) if case.has_grad.any() else len(case.grad)
+  tx = optimizer.build(
+    lambda step: jnp.asarray(case.lr, jnp.float32)[step],
+    weight_decay=float(case.weight_decay),
+    start_steps={"head": start},
+    b1=float(case.b1),
+    b2=float(case.b2),
+    eps=float(case.eps),
+  )
+  params = {"head": jnp.asarray(case.p0)}
+  state = tx.init(params)
+  step = jax.jit(lambda grad, state, params: tx.update({"head": grad}, state, params))
+  for t, has_grad in enumerate(case.has_grad):
+    updates, state = step(jnp.asarray(case.grad[t]) * has_grad, state, params)
+    params = {"head": params["head"] + updates["head"]}
+    np.testing.assert_allclose(params["head"], case.p[t], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", golden("spcl/lr_poly"))
+def test_the_poly_schedule_matches_reference(case: golden_cases.Case):
+  schedule = optimizer.warmup_poly(
+    learning_rate=float(case.base_lr), num_steps=int(case.max_iters), power=float(case.power)
+  )
+  assert_close(jax.vmap(schedule)(jnp.asarray(case.iters)), case.lr, 1e-6)

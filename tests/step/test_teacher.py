@@ -1,6 +1,7 @@
 import golden_cases
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
@@ -25,3 +26,14 @@ def test_matches_reference(case: golden_cases.Case):
 def test_step_zero_copies_the_student_exactly():
   student = jnp.array([0.1, 1e-7, 3e8])
   assert (ema.update(jnp.full(3, 5.0), student, jnp.int32(0), 0.999) == student).all()
+
+
+@pytest.mark.parametrize("case", golden("rccr/ema"))
+def test_the_teacher_of_rccr_matches_reference(case: golden_cases.Case):
+  close = lambda actual, expected: np.testing.assert_allclose(actual, expected, 1e-5, 1e-6)
+  params = jnp.asarray(case.teacher0)
+  for t, step in enumerate(case.iters):
+    step = jnp.asarray(step)
+    close(1 - ema.update_rate(step, float(case.alpha_max)), case.alpha[t])
+    params = ema.update(params, jnp.asarray(case.student[t]), step, float(case.alpha_max))
+    close(params, case.teacher[t])

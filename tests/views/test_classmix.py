@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda.views import classmix
+from jax_uda import losses
+from jax_uda.ops import resize
+from jax_uda.views import classmix, pseudo_labels
 
 
 @pytest.mark.parametrize("case", golden("base/classmix"))
@@ -58,3 +60,40 @@ def test_priorities_of_absent_classes_do_not_matter():
   chosen = jax.jit(classmix.choose)(present, priority)
   np.testing.assert_array_equal(chosen, classmix.choose(present, jnp.where(present, priority, 0.0)))
   assert not (chosen & ~present).any()
+
+
+@pytest.mark.parametrize("case", golden("rccr/classmix_consistency"))
+def test_the_consistency_on_mixed_images_matches_reference(case):
+  """Pseudo-labels, ClassMix and the weighted cross-entropy; tolerances of golden/rccr/README.md."""
+  label, stride = jnp.asarray(case.src_label), int(case.src_image_stride)
+  size = label.shape[1:]
+  equal = np.testing.assert_array_equal
+  close = lambda actual, expected: np.testing.assert_allclose(actual, expected, 1e-5, 1e-6)
+  logits = resize.bilinear(jnp.asarray(case.target_logits), size, align_corners=True)
+  pseudo = pseudo_labels.pseudo_label(logits, size, threshold=float(case.conf_threshold))
+  equal(pseudo.label, case.target_label)
+  close(pseudo.confidence, case.target_conf)
+  close(pseudo.confident_fraction, case.unlabeled_weight)
+  priority = np.ones((len(label), classmix.NUM_IDS), np.float32)
+  for image, classes in enumerate(case.classes_selected):
+    priority[image, classes[classes >= 0]] = 0
+  present = classmix.present_classes(label, per_image=True)
+  for image, classes in enumerate(case.classes_present):
+    equal(np.flatnonzero(present[image]), np.sort(classes[classes >= 0]))
+  mask = classmix.mask(label, classmix.choose(present, jnp.asarray(priority)))
+  equal(mask, case.mix_mask)
+  images = (jnp.asarray(case.src_image), jnp.asarray(case.tgt_image))
+  close(classmix.mix(mask[:, ::stride, ::stride], *images), case.mixed_image)
+  mixed_label = classmix.mix(mask, label, pseudo.label)
+  weight = classmix.mix(mask, jnp.ones(label.shape), pseudo.weight)
+  equal(mixed_label, case.mixed_label)
+  close(weight, case.pixel_weight)
+
+  def loss(logits):
+    logits = resize.bilinear(logits, size, align_corners=True)
+    value = losses.weighted_cross_entropy(logits, mixed_label, weight)
+    return float(case.consistency_weight) * value
+
+  value, grad = jax.jit(jax.value_and_grad(loss))(jnp.asarray(case.student_logits))
+  np.testing.assert_allclose(value, case.loss, rtol=1e-4, atol=1e-6)
+  golden_cases.assert_close(grad, case.grad_student_logits, rtol=1e-3, atol=1e-6)

@@ -121,3 +121,21 @@ def test_fifteen_taps_blur_like_the_reference_kernel_at_the_largest_sigma():
   expected = np.convolve(padded, taps / taps.sum(), mode="valid")
   blurred = blur.gaussian_blur(jnp.asarray(image), jnp.array([sigma]))
   np.testing.assert_allclose(blurred[0, :, 0, 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", golden("rccr/color_blur"))
+def test_jitter_and_blur_of_rccr_match_reference(case):
+  image, mean = jnp.asarray(case.image), jnp.asarray(case.img_mean_bgr, jnp.float32)
+  near = lambda actual, expected: np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-2)
+  names = ("brightness", "contrast", "saturation", "hue")
+  factors = np.stack([case[f"{name}_factor"] for name in names], -1)  # [calls, B, 4]
+  for call, expected in enumerate(case.jittered):
+    order = jnp.broadcast_to(jnp.asarray(case.order[call]), (len(image), len(names)))
+    draws = color.ColorDraws(jnp.asarray(factors[call]), order)
+    near(color.jitter((image + mean) / 255, draws) * 255 - mean, expected)
+  for sigma, expected in zip(case.blur_sigma, case.blurred, strict=True):
+    near(blur.gaussian_blur(image, jnp.full(len(image), sigma, jnp.float32)), expected)
+  sizes = [blur.kernel_size(int(n)) for n in case.kernel_table_dim]
+  np.testing.assert_array_equal(sizes, case.kernel_table_size)
+  sizes = [blur.kernel_size(n) for n in image.shape[1:3]]
+  np.testing.assert_array_equal(sizes, case.kernel_size_yx)

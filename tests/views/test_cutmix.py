@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import golden
 
 from jax_uda.views import cutmix
 
@@ -42,3 +43,14 @@ def test_a_box_is_where_it_is_pasted():
 def test_an_image_of_one_cell_is_an_error():
   with pytest.raises(ValueError, match="smaller than two cells of 8 pixels"):
     cutmix.cutmix_box(jnp.float32(0.5), jnp.zeros(2), (8, 64))
+
+
+@pytest.mark.parametrize("case", golden("rccr/cutmix_box"))
+def test_boxes_match_reference(case):
+  size, cell = (int(case.size),) * 2, int(case.cell) if "cell" in case else 8
+  for i, ratio in enumerate(jnp.asarray(case.ratio, jnp.float32)):
+    limit = case.offset_exclusive_max[i]
+    np.testing.assert_array_equal(cutmix.num_offsets(ratio, size, cell), limit)
+    offset = jnp.asarray((case.offset_cell_yx[i] + 0.5) / limit, jnp.float32)
+    box = cutmix.cutmix_box(ratio, offset, size, cell)
+    np.testing.assert_array_equal(box, case.box_top_bottom_left_right[i])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import golden
 
 from jax_uda.views import entropy_crop
 
@@ -75,3 +76,15 @@ def test_mistakes_are_errors_that_name_the_argument(arguments, message):
   options = dict(logits=LOGITS, image_size=(48, 64), crop_size=(24, 32), stride=(12, 16))
   with pytest.raises(ValueError, match=message):
     entropy_crop.entropy_boxes(**{**options, **arguments})
+
+
+@pytest.mark.parametrize("case", golden("cluda/entropy_crop"))
+def test_entropy_windows_and_boxes_match_reference(case):
+  logits, image_size = jnp.asarray(case.logits), tuple(case.image_size.tolist())
+  options = dict(crop_size=tuple(case.crop_size.tolist()), stride=tuple(case.stride.tolist()))
+  values = jax.jit(entropy_crop.entropy_map)(logits)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+  close(values, case.entropy)
+  close(entropy_crop.window_means(values, image_size, **options), case.window_means)
+  boxes = jax.jit(lambda x: entropy_crop.entropy_boxes(x, image_size, **options))(logits)
+  np.testing.assert_array_equal(boxes, case.crop_boxes)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
+from jax_uda.ops import labels
 from jax_uda.views import pseudo_labels
 
 
@@ -53,3 +54,21 @@ def test_weights_can_be_of_each_pixel():
   found = pseudo_labels.pseudo_label(logits, (4, 4), threshold=0.9, ignore_top=1, per_pixel=True)
   assert found.weight[0, :, 0].tolist() == [0, 1, 0, 0]
   assert found.confident_fraction == 0.5
+
+
+@pytest.mark.parametrize("case", golden("sepico/pseudo_label"))
+def test_labels_and_weights_of_sepico_match_reference(case):
+  pseudo = pseudo_labels.pseudo_label(
+    jnp.asarray(case.logits),
+    tuple(case.image_hw.tolist()),
+    threshold=float(case.pseudo_threshold),
+    ignore_top=int(case.ignore_top),
+    ignore_bottom=int(case.ignore_bottom),
+  )
+  close = lambda actual, expected: np.testing.assert_allclose(actual, expected, 1e-5, 1e-5)
+  np.testing.assert_array_equal(pseudo.label, case.pseudo_label)
+  close(pseudo.confidence, case.prob)
+  close(pseudo.weight, case.pseudo_weight)
+  close(pseudo.confident_fraction, case.confident_fraction)
+  contrast_label = labels.ignore_unweighted(pseudo.label, pseudo.weight)
+  np.testing.assert_array_equal(contrast_label, case.cl_label)

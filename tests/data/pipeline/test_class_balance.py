@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from golden_cases import golden
 
 from jax_uda.data.pipeline import class_balance
 
@@ -66,3 +67,9 @@ def test_shares_start_again_after_a_block(monkeypatch):
 def test_a_source_without_labels_is_an_error():
   with pytest.raises(ValueError, match="no source image has a label"):
     class_balance.BalancedOrder(np.zeros((3, 2), int), seed=0)
+
+
+@pytest.mark.parametrize("case", golden("spcl/class_balance"))
+def test_probabilities_match_reference(case):
+  prob = class_balance.draw_probabilities(case.class_image_count)
+  np.testing.assert_allclose(prob, case.prob, rtol=1e-9)

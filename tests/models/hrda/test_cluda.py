@@ -11,7 +11,6 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda import losses
-from jax_uda.losses import _pixel_contrast, _pixel_contrast_grid
 from jax_uda.models import weights
 from jax_uda.models.decoders.daformer import DAFormerHead
 from jax_uda.models.hrda import network as hrda
@@ -77,7 +76,7 @@ def terms(case, outputs):
 
   fused = (1 - hr_weight) * cross_entropy(outputs.logits, label, weight)
   hr = hr_weight * cross_entropy(outputs.heads["hr_logits"], crop(label), crop(weight))
-  grid = _pixel_contrast_grid.fused_grid(
+  grid = losses.fused_grid(
     outputs.fused,
     outputs.heads["hr_fused"],
     outputs.heads["feature_weight"],
@@ -105,11 +104,7 @@ def test_matches_reference(case):
     def forward(levels):
       outputs, state = run(case, variables, levels)
       fused, hr, grid = terms(case, outputs)
-      *arrays, weight = grid
-      contrast = [
-        _pixel_contrast.multires_pixel_contrast(*arrays, weights=weight, pixel_order=order)
-        for order in ORDERS
-      ]
+      contrast = [losses.multires_pixel_contrast(grid, pixel_order=order) for order in ORDERS]
       return (fused + hr, *contrast), (fused, hr, outputs, grid, state)
 
     values, pullback, extra = jax.vjp(forward, levels, has_aux=True)

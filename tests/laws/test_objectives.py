@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import types
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.objectives import Objective
 from jax_uda.ops import arrays
 from jax_uda.step.context import Context, Passes, View
+from jax_uda.step.objective import add_terms, draw_terms, init_terms
 from jax_uda.step.outputs import Outputs
 
 CLASSES, DIM = 4, 6
@@ -27,14 +27,12 @@ class Case(NamedTuple):
   """An objective and what it needs.
 
   Attributes:
-    objective: Of the views and heads below.
+    objective: A term over the views and heads below.
     empty: Ways of having no valid pixels: "labels" (all are 255) and "weights" (all are 0).
-    rows: Random numbers that choose pixels: an array for all "cells", or one for each of the "views".
   """
 
   objective: Objective
   empty: Sequence[str] = ("labels", "weights")
-  rows: str = "views"
 
 
 def cross_entropy(**options):
@@ -46,9 +44,19 @@ def class_contrast(**options):
   return objectives.class_contrast(**SHAPE, **common, **options)
 
 
-def with_prototypes(**terms):
+def with_prototypes(**comparisons):
   views = dict(view="mixed", warmup_view="mixed", warmup_end=0)
-  return objectives.cam_prototypes(**SHAPE, **views, terms=terms)
+  return objectives.cam_prototypes(**SHAPE, **views, comparisons=comparisons)
+
+
+def summed(*names):
+  """Several objectives as one, as the train step adds them."""
+  terms = {name.split(" ")[0]: CASES[name].objective for name in names}
+  return Objective(
+    init=lambda key: init_terms(terms, key),
+    apply=lambda state, ctx, draws: add_terms(terms, state, ctx, draws),
+    draw=lambda key, batch: draw_terms(terms, key, batch),
+  )
 
 
 CASES = {
@@ -88,7 +96,6 @@ CASES = {
       ramp_steps=10,
     ),
     ("weights",),
-    rows="cells",
   ),
   "similarity_contrast": Case(objectives.similarity_contrast(**SHAPE, groups=2)),
   # To hold no class is a label too: there is no image without a loss.
@@ -106,8 +113,8 @@ CASES = {
       consistent=objectives.translation_consistency(
         view="source",
         translated_view="translated",
-        translate=lambda player, image: jnp.tanh(image @ player["translator"]),
-        regress=lambda player, embedding: embedding @ player["regressor"],
+        translate=lambda params, image: jnp.tanh(image @ params["translator"]),
+        regress=lambda params, embedding: embedding @ params["regressor"],
       )
     ),
     ("labels",),
@@ -115,16 +122,19 @@ CASES = {
   # Domains are all the labels that it has.
   "output_adversarial": Case(
     objectives.output_adversarial(
-      discriminator=lambda player, probability: probability @ player["discriminator"],
+      discriminator=lambda params, probability: probability @ params["discriminator"],
       weight=0.1,
       source_temperature=1.8,
     ),
     (),
   ),
 }
-chained = ("cross_entropy", "similarity_contrast", "cam_prototypes and translation_consistency")
-CASES["chain"] = Case(
-  objectives.chain(**{name.split(" ")[0]: CASES[name].objective for name in chained}), ("labels",)
+CASES["sum"] = Case(
+  summed("cross_entropy", "similarity_contrast", "cam_prototypes and translation_consistency"),
+  ("labels",),
+)
+CASES["stateless"] = Case(
+  objectives.stateless(lambda ctx: (jnp.mean(ctx.student("source").logits ** 2), {})), ()
 )
 
 
@@ -152,7 +162,7 @@ def toy_variables(seed: int = 1):
   return {"params": normal(seed, encoder=(3, DIM), decoder=(DIM, CLASSES))}
 
 
-def toy_player():
+def toy_auxiliary():
   return normal(3, translator=(3, 3), regressor=(DIM, DIM), discriminator=(CLASSES, 1))
 
 
@@ -173,36 +183,32 @@ def toy_views(empty: str = ""):
   return views | {"translated": views["source"]}
 
 
-def evaluate(case: Case, state, params, views, player=None):
+def evaluate(case: Case, state, params, views, auxiliary=None):
   frozen = jax.lax.stop_gradient(toy_variables(seed=2))
-  uniforms = {
-    "cells": uniform(6, 2, 8 * 4 * 4),
-    "views": dict.fromkeys(views, uniform(7, 8, 16, 16)),
-  }
+  batch = {"source": {"image": views["source"].image, "label": views["source"].label}}
   ctx = Context(
     views=views,
     step=jnp.int32(10),
-    key=jax.random.key(5),
-    draws=types.SimpleNamespace(rows=uniforms[case.rows]),
     student=Passes(apply, {"params": params}),
     teacher=Passes(apply, frozen),
     reference=lambda image: (apply(frozen, image, "")[0].features[0] + 0.1,),
-    player=player,
+    auxiliary=auxiliary,
   )
-  return case.objective.apply(state, ctx)
+  draws = case.objective.draw(jax.random.key(5), batch)
+  return case.objective.apply(state, ctx, draws)
 
 
 @functools.cache
 def program(name: str):
   """`(state, views) -> (result, gradients)`, compiled once for each placement of the views."""
-  params, player = toy_variables()["params"], toy_player()
+  params, auxiliary = toy_variables()["params"], toy_auxiliary()
 
-  def loss(params, player, state, views):
-    result = evaluate(CASES[name], state, params, views, player)
+  def loss(params, auxiliary, state, views):
+    result = evaluate(CASES[name], state, params, views, auxiliary)
     return result.loss, result
 
   def run(state, views):
-    grads, result = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, player, state, views)
+    grads, result = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, auxiliary, state, views)
     return result, grads
 
   return jax.jit(run)
@@ -223,7 +229,7 @@ def finite(tree) -> bool:
 def test_every_objective_of_the_package_has_a_case():
   functions = {name for name, value in vars(objectives).items() if inspect.isfunction(value)}
   named = {word for case in CASES for word in case.split(" ")}
-  assert functions - {"prototype_survey"} <= named
+  assert functions - {"prototype_pass"} <= named
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -258,16 +264,15 @@ def test_eight_devices_equal_one(name):
   jax.tree.map(close, one, eight)
 
 
-def test_a_chain_adds_its_terms_and_names_their_metrics():
+def test_the_sum_of_terms_names_their_metrics():
   terms = {name: CASES[name] for name in ("cross_entropy", "feature_distance")}
-  chain = Case(objectives.chain(**{name: case.objective for name, case in terms.items()}))
   params, views = toy_variables()["params"], toy_views()
-  states = {"chain": dict.fromkeys(terms, ()), **dict.fromkeys(terms, ())}
-  cases = {"chain": chain, **terms}
+  states = {"sum": dict.fromkeys(terms, ()), **dict.fromkeys(terms, ())}
+  cases = {"sum": Case(summed(*terms)), **terms}
   run = jax.jit(lambda views: {k: evaluate(cases[k], states[k], params, views) for k in cases})
-  found = run(views)
-  result = found.pop("chain")
-  parts = {name: of_term.loss for name, of_term in found.items()}
+  results = run(views)
+  result = results.pop("sum")
+  parts = {name: term.loss for name, term in results.items()}
   np.testing.assert_allclose(result.loss, sum(parts.values()), rtol=1e-6)
   for name, loss in parts.items():
     np.testing.assert_allclose(result.metrics[f"loss/{name}"], loss, rtol=1e-6)
@@ -287,8 +292,6 @@ def test_a_pass_runs_once_however_many_objectives_ask():
 
 
 def test_asking_for_a_reference_that_is_not_kept_is_an_error():
-  ctx = Context(
-    views=toy_views(), step=jnp.int32(0), key=jax.random.key(0), student=None, teacher=None
-  )
+  ctx = Context(views=toy_views(), step=jnp.int32(0), student=None, teacher=None)
   with pytest.raises(ValueError, match="uses_reference"):
     ctx.reference("source")

@@ -1,19 +1,31 @@
-"""What every kernel and state update promises, checked once for all of them."""
+"""The laws of every loss kernel, checked once for all of them."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contracts import cluda, confeti, generic, rccr, sepico, spcl
-from contracts.kernel import Kernel, Update
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from laws import kernels_by_class, kernels_by_pair, kernels_of_predictions
+from laws.kernels import Kernel
+from laws.placing import close, on_eight_devices, reorder
 
-MODULES = (generic, sepico, spcl, cluda, rccr, confeti)
-KERNELS = [pytest.param(kernel, id=kernel.name) for module in MODULES for kernel in module.KERNELS]
-UPDATES = [pytest.param(update, id=update.name) for module in MODULES for update in module.UPDATES]
-close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+from jax_uda import losses
+
+MODULES = (kernels_by_class, kernels_by_pair, kernels_of_predictions)
+ALL = [kernel for module in MODULES for kernel in module.KERNELS]
+KERNELS = [pytest.param(kernel, id=kernel.name) for kernel in ALL]
+
+
+@pytest.mark.fast
+def test_every_exported_kernel_is_checked():
+  exported = {
+    name
+    for name, function in inspect.getmembers(losses, inspect.isfunction)
+    if function.__module__.startswith("jax_uda.losses")
+  }
+  assert exported == {kernel.of for kernel in ALL}
 
 
 @functools.cache
@@ -25,18 +37,6 @@ def value_and_grads(kernel: Kernel):
     return jax.value_and_grad(lambda some: kernel.loss(**{**inputs, **some}))(floats)
 
   return jax.jit(run)
-
-
-def reorder(inputs, names, order):
-  return {**inputs, **{name: inputs[name][order] for name in names}}
-
-
-def on_eight_devices(inputs, names):
-  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-  place = lambda name, x: jax.device_put(
-    x, NamedSharding(mesh, PartitionSpec("data") if name in names else PartitionSpec())
-  )
-  return {name: jax.tree.map(functools.partial(place, name), x) for name, x in inputs.items()}
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -58,6 +58,52 @@ def test_zero_vectors_give_finite_values_and_gradients(kernel: Kernel):
     value, grads = value_and_grads(kernel)({**kernel.inputs, **zeros})
     assert jnp.isfinite(value)
     assert all(jnp.isfinite(grad).all() for grad in grads.values())
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_mean_is_formed_from_the_losses_without_reduction(kernel: Kernel):
+  if kernel.mean_of is None:
+    pytest.skip("it has no single losses")
+  value, grads = value_and_grads(kernel)(dict(kernel.inputs))
+
+  def mean(trained):
+    inputs = {**kernel.inputs, **trained}
+    values = kernel.loss(**inputs, reduction="none")
+    return kernel.mean_of(values, inputs), values
+
+  trained = {name: kernel.inputs[name] for name in kernel.trains}
+  (other, values), other_grads = jax.jit(jax.value_and_grad(mean, has_aux=True))(trained)
+  assert values.shape != () and values.dtype == jnp.float32
+  close(other, value)
+  for name in kernel.trains:
+    close(other_grads[name], grads[name])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_loss_of_a_pixel_that_is_left_out_is_zero(kernel: Kernel):
+  if kernel.mean_of is None or kernel.empty is None:
+    pytest.skip("it has no single losses, or all of them always count")
+  inputs = {**kernel.inputs, **kernel.empty}
+  run = lambda trained: kernel.loss(**{**inputs, **trained}, reduction="none")
+  trained = {name: kernel.inputs[name] for name in kernel.trains}
+  values, pullback = jax.vjp(jax.jit(run), trained)
+  assert not values.any()
+  (grads,) = pullback(jnp.ones_like(values))
+  assert not any(grad.any() for grad in grads.values())
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_rounding_noise_has_no_direction_and_no_gradient(kernel: Kernel):
+  if not kernel.noise:
+    pytest.skip("it normalises nothing")
+  eps = jnp.finfo(jnp.float32).eps
+  for name in kernel.noise:
+    array = kernel.inputs[name]
+    value, grads = value_and_grads(kernel)({**kernel.inputs, name: array.at[0].multiply(eps)})
+    zero, zero_grads = value_and_grads(kernel)({**kernel.inputs, name: array.at[0].set(0.0)})
+    close(value, zero)
+    assert not grads[name][0].any() and grads[name].any()
+    jax.tree.map(close, grads, zero_grads)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -135,60 +181,9 @@ def test_eight_devices_equal_one(kernel: Kernel):
   jax.tree.map(close, eight, one)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_mistakes_are_errors_that_name_the_argument(kernel: Kernel):
   for replaced, message in kernel.bad:
     with pytest.raises(ValueError, match=message):
       kernel.loss(**{**kernel.inputs, **replaced})
-
-
-@pytest.mark.parametrize("update", UPDATES)
-def test_an_update_keeps_the_states_shapes_and_types(update: Update):
-  new = jax.jit(update.update)(update.state, **update.inputs)
-  spec = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-  assert spec(new) == spec(update.state)
-  assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(new))
-  assert any(
-    (a != b).any() for a, b in zip(*map(jax.tree.leaves, (new, update.state)), strict=True)
-  )
-
-
-@pytest.mark.parametrize("update", UPDATES)
-def test_an_update_with_nothing_valid_changes_nothing(update: Update):
-  if update.empty is None:
-    pytest.skip("all of its inputs are always valid")
-  new = update.update(update.state, **{**update.inputs, **update.empty})
-  jax.tree.map(np.testing.assert_array_equal, new, update.state)
-
-
-@pytest.mark.parametrize("update", UPDATES)
-def test_an_update_is_the_same_in_any_order_behind_any_axis_and_on_eight_devices(update: Update):
-  if not update.pixels:
-    pytest.skip("it has no pixel axis")
-  run = jax.jit(update.update)
-  expected = run(update.state, **update.inputs)
-  count = len(update.inputs[update.pixels[0]])
-  order = jnp.asarray(np.random.default_rng(0).permutation(count))
-  jax.tree.map(close, run(update.state, **reorder(update.inputs, update.pixels, order)), expected)
-  leading = {**update.inputs, **{name: update.inputs[name][None] for name in update.pixels}}
-  jax.tree.map(close, run(update.state, **leading), expected)
-  split = on_eight_devices({"state": update.state, **update.inputs}, update.pixels)
-  jax.tree.map(close, run(split.pop("state"), **split), expected)
-
-
-@pytest.mark.parametrize("update", UPDATES)
-def test_a_state_receives_no_gradient(update: Update):
-  floats = {k: v for k, v in update.inputs.items() if jnp.issubdtype(v.dtype, jnp.floating)}
-
-  def total(some):
-    new = update.update(update.state, **{**update.inputs, **some})
-    return sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(new))
-
-  assert not any(grad.any() for grad in jax.grad(total)(floats).values())
-
-
-@pytest.mark.parametrize("update", UPDATES)
-def test_mistakes_in_an_update_are_errors_that_name_the_argument(update: Update):
-  for replaced, message in update.bad:
-    with pytest.raises(ValueError, match=message):
-      update.update(update.state, **{**update.inputs, **replaced})

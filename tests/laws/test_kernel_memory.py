@@ -47,7 +47,7 @@ PROGRAMS = {
     250,
   ),
   "multires_pixel_contrast": (
-    gradient(losses.multires_pixel_contrast, 3),
+    gradient(lambda *maps: losses.multires_pixel_contrast(losses.FusedGrid(*maps)), 3),
     (spec((*CLUDA, 256)), spec((*CLUDA, 256)), spec(CLUDA), spec(CLUDA, INT), spec(CLUDA, BOOL)),
     350,
   ),

@@ -1,0 +1,107 @@
+"""Every recipe resolves, in full and in small, and its stages have their method and their network."""
+
+import json
+
+import golden_cases
+import pytest
+
+from jax_uda import methods, models
+from jax_uda.common.registry import SettingError
+from jax_uda.run import config as config_lib
+from jax_uda.run import config_diff, recipes, smoke
+from jax_uda.step.method import Task
+
+pytestmark = pytest.mark.fast
+TASKS = ("gta_to_cityscapes/", "synthia_to_", "cityscapes_to_", "combinations/")
+PUBLISHED = [name for name in recipes.names() if name.startswith(TASKS)]
+
+
+def resolved(recipe: str) -> dict[str, config_lib.ConfigDict]:
+  """The configs of a recipe's stages, or of its only run."""
+  config = recipes.load(recipe)
+  return config_lib.stage_configs(config) or {"": config}
+
+
+@pytest.mark.parametrize("arg", ["", "smoke"])
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_loads_and_its_stages_have_their_method_and_network(name, arg):
+  config = recipes.load(f"{name}:{arg}")
+  assert set(config.compare) <= set(config.stages)
+  num_classes = 19 if name in PUBLISHED else 11
+  task = Task(num_classes, (1 / num_classes,) * num_classes)
+  for stage in resolved(f"{name}:{arg}").values():
+    assert stage.num_steps > 0 and not stage.stages
+    for before in filter(None, (stage.init_from, stage.init_player, stage.data.pseudo_labels)):
+      assert before in config.stages
+    if stage.task == "train":
+      method = methods.build(task, **stage.method)
+      model = models.build(num_classes=task.num_classes, **stage.model)
+      assert not method.heads.keys() & model.heads.keys()
+      json.dumps(config_diff.to_plain(stage))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_smoke_run_is_small_and_all_its_terms_start(name):
+  for stage in resolved(f"{name}:smoke").values():
+    assert config_lib.last_step(stage) <= smoke.NUM_STEPS and not stage.init_weights
+    for domain in ("source", "target"):
+      assert stage.data[domain].name == "streets" and stage.data[domain].size == smoke.IMAGE
+    assert max(stage.data.crop_size) <= max(smoke.IMAGE)
+    method = methods.build(Task(19, (1 / 19,) * 19), **stage.method)
+    assert max(method.phases) <= smoke.STOP_STEP
+  assert list(resolved(name)) == list(resolved(f"{name}:smoke"))
+
+
+def test_small_values_follow_the_last_word_of_a_setting():
+  config = config_lib.default()
+  config.method = dict(
+    name="dacs",
+    a_new_start_step=500,
+    its_feature_dim=300,
+    grid=(40, 6),
+    nested=dict(cell=4, num_rows=99, weight=0.1, enabled=True),
+  )
+  smoke.shrink(config)
+  method = config.method.to_dict()
+  assert (method["a_new_start_step"], method["its_feature_dim"]) == (1, smoke.WIDTH)
+  assert method["grid"] == (8, 6)
+  assert method["nested"] == dict(cell=4, num_rows=32, weight=0.1, enabled=True)
+
+
+def test_the_dark_recipes_weights_are_the_published_ones():
+  config = recipes.load("cityscapes_to_dark_zurich/sepico")
+  case = golden_cases.load(golden_cases.ROOT / "sepico/dark_class_weight_00.npz")
+  assert config.method.class_weights == pytest.approx(case.class_weight_std005, abs=1e-5)
+  assert config.eval.class_weights == pytest.approx(case.class_weight_std016, abs=1e-5)
+
+
+def test_a_recipe_has_a_name_and_a_file():
+  here, there = recipes._folder() / "demo.py", "configs/demo.py"
+  plain = [config_diff.to_plain(recipes.load(f"{name}:seed=3")) for name in ("demo", here, there)]
+  assert plain[0] == plain[1] == plain[2] and plain[0]["seed"] == 3
+
+
+def test_a_recipe_of_the_users_own_is_a_file(tmp_path):
+  (tmp_path / "mine.py").write_text(
+    "from jax_uda.recipes import demo\n\n\ndef get_config(arg):\n  return demo.get_config(arg)\n"
+  )
+  assert recipes.load(f"{tmp_path / 'mine.py'}:seed=4").seed == 4
+
+
+def test_an_unknown_recipe_is_an_error_with_the_known_ones():
+  with pytest.raises(SettingError, match=r"'gta_to_cityscapes/sepiko' .*Did you mean '.*sepico'"):
+    recipes.load("gta_to_cityscapes/sepiko")
+
+
+def test_fields_of_a_stage_can_be_set_and_are_checked_before_the_first_one():
+  load = lambda *fields: recipes.load("demo", [field.split("=") for field in fields])
+  config = load("stages.warm_up.num_steps=7", "stages.self_training.method.name=daformer")
+  stages = config_lib.stage_configs(config)
+  assert stages["warm_up"].num_steps == 7 and stages["self_training"].method.name == "daformer"
+  for field, message in (
+    ("stages.warmup.num_steps=7", r"stages\.warmup is no field .* Did you mean 'warm_up'"),
+    ("stages.warm_up.num_step=7", r"stages\.warm_up\.num_step is no field of the config"),
+    ("stages.warm_up.num_steps=x", r"stages\.warm_up\.num_steps = 'x' must be of type int"),
+  ):
+    with pytest.raises(SettingError, match=message):
+      load(field)
