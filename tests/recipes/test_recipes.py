@@ -2,11 +2,15 @@
 
 import json
 
+import cv2
 import golden_cases
+import numpy as np
 import pytest
 
 from jax_uda import methods, models
 from jax_uda.common.registry import SettingError
+from jax_uda.data import label_spaces
+from jax_uda.data.datasets import drawing
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, recipes, smoke
 from jax_uda.step.method import Task
@@ -105,3 +109,14 @@ def test_fields_of_a_stage_can_be_set_and_are_checked_before_the_first_one():
   ):
     with pytest.raises(SettingError, match=message):
       load(field)
+
+
+def test_drawn_streets_count_the_classes_of_the_recipe():
+  draw = lambda *more: next(drawing.draw("day", 0, range(1), (32, 48), *more))
+  decode = lambda png: cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+  train_ids = label_spaces.translation(label_spaces.CAMVID11, label_spaces.CITYSCAPES19)
+  (image, label), (same, translated) = draw(), draw(train_ids)
+  assert image == same
+  np.testing.assert_array_equal(decode(translated), train_ids[decode(label)])
+  names = {label_spaces.CITYSCAPES19.names[i] for i in np.unique(decode(translated)) if i < 255}
+  assert {"road", "sky", "building"} <= names
