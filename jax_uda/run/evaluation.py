@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 
-from jax_uda import models
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
 from jax_uda.data.pipeline.examples import Example
@@ -19,7 +19,7 @@ WHOLE_IMAGES = Inference()
 
 
 def forward(
-  model: models.Segmentor,
+  model: nn.Module,
   variables: Mapping[str, Any],
   image: jax.Array,
   *,
@@ -33,7 +33,8 @@ def forward(
     image: [B,H,W,3] float32, RGB in [0, 1].
     parts: What runs behind the encoder: "decoder" and names of heads; None: everything.
   """
-  return model.apply(variables, image, train=False, use_running_average=True, parts=parts)
+  outputs: Any = model.apply(variables, image, train=False, use_running_average=True, parts=parts)
+  return outputs
 
 
 def confusion_of(

@@ -74,7 +74,7 @@ class Experiment:
       ValueError: The files of the pseudo-labels are missing, or a batch cannot be drawn.
     """
     data = self.settings.data
-    target = self.domains.target_train
+    target: Any = self.domains.target_train
     if data.pseudo_labels:
       folder = (stages or pathlib.Path()) / data.pseudo_labels
       target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
