@@ -153,7 +153,8 @@ def _prepare() -> None:
         )
     from jax_uda.run import prepare_data
 
-    prepare_data.prepare_recipe(command.CONFIG.value, skip=skip)
+    config = command.CONFIG.value
+    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip)
     return
   command.require("dataset", _DATASET.value, "gta5")
   command.require("manual_dir", _MANUAL_DIR.value, "/data/gta5")

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -28,7 +29,9 @@ class SettingError(ValueError):
     super().__init__(path, message)
 
   def __str__(self) -> str:
-    separator = "" if self.message.startswith(":") or not self.path else " "
+    if not self.path:
+      return self.message.removeprefix(": ")
+    separator = "" if self.message.startswith(":") else " "
     return f"{'.'.join(self.path)}{separator}{self.message}"
 
 
@@ -41,13 +44,19 @@ def within(*path: str) -> Iterator[None]:
     raise SettingError((*path, *error.path), error.message) from error.__cause__
 
 
-def lookup(table: Mapping[str, T], name: str, field: str) -> T:
+def _path(field: str | tuple[str, ...]) -> str | tuple[str, ...]:
+  """The path of a field: a tuple is complete, a string stands below `config`."""
+  return field if isinstance(field, tuple) else f"config.{field}"
+
+
+def lookup(table: Mapping[str, T], name: str, field: str | tuple[str, ...]) -> T:
   """`table[name]`, or an error with the nearest known name and all others.
 
   Args:
     table: The things one can choose, by name.
     name: The name that the user chose.
-    field: The field in which the user chose it, for the error, e.g. `"method.name"`.
+    field: The field in which the user chose it, for the error: `("name",)` for an argument of the
+      caller, or `"method.name"` for a field of the config.
 
   Raises:
     SettingError: The table has no such name.
@@ -55,12 +64,35 @@ def lookup(table: Mapping[str, T], name: str, field: str) -> T:
   if name in table:
     return table[name]
   raise SettingError(
-    f"config.{field}",
+    _path(field),
     f"= {name!r} is unknown.{_hint(name, table)} Known: {', '.join(sorted(table))}.",
   )
 
 
-def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) -> T:
+def imported(name: str, field: str | tuple[str, ...]) -> Any:
+  """The object called `"module:name"`: a method, a network or a data set of the user's own.
+
+  Args:
+    name: A module that Python can import, a colon, and a name in that module.
+    field: The field in which the user chose it, as in `lookup`.
+
+  Raises:
+    SettingError: There is no such module, or no such name in it.
+  """
+  module, _, attribute = name.partition(":")
+  try:
+    return getattr(importlib.import_module(module), attribute)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise SettingError(
+      _path(field),
+      f"= {name!r} cannot be imported ({error}); it must be 'module:name', and the module's folder in "
+      "PYTHONPATH or the current one.",
+    ) from None
+
+
+def call(
+  function: Callable[..., T], field: str | tuple[str, ...], *args: Any, **settings: Any
+) -> T:
   """Calls `function` with a group of settings as its keyword arguments.
 
   Raises:
@@ -71,12 +103,12 @@ def call(function: Callable[..., T], field: str, *args: Any, **settings: Any) ->
   takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
   for key in () if takes_any else settings.keys() - known.keys():
     raise SettingError(
-      f"config.{field}", f"has no field {key!r}.{_hint(key, known)} Known: {', '.join(known)}."
+      _path(field), f"has no field {key!r}.{_hint(key, known)} Known: {', '.join(known)}."
     )
   try:
     signature.bind(*args, **settings)
   except TypeError as error:
-    raise SettingError(f"config.{field}", f": {error}.") from None
+    raise SettingError(_path(field), f": {error}.") from None
   return function(*args, **settings)
 
 

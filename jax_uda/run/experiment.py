@@ -131,28 +131,33 @@ class Experiment:
     """
     data = self.config.data
     target = self.domains.target_train
-    if data.pseudo_labels:
-      folder = (stages or pathlib.Path()) / data.pseudo_labels
-      target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
-    rare_class = dict(data.rare_class)
-    return batches.training_batches(
-      self.domains.source_train,
-      target,
-      batch_size=self.config.batch_size,
-      crop_size=tuple(data.crop_size),
-      seed=self.config.seed,
-      cat_max_ratio=data.cat_max_ratio,
-      rare_class=(
-        registry.call(RareClassSampling, "data.rare_class", **rare_class) if rare_class else None
-      ),
-      class_balanced=data.class_balanced,
-      flip=data.flip,
-      crop_target=data.crop_target,
-      target_scale=tuple(data.target_scale),
-      target_margins=tuple(data.target_margins),
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+    rare_class = None
+    if data.rare_class:
+      with registry.within("config", "data", "rare_class"):
+        rare_class = registry.call(RareClassSampling, (), **data.rare_class)
+    with registry.within("config", "data"):
+      if data.pseudo_labels:
+        folder = (stages or pathlib.Path()) / data.pseudo_labels
+        target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
+      settings = batches.BatchSettings(
+        batch_size=self.config.batch_size,
+        crop_size=tuple(data.crop_size),
+        seed=self.config.seed,
+        cat_max_ratio=data.cat_max_ratio,
+        rare_class=rare_class,
+        class_balanced=data.class_balanced,
+        flip=data.flip,
+        crop_target=data.crop_target,
+        target_scale=tuple(data.target_scale),
+        target_margins=tuple(data.target_margins),
+      )
+      return batches.training_batches(
+        self.domains.source_train,
+        target,
+        settings,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      )
 
   @property
   def title(self) -> str:
@@ -227,10 +232,17 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   mesh = mesh_lib.data_mesh()
   mesh_lib.check_batch_size(config.batch_size, mesh)
   data_dir = paths.as_path(config.data.dir, "config.data.dir")
-  domains = catalog.load_domains(config.data, data_dir)
+  with registry.within("config", "data"):
+    domains = catalog.load_domains(
+      config.data.source,
+      config.data.target,
+      data_dir=data_dir,
+      cache_mbytes=config.data.cache_mbytes,
+    )
   label_space = domains.label_space
   evaluation.check_class_weights(config.eval.class_weights, label_space.num_classes)
-  more_targets = catalog.load_evaluation(config.eval.targets, data_dir, label_space)
+  with registry.within("config", "eval", "targets"):
+    more_targets = catalog.load_evaluation(config.eval.targets, data_dir, label_space)
   model = _build_model(config, label_space.num_classes)
   task = Task(
     num_classes=label_space.num_classes,

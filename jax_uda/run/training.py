@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import registry
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.models import weights
 from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
@@ -67,7 +68,9 @@ def _loop(
   phase_start = None
   for step in range(int(state.step), end):
     with log.waiting_for_data():
-      batch = mesh_lib.put_batch(exp.mesh, next(batches))
+      with registry.within("config", "data"):
+        ready = next(batches)
+      batch = mesh_lib.put_batch(exp.mesh, ready)
     if phase_start != exp.method.phase_start(step):
       log.flush()  # the metrics of another phase may have other names
       phase_start = exp.method.phase_start(step)
@@ -116,7 +119,9 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   exp = experiment.build(config)
   ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
-    dry_run.training(exp, mesh_lib.put_batch(exp.mesh, ready[0]))
+    with registry.within("config", "data"):
+      batch = ready[0]
+    dry_run.training(exp, mesh_lib.put_batch(exp.mesh, batch))
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(exp.summary())

@@ -6,6 +6,8 @@ from golden_cases import golden
 
 from jax_uda.data import label_spaces
 
+pytestmark = pytest.mark.fast
+
 WORDS = {
   "pavement": "sidewalk",
   "tree": "vegetation",

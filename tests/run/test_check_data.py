@@ -5,6 +5,7 @@ import pytest
 
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import base, catalog
+from jax_uda.data.roles import Role
 from jax_uda.run import check_data
 
 SIZE = (6, 8)
@@ -78,7 +79,7 @@ def test_a_class_that_never_occurs_is_named(tmp_path, mine, capsys):
 
 
 def test_domains_of_different_classes_are_an_error(tmp_path, mine):
-  with pytest.raises(ValueError, match="choose data sets with the same classes"):
+  with pytest.raises(ValueError, match="^config.data.target has the classes of crop, tree"):
     run(tmp_path, spec(mine), spec(mine, classes=("crop", "tree")))
 
 
@@ -91,8 +92,8 @@ def test_a_drawn_data_set_is_read_back(tmp_path, quick_streets, capsys):
 
 def test_what_is_prepared_is_looked_at_when_its_files_are_gone(tmp_path, mine):
   before = run(tmp_path, spec(mine), more=spec(mine))
-  for field in ("data.source", "data.target", "eval.targets.more"):
-    base.prepare(catalog.find_builder(spec(mine), tmp_path / "data", field))
+  for role in Role:
+    base.prepare(catalog.find_builder(spec(mine), tmp_path / "data", role))
   mine.rename(tmp_path / "gone")
   found = run(tmp_path, spec(mine), more=spec(mine))
   assert list(found) == list(before) and len(found) == 5

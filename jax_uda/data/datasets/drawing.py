@@ -1,7 +1,7 @@
 """Drawing many scenes on all cores.
 
 The worker processes import this module and, with it, NumPy and OpenCV only: nothing here may import
-JAX or TFDS. They also import the main module, as always with `multiprocessing`, so a script that trains
+JAX or TFDS. As always with `multiprocessing`, they import the main module, too, so a script that trains
 needs the guard `if __name__ == "__main__"`.
 """
 
@@ -21,12 +21,15 @@ FEW_SCENES = 24  # drawn before new processes have started
 
 
 def _draw(index: int, domain: str, seed: int, size: tuple[int, int]) -> tuple[bytes, bytes]:
+  """PNG bytes of the image and the label of one scene."""
   scene = streets.draw(domain, seed, index, size=size)
   return image_files.encode_png(scene.image), image_files.encode_png(scene.label)
 
 
 def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # this is a worker
+  parent.join()
   os._exit(1)
 
 
@@ -39,7 +42,17 @@ def _start_worker() -> None:
 def draw(
   domain: str, seed: int, indices: Sequence[int], size: tuple[int, int]
 ) -> Iterator[tuple[bytes, bytes]]:
-  """PNG bytes of image and label of the scenes with these indices, in this order."""
+  """Draws scenes on all cores.
+
+  Args:
+    domain: One of `streets.DOMAINS`.
+    seed: The seed of the data set.
+    indices: The numbers of the scenes.
+    size: (height, width) in pixels.
+
+  Yields:
+    PNG bytes of the image and of the label of each scene, in the order of `indices`.
+  """
   draw_one = functools.partial(_draw, domain=domain, seed=seed, size=size)
   workers = min(os.cpu_count() or 1, 32)
   if workers == 1 or len(indices) <= FEW_SCENES:

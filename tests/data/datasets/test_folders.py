@@ -8,6 +8,9 @@ import pytest
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import base, catalog, folders, shards
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 BOTH = ("image", "label")
 SIZE = (6, 8)
@@ -37,7 +40,7 @@ def fields(tmp_path):
 
 
 def make(tmp_path, root, **kwargs):
-  return folders.builder(tmp_path / "prepared", "data.source", path=root, **SETTINGS | kwargs)
+  return folders.builder(tmp_path / "prepared", Role.SOURCE, path=root, **SETTINGS | kwargs)
 
 
 def read_train(builder):
@@ -120,7 +123,7 @@ def test_images_without_labels_are_a_target(tmp_path, fields):
 
 def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, fields):
   (fields / "train" / "labels" / "a" / "1.png").write_bytes(b"?")
-  made = folders.builder(tmp_path / "prepared", "data.target", path=fields, **SETTINGS)
+  made = folders.builder(tmp_path / "prepared", Role.TARGET, path=fields, **SETTINGS)
   assert all((example["label"] == 255).all() for example in read_train(made))
 
 
@@ -155,11 +158,11 @@ def test_images_are_fitted_into_the_working_size(tmp_path, fields):
 
 def test_classes_have_the_given_colours_or_different_ones():
   palette = ((1, 2, 3), (4, 5, 6))
-  space = folders.make_label_space(("a", "b"), palette, "data.source")
+  space = folders.make_label_space(("a", "b"), palette)
   np.testing.assert_array_equal(space.palette, palette)
-  chosen = folders.make_label_space([str(i) for i in range(40)], (), "data.source").palette
+  chosen = folders.make_label_space([str(i) for i in range(40)]).palette
   assert len({tuple(color) for color in chosen.tolist()}) == 40
-  known = folders.make_label_space("cityscapes19", (), "data.source")
+  known = folders.make_label_space("cityscapes19")
   assert known is label_spaces.CITYSCAPES19
 
 
@@ -205,12 +208,12 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
 @pytest.mark.parametrize(
   "change, message",
   (
-    (dict(train=("nowhere", "train/labels")), r"data\.source\.train: there is no folder .*nowhere"),
-    (dict(train="train/images"), r"data\.source\.train = 'train/images' must be \(image folder"),
+    (dict(train=("nowhere", "train/labels")), r"^train: there is no folder .*nowhere"),
+    (dict(train="train/images"), r"^train = 'train/images' must be \(image folder"),
     (dict(val=("val/labels",), image_suffix="_x"), r"no image \*_x\{"),
     (dict(classes=("a",), label_ids=()), "must be 2 to 253 different names"),
     (dict(classes=("a", "a"), label_ids=()), "must be 2 to 253 different names"),
-    (dict(classes="cityscapes"), r"data\.source\.classes = 'cityscapes'.*mean 'cityscapes19'"),
+    (dict(classes="cityscapes"), r"^classes = 'cityscapes'.*mean 'cityscapes19'"),
     (dict(label_ids=(1, 2)), "label_ids has 2 entries for 3 classes"),
     (dict(label_ids=(1, 2, (3, 1))), r"id 1 is given twice\."),
     (
@@ -265,22 +268,23 @@ def test_a_repaired_file_lets_a_stopped_preparation_continue(tmp_path, fields, m
 
 def test_for_evaluation_no_training_image_is_needed(tmp_path, fields):
   settings = {key: value for key, value in SETTINGS.items() if key != "train"}
-  make = lambda field: folders.builder(tmp_path, field, path=fields, **settings)
-  folder = base.prepare(make("eval.targets.more"))
+  make = lambda role: folders.builder(tmp_path, role, path=fields, **settings)
+  folder = base.prepare(make(Role.EVALUATION))
   assert len(Examples(folder, "val", fields=BOTH)) == 1
-  with pytest.raises(ValueError, match=r"data\.source\.train = \(\) must be \(image folder"):
-    make("data.source")
+  with pytest.raises(ValueError, match=r"^train = \(\) must be \(image folder"):
+    make(Role.SOURCE)
 
 
 def test_two_folders_with_the_same_classes_are_the_domains_of_a_run(tmp_path, fields):
   source = dict(name="folders", path=str(fields), **SETTINGS)
   data = {"source": source, "target": source | dict(train=("train/images",)), "cache_mbytes": 1}
-  domains = catalog.load_domains(data, tmp_path)
+  load = lambda data: catalog.load_domains(**data, data_dir=tmp_path)
+  domains = load(data)
   assert domains.label_space.names == ("soil", "crop", "weed")
   np.testing.assert_allclose(domains.class_frequency, (3 / 6, 1 / 6, 2 / 6))
   assert list(domains.target_train[0]) == ["image"]
   with pytest.raises(ValueError, match="have no labelled pixel"):
-    catalog.load_domains(data | {"source": data["target"]}, tmp_path)
+    load(data | {"source": data["target"]})
   other = source | dict(classes=("soil", "crop", "tree"))
   with pytest.raises(ValueError, match=r"the classes of soil, crop, weed \(3 classes\)"):
-    catalog.load_domains(data | {"target": other}, tmp_path)
+    load(data | {"target": other})

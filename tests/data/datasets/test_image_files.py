@@ -9,6 +9,8 @@ import pytest
 
 from jax_uda.data.datasets import image_files, pairs
 
+pytestmark = pytest.mark.fast
+
 SIZE = (6, 8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 

@@ -8,8 +8,11 @@ import pytest
 from jax_uda.data.datasets import base, camvid
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import class_balance
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.examples import LabelledExamples, TargetExamples
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 SIZE = (8, 12)
 SAMPLING = RareClassSampling(temperature=0.05, min_pixels=1, crop_min_pixels=2)
@@ -40,9 +43,15 @@ def images(number, seed=1):
   return [{"image": example["image"]} for example in examples(number, seed=seed)]
 
 
-def batches(source=None, target=None, **kwargs):
-  settings = dict(batch_size=4, crop_size=(6, 8), seed=3) | kwargs
-  return pipeline.training_batches(source or examples(6), target or images(5), **settings)
+def batches(source=None, target=None, *, process_index=0, process_count=1, **kwargs):
+  settings = pipeline.BatchSettings(**dict(batch_size=4, crop_size=(6, 8), seed=3) | kwargs)
+  source, target = (
+    examples(6) if source is None else source,
+    images(5) if target is None else target,
+  )
+  return pipeline.training_batches(
+    source, target, settings, process_index=process_index, process_count=process_count
+  )
 
 
 def assert_equal(a, b):
@@ -89,15 +98,13 @@ def test_an_interrupted_iterator_and_its_successor_give_the_stream_of_one():
 
 
 def test_threads_read_files_as_one_thread_does(tmp_path, small_camvid):
-  builder = camvid.builder(
-    tmp_path, "data.source", path=small_camvid, train=("train",), val=("val",)
-  )
+  builder = camvid.builder(tmp_path, Role.SOURCE, path=small_camvid, train=("train",), val=("val",))
   folder = base.prepare(builder)
   one_image = 12 * 16 * 4
 
   def stream(num_threads):
-    source = Examples(folder, "train", fields=("image", "label"), cache_bytes=2 * one_image)
-    target = Examples(folder, "train", fields=("image",))
+    source = LabelledExamples(folder, "train", cache_bytes=2 * one_image)
+    target = TargetExamples(folder)
     iterator = pipeline.iterate(batches(source, target), num_threads=num_threads)
     found = [next(iterator) for _ in range(12)]
     iterator.close()
@@ -134,15 +141,13 @@ def test_the_rows_of_two_processes_are_those_of_one(rare_class):
 
 
 def test_a_batch_that_cannot_be_split_is_an_error():
-  with pytest.raises(
-    ValueError, match=r"config\.batch_size = 4 .*3 processes; use a multiple of 3"
-  ):
+  with pytest.raises(ValueError, match=r"^batch_size = 4 .*3 processes; use a multiple of 3"):
     batches(process_count=3)
 
 
 def test_an_empty_domain_is_an_error():
   with pytest.raises(ValueError, match="no training images"):
-    pipeline.training_batches(examples(3), [], batch_size=1, crop_size=(2, 2), seed=0)
+    batches(target=[])
 
 
 @pytest.mark.parametrize(
@@ -243,9 +248,7 @@ def test_whole_target_images_of_several_sizes_are_an_error():
   with pytest.raises(ValueError, match=r"crop_target = False .*first has \(8, 12\) .*\(9, 12\)"):
     made[0]
   with pytest.raises(ValueError, match="no training images"):
-    pipeline.training_batches(
-      examples(3), [], batch_size=1, crop_size=(2, 2), seed=0, crop_target=False
-    )
+    batches(target=[], crop_target=False)
 
 
 @pytest.mark.parametrize("crop_target", (True, False))

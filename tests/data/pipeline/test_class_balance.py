@@ -3,6 +3,8 @@ import pytest
 
 from jax_uda.data.pipeline import class_balance
 
+pytestmark = pytest.mark.fast
+
 
 def test_draws_start_uniform_and_prefer_what_was_drawn_less():
   np.testing.assert_allclose(class_balance.draw_probabilities(np.zeros(4)), 0.25)

@@ -7,6 +7,8 @@ from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import rescale, stored_labels
 
+pytestmark = pytest.mark.fast
+
 SIZE = (6, 10)
 IMAGES = [np.full((*SIZE, 3), i, np.uint8) for i in range(3)]
 
@@ -44,9 +46,8 @@ def test_nearest_takes_the_pixel_at_the_centre():
 @pytest.mark.parametrize("scale", ((), (0.8, 1.5)))
 def test_a_batch_has_the_files_labels_and_never_the_data_sets(labelled, scale):
   source = [{"image": image, "label": np.zeros(SIZE, np.uint8)} for image in IMAGES]
-  batches = pipeline.training_batches(
-    source, labelled, batch_size=3, crop_size=(4, 10), seed=0, target_scale=scale
-  )
+  settings = pipeline.BatchSettings(batch_size=3, crop_size=(4, 10), seed=0, target_scale=scale)
+  batches = pipeline.training_batches(source, labelled, settings)
   labels = batches[0]["target"]["label"]
   assert labels.shape == (3, 4, 10)
   assert set(np.unique(labels)) - {255} == {0, 1}
