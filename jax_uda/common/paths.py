@@ -70,10 +70,10 @@ def files_below(folder: Path, *, follow_links: bool = False) -> list[Path]:
     return []
   # etils' own walk loses the scheme and gives s3fs an argument that it does not know.
   files: list[Path] = []
-  top = None
+  top = ""
   for place, _, names in backend.fsspec_backend.fs(folder).walk(str(folder), on_error="raise"):
-    top = place if top is None else top
-    below = folder / place[len(top) :].strip("/")
+    top = top or str(place)
+    below = folder / str(place)[len(top) :].strip("/")
     files += [below / name for name in names if name]  # "": an object that stands for the folder
   return sorted(files)
 
@@ -93,6 +93,6 @@ def stamp(file: str | os.PathLike[str]) -> list[int] | None:
   try:
     # etils' own stat does not know the times of files in s3:// and az://.
     changed = file_system.modified(os.fspath(file))
-    return [file_system.size(os.fspath(file)), round(changed.timestamp() * 1e6) * 1000]
+    return [int(file_system.size(os.fspath(file)) or 0), round(changed.timestamp() * 1e6) * 1000]
   except (FileNotFoundError, IsADirectoryError):
     return None

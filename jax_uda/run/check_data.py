@@ -149,7 +149,7 @@ def _find_data_sets(
   """All data sets of a run; raises SettingError for a wrong description."""
   with registry.within("config", "data"):
     data_dir = paths.as_path(data["dir"], "dir")
-  described = [
+  described: list[tuple[str, Mapping[str, Any], Role, tuple[str, ...]]] = [
     ("source", data["source"], Role.SOURCE, ("config", "data", "source")),
     ("target", data["target"], Role.TARGET, ("config", "data", "target")),
   ]

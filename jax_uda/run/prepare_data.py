@@ -143,7 +143,7 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
   print(f"In a recipe: {_FIELDS[role]} = dict({settings})")
-  if data_dir != paths.as_path(config_lib.default()["data"]["dir"], "config.data.dir"):
+  if data_dir != paths.as_path(catalog.DATA_DIR, "data_dir"):
     print(f"             config.data.dir = {str(data_dir)!r}")
   return folder
 

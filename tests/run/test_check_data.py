@@ -108,7 +108,7 @@ def test_further_targets_are_looked_at_too(tmp_path, mine, capsys):
   assert "again val: 2 pairs; 2 of 6x8" in capsys.readouterr().out
 
 
-def test_an_overlay_mixes_colours_and_leaves_ignored_pixels():
+def test_an_overlay_mixes_colors_and_leaves_ignored_pixels():
   image = np.full((1, 2, 3), 100, np.uint8)
   mixed = check_data.overlay(image, np.array([[3, 255]], np.uint8), label_spaces.CAMVID11)
   road = label_spaces.CAMVID11.palette[3].astype(int)

@@ -5,7 +5,7 @@ import io
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
@@ -37,7 +37,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     stored: The folder of the data set in the bucket `data_dir`; None if `data_dir` is local.
   """
 
-  VERSION: ClassVar = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.0.0")
   label_space: LabelSpace
   class_stats: str = ""
   stored: Path | None
@@ -51,7 +51,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       self.stored = data_dir / pathlib.Path(self.data_path).relative_to(local)
 
   @property
-  def is_prepared(self) -> bool:
+  def is_complete(self) -> bool:
     """Whether a complete copy is on this machine or in the bucket."""
     is_here = pathlib.Path(self.data_path).exists()
     return is_here or (self.stored is not None and bucket.read_marker(self.stored) is not None)

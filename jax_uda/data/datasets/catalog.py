@@ -42,6 +42,7 @@ BUILDERS: dict[str, MakeBuilder] = {
   **{name: from_layout.define(name, layout, digest=False) for name, layout in LAYOUTS.items()},
 }
 
+DATA_DIR = "~/.cache/jax_uda"  # where prepared data sets are kept unless a config says otherwise
 RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # keys of results.json
 
 
@@ -127,7 +128,7 @@ def load_domains(
   source: Mapping[str, Any],
   target: Mapping[str, Any],
   *,
-  data_dir: str | os.PathLike[str] = "~/.cache/jax_uda",
+  data_dir: str | os.PathLike[str] = DATA_DIR,
   cache_mbytes: int = 1024,
 ) -> Domains:
   """The two domains of a run; prepares data sets that are not there yet.

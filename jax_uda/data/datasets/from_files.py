@@ -6,7 +6,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -82,7 +82,7 @@ class FromFiles(base.Builder, skip_registration=True):
   """
 
   def __init__(self, name: str, data_dir: Path, settings: Config, label_space: LabelSpace):
-    self.name = name
+    self.name = name  # pyright: ignore[reportAttributeAccessIssue] — TFDS names classes, we name objects
     self.label_space = label_space
     self.settings = settings
     super().__init__(data_dir, settings)
@@ -108,7 +108,7 @@ class FromFiles(base.Builder, skip_registration=True):
     try:
       return self.settings.pairs
     except ValueError:
-      if self.is_prepared:
+      if self.is_complete:
         return None
       raise
 
@@ -144,7 +144,7 @@ class FromFiles(base.Builder, skip_registration=True):
       "label": image_files.encode_png(label),
     }
     example |= self.more_fields(pair, size)
-    features = self.info.features
+    features = cast(tfds.features.FeaturesDict, self.info.features)
     record = features.serialize_example(features.encode_example(example))
     return shards.Converted(name, record, counts.tolist())
 

@@ -261,7 +261,7 @@ def define(name: str, layout: Layout, *, digest: bool = True) -> Callable[..., F
       full_size_counts=layout.full_size_labels,
     )
     dataset = FromLayout(name, data_dir, settings, space, parts)
-    if not root.is_dir() and not dataset.is_prepared:
+    if not root.is_dir() and not dataset.is_complete:
       raise SettingError(
         "path", f"= {str(path)!r} is no folder and not prepared; expected {layout.title}."
       )

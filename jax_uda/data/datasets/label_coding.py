@@ -92,7 +92,7 @@ def _read_ids(file: Path) -> np.ndarray:
   array, mode = image_files.read_values(file)
   if mode not in ("L", "P", "1", "I", "I;16"):
     raise ValueError(
-      f"{file} holds colours ({mode}), not one id a pixel; name them in label_colors, or convert it to "
+      f"{file} holds colors ({mode}), not one id a pixel; name them in label_colors, or convert it to "
       "grey or palette."
     )
   return array.astype(np.int64)
@@ -136,7 +136,7 @@ def _check_colors(colors: Iterable[Color], field: str) -> list[int]:
   for color in colors:
     fits = isinstance(color, Sequence) and len(color) == 3
     if not fits or not all(isinstance(part, int) and 0 <= part < 256 for part in color):
-      raise SettingError(field, f": {color} is no colour (red, green, blue) in 0..255.")
+      raise SettingError(field, f": {color} is no color (red, green, blue) in 0..255.")
     checked.append(_number(color))
   return checked
 
@@ -156,10 +156,9 @@ def by_colors(
   is_group = lambda entry: (
     isinstance(entry, Sequence) and all(isinstance(part, Sequence) for part in entry)
   )
-  groups = [
-    _check_colors(entry if is_group(entry) else [entry], "label_colors") for entry in label_colors
-  ]
+  colors_of = lambda entry: entry if is_group(entry) else [entry]
+  groups = [_check_colors(colors_of(entry), "label_colors") for entry in label_colors]
   ignored = _check_colors(ignore_colors, "ignore_colors")
-  name = lambda number: f"the colour {_color(number)}"
+  name = lambda number: f"the color {_color(number)}"
   table = _table(groups, ignored, 2**24, "label_colors, ignore_colors", name)
   return Coding(table, _read_colors, _color, ("label_colors", "ignore_colors"))

@@ -153,7 +153,7 @@ def read_ids(file: Path) -> np.ndarray:
   if mode in ("I;16", "RGB;16"):
     return array if array.ndim == 2 else array[..., 2]  # blue, green, red
   if mode not in ("L", "P", "1"):
-    raise ValueError(f"{file} holds colours ({mode}), not one id a pixel.")
+    raise ValueError(f"{file} holds colors ({mode}), not one id a pixel.")
   return array.astype(np.uint8)
 
 

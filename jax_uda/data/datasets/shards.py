@@ -21,7 +21,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from etils import epath
 from tqdm import tqdm
 
 from jax_uda.data.datasets import sources as sources_lib
@@ -223,7 +224,10 @@ def _finish(
   for split, every in shards.items():
     filled = [shard for shard in every if shard.written.names]
     template = tfds.core.ShardedFileTemplate(
-      dataset_name=builder.name, data_dir=partial, split=split, filetype_suffix="array_record"
+      dataset_name=builder.name,
+      data_dir=epath.Path(partial),
+      split=split,
+      filetype_suffix="array_record",
     )
     names = {}
     for index, shard in enumerate(filled):

@@ -65,5 +65,5 @@ def _translated(counts: np.ndarray, label_space: LabelSpace) -> np.ndarray:
   """[N,19] pixels of Cityscapes' classes -> [N,C] pixels of the classes they are translated to."""
   ids = label_spaces.translation(label_spaces.CITYSCAPES19, label_space)[: counts.shape[1]]
   moved = np.zeros((len(counts), label_spaces.IGNORE + 1), np.int64)
-  np.add.at(moved, (slice(None), ids), counts)  # several classes may become one
+  np.add.at(moved.T, ids, counts.T)  # several classes may become one
   return moved[:, : label_space.num_classes]

@@ -45,8 +45,10 @@ class TargetExample(TypedDict):
   pseudo_label: NotRequired[np.ndarray]
 
 
+_TFExample = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue] — made at run time
+
 Example = Mapping[str, Any]  # arrays by field, as in the two classes above
-E = TypeVar("E", bound=Example, covariant=True)
+E = TypeVar("E", bound=Example)
 
 
 def _decode(data: bytes, is_label: bool) -> np.ndarray | None:
@@ -87,9 +89,8 @@ class Examples(Sequence[E]):
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
     self._folder, self._split = folder, split
     self.fields = fields
-    self._records = cast(
-      Sequence[bytes], builder.as_data_source(split, deserialize_method=raw_bytes)
-    )
+    records = builder.as_data_source(split, deserialize_method=raw_bytes)  # pyright: ignore[reportCallIssue]
+    self._records = cast(Sequence[bytes], records)
     self._cache: dict[int, E] = {}
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()
@@ -103,7 +104,7 @@ class Examples(Sequence[E]):
   def __len__(self) -> int:
     return len(self._records)
 
-  def __getitem__(self, index: int) -> E:
+  def __getitem__(self, index: int) -> E:  # pyright: ignore[reportIncompatibleMethodOverride] — no slices
     index = int(index)
     if not 0 <= index < len(self):
       raise IndexError(f"example {index} of {len(self)}")
@@ -112,7 +113,7 @@ class Examples(Sequence[E]):
 
   def _read(self, index: int) -> E:
     # TFDS' own way from here on copies more than once.
-    stored = tf_example_pb2.Example.FromString(self._records[index]).features.feature
+    stored = _TFExample.FromString(self._records[index]).features.feature
     example = {
       name: _decode(stored[name].bytes_list.value[0], is_label=name == "label")
       for name in self.fields
@@ -161,5 +162,6 @@ class TargetExamples(Examples[TargetExample]):
   def __init__(self, folder: pathlib.Path, *, cache_bytes: int = 0):
     """Opens the training split of the data set in `folder`."""
     features = tfds.builder_from_directory(folder).info.features
-    fields = tuple(name for name in ("image", "day_image") if name in features)
+    known = cast(tfds.features.FeaturesDict, features)
+    fields = tuple(name for name in ("image", "day_image") if name in known)
     super().__init__(folder, "train", fields=fields, cache_bytes=cache_bytes)

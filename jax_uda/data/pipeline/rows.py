@@ -5,7 +5,7 @@ A row depends on its number and its random numbers alone, whatever order rows ar
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import grain
 import numpy as np
@@ -124,7 +124,8 @@ def target_crop(
   def draw(example: TargetExample, rng: np.random.Generator) -> Row:
     fields = target_fields(example, margins)
     if scale:
-      fields = rescale.scale_example(fields, rng.uniform(*scale))
+      least, largest = scale
+      fields = rescale.scale_example(fields, rng.uniform(least, largest))
     image_size = fields["image"].shape[:2]
     if not is_cropped and image_size != size:
       raise SettingError(
@@ -149,7 +150,7 @@ def in_epochs(
     raise SettingError(domain, ": there are no training images.")
   order_seed = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
   order = grain.MapDataset.range(len(examples)).seed(order_seed).shuffle().repeat()
-  return lambda number, rng: draw(examples[order[number]], rng)
+  return lambda number, rng: draw(examples[cast(int, order[number])], rng)
 
 
 def _class_counts(examples: SourceImages, setting: str) -> np.ndarray:

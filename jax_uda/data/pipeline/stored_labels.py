@@ -64,7 +64,9 @@ class PseudoLabelled(Sequence[TargetExample]):
   def __len__(self) -> int:
     return len(self._examples)
 
-  def __getitem__(self, index: int) -> TargetExample:
+  def __getitem__(  # pyright: ignore[reportIncompatibleMethodOverride] — no slices
+    self, index: int
+  ) -> TargetExample:
     example = self._examples[index]
     with PIL.Image.open(label_path(self._folder, int(index))) as file:
       label = np.asarray(file)

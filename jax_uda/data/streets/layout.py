@@ -31,7 +31,7 @@ def street(rng: np.random.Generator, style: Geometry) -> ground.Street:
   """The plan of a street."""
   start = rng.uniform(14, 45) if rng.random() < style.crossroad else 2 * cameras.FAR
 
-  def colour(choices):
+  def color(choices):
     return np.array(choices[rng.integers(len(choices))]) * rng.uniform(0.92, 1.08)
 
   return ground.Street(
@@ -44,9 +44,9 @@ def street(rng: np.random.Generator, style: Geometry) -> ground.Street:
     centre=int(rng.choice(4, p=(0.1, 0.6, 0.15, 0.15))),
     edges=rng.random() < 0.35,
     lanes=rng.random() < style.lanes,
-    asphalt=colour(style.asphalt),
-    paving=colour(style.paving),
-    grass=colour(style.grass),
+    asphalt=color(style.asphalt),
+    paving=color(style.paving),
+    grass=color(style.grass),
     paint=np.array((0.93, 0.93, 0.90)) if rng.random() < 0.85 else np.array((0.9, 0.72, 0.2)),
     wear=rng.uniform(*style.wear),
     patches=_patches(rng),
@@ -129,12 +129,12 @@ def _border(rng, style, x, start, end) -> list[shapes.Thing]:
   kind = style.fence_kinds[rng.integers(len(style.fence_kinds))]
   if rng.random() < 0.18:
     return [plants.hedge(rng, style.leaves, x, start, end)]
-  colour = {
+  color = {
     "bars": np.full(3, rng.choice([0.15, 0.85])),
     "boards": np.array((0.55, 0.40, 0.26)) * rng.uniform(0.7, 1.2),
     "wall": np.array(style.walls[rng.integers(len(style.walls))]) * 0.85,
   }[kind]
-  return [furniture.fence(rng, x, start, end, kind, colour)]
+  return [furniture.fence(rng, x, start, end, kind, color)]
 
 
 def _tree(rng, style, x, z) -> shapes.Thing:

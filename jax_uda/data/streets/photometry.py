@@ -89,14 +89,14 @@ def mirror(image, label, depth, wet: float, grain, x, z) -> np.ndarray:
   return image * darker * (1 - share) + seen * share
 
 
-def fog(image, label, depth, extinction: float, colour: np.ndarray) -> np.ndarray:
-  """Fades what is far towards the colour of the horizon; the sky is drawn hazy already."""
+def fog(image, label, depth, extinction: float, color: np.ndarray) -> np.ndarray:
+  """Fades what is far towards the color of the horizon; the sky is drawn hazy already."""
   clear = np.where(label == SKY, 1, np.exp(-extinction * depth))[..., None]
-  return image * clear + colour * (1 - clear)
+  return image * clear + color * (1 - clear)
 
 
 def expose(rng: np.random.Generator, image: np.ndarray, sensor: Sensor) -> np.ndarray:
-  """What the sensor makes of an image [H, W, 3]: uint8 after blur, colour, vignette, noise and JPEG."""
+  """What the sensor makes of an image [H, W, 3]: uint8 after blur, color, vignette, noise and JPEG."""
   height, width = image.shape[:2]
   deviation = sensor.blur * width
   if deviation > 0.15:
@@ -109,4 +109,6 @@ def expose(rng: np.random.Generator, image: np.ndarray, sensor: Sensor) -> np.nd
   image = image + sensor.noise * rng.standard_normal(image.shape, np.float32)
   image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
   _, code = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg))
-  return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+  decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+  assert decoded is not None  # it has just been encoded
+  return np.ascontiguousarray(decoded[..., ::-1])

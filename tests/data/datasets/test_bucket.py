@@ -167,7 +167,7 @@ def test_a_renewed_data_set_reaches_the_other_hosts(hosts, small_camvid, images_
 def test_a_host_without_the_photographs_copies_them_prepared(hosts, small_camvid):
   one = contents(hosts[0].prepare())
   shutil.rmtree(small_camvid)
-  assert hosts[1].builder().is_prepared
+  assert hosts[1].builder().is_complete
   assert contents(hosts[1].prepare()) == one
 
 

@@ -115,7 +115,7 @@ def test_missing_files_are_explained(tmp_path, small_camvid):
     make(tmp_path, small_camvid, val=("test/0001TP",)).find_pairs()
   with pytest.raises(ValueError, match=r"no image Seq05VD\*\.png in"):
     make(tmp_path, small_camvid, val=("val/Seq05VD",)).find_pairs()
-  with pytest.raises(ValueError, match=r"^train = 'trian' is unknown. Did you mean 'train'"):
+  with pytest.raises(ValueError, match=r"^train = 'trian/0001TP' is unknown. Known: test, t"):
     make(tmp_path, small_camvid, train=("trian/0001TP",))
   (small_camvid / "trainannot" / "0006R0_1.png").unlink()
   with pytest.raises(

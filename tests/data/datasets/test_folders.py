@@ -65,7 +65,7 @@ COLORS = dict(
 
 
 def paint(root, *, as_palette=False):
-  """Label files where colours stand for classes."""
+  """Label files where colors stand for classes."""
   colors = np.array([(90, 60, 30), (0, 160, 0), (220, 0, 0), (0, 0, 1), (255, 255, 255)], np.uint8)
   index = np.tile([0, 1, 2, 3, 4, 4, 0, 0], (SIZE[0], 1))
   for file in root.glob("*/labels/**/*.png"):
@@ -74,13 +74,13 @@ def paint(root, *, as_palette=False):
 
 
 @pytest.mark.parametrize("as_palette", (False, True))
-def test_colours_may_stand_for_classes(tmp_path, fields, as_palette):
+def test_colors_may_stand_for_classes(tmp_path, fields, as_palette):
   paint(fields, as_palette=as_palette)
   for example in read_train(make(tmp_path, fields, **COLORS)):
     np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
 
 
-def test_a_class_may_have_no_colour(tmp_path, fields):
+def test_a_class_may_have_no_color(tmp_path, fields):
   paint(fields)
   ignored = (*COLORS["ignore_colors"], (220, 0, 0), (0, 0, 1))
   some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), ()), ignore_colors=ignored)
@@ -88,7 +88,7 @@ def test_a_class_may_have_no_colour(tmp_path, fields):
     np.testing.assert_array_equal(np.unique(example["label"]), (0, 1, 255))
 
 
-def test_an_unknown_colour_is_named(tmp_path, fields):
+def test_an_unknown_color_is_named(tmp_path, fields):
   paint(fields)
   some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), (220, 0, 0)))
   with pytest.raises(
@@ -156,7 +156,7 @@ def test_images_are_fitted_into_the_working_size(tmp_path, fields):
   assert val["label"].shape == SIZE, "scores are taken at the size of the label files"
 
 
-def test_classes_have_the_given_colours_or_different_ones():
+def test_classes_have_the_given_colors_or_different_ones():
   palette = ((1, 2, 3), (4, 5, 6))
   space = folders.make_label_space(("a", "b"), palette)
   np.testing.assert_array_equal(space.palette, palette)
@@ -179,7 +179,7 @@ def add_id(root):
   cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.full(SIZE, 9, np.uint8))
 
 
-def colour(root):
+def color(root):
   cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.zeros((*SIZE, 3), np.uint8))
 
 
@@ -193,7 +193,7 @@ def remove(root):
     (truncate, r"images/a/1\.png cannot be read"),
     (shrink, r"labels/a/1\.png has size \(6, 7\), its image \(6, 8\)"),
     (add_id, r"labels/a/1\.png holds the ids 9, which are neither in label_ids nor in ignore_ids"),
-    (colour, r"labels/a/1\.png holds colours \(RGB\)"),
+    (color, r"labels/a/1\.png holds colors \(RGB\)"),
     (remove, r"1 of 4 images have no label, .*a/1\.png: expected .*labels/a/1\.png"),
   ),
 )
@@ -226,14 +226,14 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
     (COLORS | dict(label_colors=((1, 2, 3),)), "label_colors has 1 entries for 3 classes"),
     (
       COLORS | dict(label_colors=((1, 2, 3), 4, 5)),
-      r"label_colors: 4 is no colour \(red, green, blue",
+      r"label_colors: 4 is no color \(red, green, blue",
     ),
     (
       COLORS | dict(label_colors=((1, 2, 3), (4, 5, 6), (7, (8, 9, 10)))),
-      r"label_colors: \(7, \(8, 9, 10\)\) is no colour",
+      r"label_colors: \(7, \(8, 9, 10\)\) is no color",
     ),
-    (COLORS | dict(ignore_colors=((0, 160, 0),)), r"the colour \(0, 160, 0\) is given twice"),
-    (dict(palette=((1, 2, 3),)), "palette must be 3 colours .* given are 1"),
+    (COLORS | dict(ignore_colors=((0, 160, 0),)), r"the color \(0, 160, 0\) is given twice"),
+    (dict(palette=((1, 2, 3),)), "palette must be 3 colors .* given are 1"),
   ),
 )
 def test_mistakes_in_the_settings_are_explained(tmp_path, fields, change, message):
@@ -241,7 +241,7 @@ def test_mistakes_in_the_settings_are_explained(tmp_path, fields, change, messag
     make(tmp_path, fields, **change)
 
 
-def test_the_prepared_folder_depends_on_paths_and_ids_but_not_on_colours(tmp_path, fields):
+def test_the_prepared_folder_depends_on_paths_and_ids_but_not_on_colors(tmp_path, fields):
   path = lambda **kwargs: str(make(tmp_path, fields, **kwargs).data_path)
   names = [path()]
   palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
@@ -286,5 +286,5 @@ def test_two_folders_with_the_same_classes_are_the_domains_of_a_run(tmp_path, fi
   with pytest.raises(ValueError, match="have no labelled pixel"):
     load(data | {"source": data["target"]})
   other = source | dict(classes=("soil", "crop", "tree"))
-  with pytest.raises(ValueError, match=r"the classes of soil, crop, weed \(3 classes\)"):
+  with pytest.raises(ValueError, match=r"the source those of soil, crop, weed \(3 classes\)"):
     load(data | {"target": other})

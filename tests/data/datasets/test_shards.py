@@ -84,7 +84,7 @@ DAMAGES = {
     empty: "cannot be read as an image",
     other_size: r"has size \(10, 19\), its image \(10, 20\)",
     unknown_ids: r"holds the ids \[35, 99\]; known are 0\.\.34, 255",
-    miniatures.write_image: r"holds colours \(RGB\)",
+    miniatures.write_image: r"holds colors \(RGB\)",
     pathlib.Path.unlink: "No label for image",
   },
 }

@@ -15,7 +15,7 @@ TARGET = [{"image": np.zeros((2, 2, 3), np.uint8)}]
 
 
 class Numbered(list):
-  """`count` images whose colour is their number, with the pixel counts [F,C] given."""
+  """`count` images whose color is their number, with the pixel counts [F,C] given."""
 
   def __init__(self, class_counts):
     label = np.zeros((2, 2), np.uint8)
