@@ -17,7 +17,7 @@ if TYPE_CHECKING:
   from jax_uda.data.datasets.catalog import Domains as Domains
   from jax_uda.data.datasets.catalog import load_domains as load_domains
   from jax_uda.data.datasets.catalog import load_evaluation as load_evaluation
-  from jax_uda.data.datasets.from_layout import define as define
+  from jax_uda.data.datasets.from_layout import DataSet as DataSet
   from jax_uda.data.datasets.layouts import Labels as Labels
   from jax_uda.data.datasets.layouts import Layout as Layout
   from jax_uda.data.datasets.layouts import Part as Part
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
   "datasets.catalog": ("Domains", "load_domains", "load_evaluation"),
-  "datasets.from_layout": ("define",),
+  "datasets.from_layout": ("DataSet",),
   "datasets.layouts": ("Labels", "Layout", "Part"),
   "label_spaces": ("LabelSpace",),
   "pipeline.batches": ("BatchSettings", "batches", "evaluation_batches", "training_batches"),

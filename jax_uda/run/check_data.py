@@ -34,7 +34,7 @@ SHEET_SIZE = (384, 768)  # bound of a picture in the sheet, in pixels
 Read = Callable[[int], tuple[str, np.ndarray, np.ndarray]]
 
 
-class DataSet(NamedTuple):
+class Described(NamedTuple):
   """A data set of a run.
 
   Attributes:
@@ -145,7 +145,7 @@ def contact_sheet(
 
 def _find_data_sets(
   data: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]]
-) -> Iterator[DataSet]:
+) -> Iterator[Described]:
   """All data sets of a run; raises SettingError for a wrong description."""
   with registry.within("config", "data"):
     data_dir = paths.as_path(data["dir"], "dir")
@@ -164,7 +164,7 @@ def _find_data_sets(
         splits = tfds.builder_from_directory(base.prepare(builder)).info.splits
     wanted = ("train", "val") if role.is_trained_on else ("val",)
     # A set that serves evaluation only has no `train`.
-    yield DataSet(name, builder, path, [split for split in wanted if split in splits])
+    yield Described(name, builder, path, [split for split in wanted if split in splits])
 
 
 def check(
@@ -205,13 +205,13 @@ def check(
   return findings
 
 
-def _scan_split(data_set: DataSet, split: str, title: str) -> Findings:
+def _scan_split(data_set: Described, split: str, title: str) -> Findings:
   with registry.within(*data_set.path):
     number, read = reader(data_set.builder, split)
     return scan(number, read, data_set.builder.label_space.num_classes, title=title)
 
 
-def _show(data_set: DataSet, findings: Findings, title: str, workdir: pathlib.Path) -> None:
+def _show(data_set: Described, findings: Findings, title: str, workdir: pathlib.Path) -> None:
   """Prints what is in a split, and draws its samples where matplotlib is installed."""
   builder = data_set.builder
   print(findings_lib.describe(title, findings, builder.label_space), flush=True)
@@ -223,7 +223,7 @@ def _show(data_set: DataSet, findings: Findings, title: str, workdir: pathlib.Pa
     print(f"  no pictures: {error}", flush=True)
 
 
-def _missing_folders(data_sets: Sequence[DataSet]) -> list[str]:
+def _missing_folders(data_sets: Sequence[Described]) -> list[str]:
   """One sentence per data set that lacks a folder of labels."""
   problems = []
   for data_set in data_sets:

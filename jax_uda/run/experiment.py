@@ -148,8 +148,8 @@ class Experiment:
         class_balanced=data.class_balanced,
         flip=data.flip,
         crop_target=data.crop_target,
-        target_scale=tuple(data.target_scale),
-        target_margins=tuple(data.target_margins),
+        target_scale=tuple(data.target_scale) or None,
+        target_margins=tuple(data.target_margins) or None,
       )
       return batches.training_batches(
         self.domains.source_train,

@@ -123,7 +123,7 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
 
   Args:
     dataset: `NAME` or `NAME:key=value,flag`, e.g. `dark_zurich:role=target,day_images`; `role` is
-      source, target or eval, the other keys are arguments of `from_layout.define`'s builders.
+      source, target or eval, the other keys are arguments of `from_layout.DataSet`.
     path: The folder of the data set, as its archives unpack.
     size: `HEIGHT,WIDTH`, `full`, or empty for the size of the usual recipes.
     data_dir: The folder of all prepared data sets; `config.data.dir` of the runs.

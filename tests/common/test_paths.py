@@ -175,8 +175,8 @@ def test_check_data_reads_a_bucket(bucket, tmp_path, capsys):
   config.data.dir = str(tmp_path / "data")
   config.data.source = dict(CAMVID, path="gs://photos/camvid")
   config.data.target = dict(CAMVID, path="gs://photos/camvid")
-  found = check_data.check(config.data, tmp_path / "look")
-  assert found["source train"].number == 3 and found["source val"].number == 2
+  findings = check_data.check(config.data, tmp_path / "look")
+  assert findings["source train"].number == 3 and findings["source val"].number == 2
   assert not (tmp_path / "data").exists()
 
 

@@ -24,4 +24,4 @@ LAYOUT = Layout(
   full_size_labels=False,
 )
 
-builder = from_layout.define("camvid", LAYOUT, digest=False)
+builder = from_layout.DataSet("camvid", LAYOUT, digest=False)

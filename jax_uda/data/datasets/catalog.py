@@ -9,7 +9,7 @@ builder function:
   dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, cityscapes, dark_zurich,
     acdc, nighttime_driving, bdd100k and mapillary
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
-  dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.define`
+  dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ BUILDERS: dict[str, MakeBuilder] = {
   "camvid": camvid.builder,
   "folders": folders.builder,
   "streets": streets.builder,
-  **{name: from_layout.define(name, layout, digest=False) for name, layout in LAYOUTS.items()},
+  **{name: from_layout.DataSet(name, layout, digest=False) for name, layout in LAYOUTS.items()},
 }
 
 DATA_DIR = "~/.cache/jax_uda"  # where prepared data sets are kept unless a config says otherwise

@@ -2,7 +2,7 @@
 
   config.data.source = dict(name="gta5", path="/data/gta5", size=(720, 1280))
   config.data.target = dict(name="dark_zurich", path="/data/dark_zurich", day_images=True)
-  config.data.target = dict(name="my_module:farm", path="~/farm")  # farm = from_layout.define("farm", …)
+  config.data.target = dict(name="my_module:farm", path="~/farm")  # farm = DataSet("farm", …)
 
 Once a data set is prepared, its files are not opened again.
 """
@@ -54,6 +54,13 @@ class _Parts:
   labelled: bool
   day_images: bool
   ignore_invalid: bool
+
+  def __post_init__(self):
+    """Raises SettingError for files that the layout does not have."""
+    if self.day_images and not self.layout.corresp:
+      raise SettingError("day_images", f": there are none in {self.layout.short_title}.")
+    if self.ignore_invalid and not self.layout.mask_endings:
+      raise SettingError("ignore_invalid", f": {self.layout.short_title} has no masks.")
 
   def find(self) -> dict[str, list[Pair]]:
     """Finds the files of each split; raises ValueError as `pairs.find` and `day_images.add` do."""
@@ -176,20 +183,23 @@ def _folder_name(parts: _Parts, role: Role, size: Size | None, classes: str, dig
   return from_files.make_name(size, root, selections, role is Role.TARGET, classes, *more, *labels)
 
 
-def define(name: str, layout: Layout, *, digest: bool = True) -> Callable[..., FromLayout]:
-  """Makes the builder function of a data set.
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+  """A data set that a layout describes; a call with the arguments of a config makes its builder.
 
-  Args:
+  Attributes:
     name: The name of the data set and of its prepared folder: lower-case letters, digits, underscores.
-    layout: Where its images and labels lie, and what the ids in the label files mean.
+    layout: Where images and labels lie, and what the ids in the label files mean.
     digest: Whether the meaning of label ids is a part of the prepared folder's name, so that a change
       prepares the data set anew. False only for data sets that were prepared before this existed.
-
-  Returns:
-    A function for `catalog.find_builder`; its arguments are those of a data set's dict in a config.
   """
 
-  def builder(
+  name: str
+  layout: Layout
+  digest: bool = True
+
+  def __call__(
+    self,
     data_dir: Path,
     role: Role,
     *,
@@ -226,46 +236,47 @@ def define(name: str, layout: Layout, *, digest: bool = True) -> Callable[..., F
     Raises:
       SettingError: A setting is unknown or does not fit the data set, or there is no such folder.
     """
+    layout = self.layout
     space, classes = _classes(layout, classes)
     for split, selections in (("train", train), ("val", val)):
       with registry.within(split):
         _resolve(selections or (), layout)
-    if day_images and not layout.corresp:
-      raise SettingError("day_images", f": there are none in {layout.short_title}.")
-    if ignore_invalid and not layout.mask_endings:
-      raise SettingError("ignore_invalid", f": {layout.short_title} has no masks.")
-    root = paths.absolute(path, "path")
-    bound = from_files.check_size(size) if size is not None else layout.size
     train = (train or layout.train) if role.is_trained_on else ""
     parts = _Parts(
       layout=layout,
-      root=root,
+      root=paths.absolute(path, "path"),
       train=train,
       val=val or layout.val,
       labelled=role is not Role.TARGET or not train,
-      day_images=day_images and role.is_trained_on,
+      day_images=day_images,
       ignore_invalid=ignore_invalid,
     )
-    translation = label_spaces.translation(layout.label_space, space)
-
-    def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-      image, label = pairs.read(pair, scaled_labels=layout.scaled_labels)
-      return image, translation[label]
-
+    if not role.is_trained_on:
+      parts = dataclasses.replace(parts, day_images=False)
+    bound = from_files.check_size(size) if size is not None else layout.size
     settings = from_files.Config(
-      name=_folder_name(parts, role, bound, classes, digest),
+      name=_folder_name(parts, role, bound, classes, self.digest),
       find=parts.find,
-      read=read,
+      read=_reader(layout, space),
       size=bound,
       full_size_scores=layout.full_size_labels,
       full_size_counts=layout.full_size_labels,
     )
-    dataset = FromLayout(name, data_dir, settings, space, parts)
-    if not root.is_dir() and not dataset.is_complete:
+    dataset = FromLayout(self.name, data_dir, settings, space, parts)
+    if not parts.root.is_dir() and not dataset.is_complete:
       raise SettingError(
         "path", f"= {str(path)!r} is no folder and not prepared; expected {layout.title}."
       )
     dataset.class_stats = class_stats
     return dataset
 
-  return builder
+
+def _reader(layout: Layout, space: LabelSpace) -> Callable[[Pair], tuple[np.ndarray, np.ndarray]]:
+  """The function that reads a pair of a layout with labels in the classes of `space`."""
+  translation = label_spaces.translation(layout.label_space, space)
+
+  def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    image, label = pairs.read(pair, scaled_labels=layout.scaled_labels)
+    return image, translation[label]
+
+  return read

@@ -1,6 +1,6 @@
 """How data sets lie on disk: folders, file endings, label ids, working sizes.
 
-A `Layout` is all that `from_layout.define` needs to make a data set. `LAYOUTS` describes the public ones.
+A `Layout` is all that `from_layout.DataSet` needs. `LAYOUTS` describes the public ones.
 """
 
 import dataclasses

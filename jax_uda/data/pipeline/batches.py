@@ -42,8 +42,8 @@ class BatchSettings:
     crop_target: Whether target images are cropped. If not, they come whole and must have one size
       (SePiCo takes its classes from the whole image).
     target_margins: (top, bottom, left, right) in pixels of the target images, where a pseudo-label
-      cannot be trusted; empty: batches have no mask `valid`.
-    target_scale: (least, largest) factor by which target images are resized before the crop; empty:
+      cannot be trusted; None: batches have no mask `valid`.
+    target_scale: (least, largest) factor by which target images are resized before the crop; None:
       they are not resized.
   """
 
@@ -55,8 +55,8 @@ class BatchSettings:
   class_balanced: bool = False
   flip: bool = True
   crop_target: bool = True
-  target_margins: Sequence[int] = ()
-  target_scale: Sequence[float] = ()
+  target_margins: Sequence[int] | None = None
+  target_scale: Sequence[float] | None = None
 
   def __post_init__(self):
     """Raises SettingError if settings do not fit each other."""

@@ -91,9 +91,9 @@ def choose_window(
   return window
 
 
-def check_margins(margins: Sequence[int]) -> None:
-  """Raises SettingError unless `margins` is empty or (top, bottom, left, right), all >= 0."""
-  if margins and (len(margins) != 4 or min(margins) < 0):
+def check_margins(margins: Sequence[int] | None) -> None:
+  """Raises SettingError unless `margins` is None or (top, bottom, left, right), all >= 0."""
+  if margins is not None and (len(margins) != 4 or min(margins) < 0):
     raise SettingError(
       "target_margins",
       f"= {tuple(margins)} must be (top, bottom, left, right) in pixels, or empty.",

@@ -70,12 +70,12 @@ def draw_crop(
   return example, crop.Crop(window, is_mirrored=flip and rng.random() < 0.5)
 
 
-def target_fields(example: TargetExample, margins: Sequence[int]) -> dict[str, np.ndarray]:
+def target_fields(example: TargetExample, margins: Sequence[int] | None) -> dict[str, np.ndarray]:
   """The fields of a target example that a batch has. A label in it is the stored pseudo-label.
 
   Args:
     example: Whatever else it holds is left behind, also a label of the data set.
-    margins: (top, bottom, left, right) in pixels for the mask `valid`; empty: no mask.
+    margins: (top, bottom, left, right) in pixels for the mask `valid`; None: no mask.
 
   Raises:
     ValueError: The day image has another size than the image.
@@ -106,8 +106,8 @@ def target_crop(
   *,
   flip: bool,
   is_cropped: bool,
-  margins: Sequence[int],
-  scale: Sequence[float],
+  margins: Sequence[int] | None,
+  scale: Sequence[float] | None,
 ) -> DrawCrop[TargetExample]:
   """The function that draws a row of a target example.
 
@@ -115,8 +115,8 @@ def target_crop(
     size: (height, width) of the rows.
     flip: Whether half of the rows are mirrored.
     is_cropped: False if images come whole; `size` is then their size.
-    margins: (top, bottom, left, right) for the mask `valid`, or empty.
-    scale: (least, largest) factor by which images are resized first, or empty.
+    margins: (top, bottom, left, right) for the mask `valid`, or None.
+    scale: (least, largest) factor by which images are resized first, or None.
   """
   # A crop is accepted whatever its pseudo-label says.
   any_crop = functools.partial(draw_crop, size=size, cat_max_ratio=1.0, flip=flip)

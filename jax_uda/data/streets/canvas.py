@@ -38,16 +38,16 @@ class Canvas:
     pixels = self.camera.project(np.maximum(points, (-np.inf, -np.inf, cameras.NEAR)))
     low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
     cut = np.minimum.reduceat(points[:, 2], starts) < cameras.NEAR
-    seen = np.maximum.reduceat(points[:, 2], starts) > cameras.NEAR
-    seen &= np.einsum("ij,ij->i", normals, points[starts]) < 0  # not turned away
-    seen &= cut | ((high > 0) & (low < (self.camera.width, self.camera.height))).all(1)
+    visible = np.maximum.reduceat(points[:, 2], starts) > cameras.NEAR
+    visible &= np.einsum("ij,ij->i", normals, points[starts]) < 0  # not turned away
+    visible &= cut | ((high > 0) & (low < (self.camera.width, self.camera.height))).all(1)
     plain = (high - low).prod(1) < _TINY
 
     shades = light.shade(normals @ self.camera.rotation())
     colors = np.array([face.color for face in faces])
     colors = np.minimum(colors, 1) * shades[:, None] + light.lamps * np.maximum(colors - 1, 0)
     colors, fixed = colors.tolist(), _fixed(np.clip(pixels, -(2**15), 2**15))
-    for i in np.flatnonzero(seen).tolist():
+    for i in np.flatnonzero(visible).tolist():
       face, part = faces[i], slice(starts[i], starts[i] + counts[i])
       polygon, corners = pixels[part], fixed[part]
       if cut[i]:

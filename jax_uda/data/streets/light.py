@@ -11,7 +11,7 @@ from jax_uda.data.streets import classes, noise, shapes
 
 
 class Light(NamedTuple):
-  """What illuminates a scene. Colors are RGB [3]."""
+  """The light of a scene. Colors are RGB [3]."""
 
   sun: np.ndarray  # [3] unit vector towards the sun, street coordinates
   direct: float  # the sun's share of the light on open ground
@@ -79,7 +79,7 @@ def sky(light: Light, camera: cameras.Camera, grain: noise.Grain) -> np.ndarray:
 def illuminate(light: Light, camera: cameras.Camera, image, label, depth, lamps) -> np.ndarray:
   """Lights surfaces [H, W, 3]: by daylight, the own head-lights' cone and the pools of the `lamps`.
 
-  What an image holds above 1 shines by itself, whatever falls on it; the sky keeps its color.
+  Values above 1 in an image shine by themselves, whatever light falls on them; the sky keeps its color.
   """
   if light.beam == 0 and light.lamps == 0:
     return np.where((label == classes.SKY)[..., None], image, image * light.ambient)

@@ -1,4 +1,4 @@
-"""Trees and hedges: cards whose texture decides, leaf by leaf, what is plant and what is gap."""
+"""Trees and hedges: cards whose texture says, leaf by leaf, where the plant is and where there is a gap."""
 
 import cv2
 import numpy as np

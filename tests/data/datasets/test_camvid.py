@@ -165,8 +165,8 @@ def test_a_changed_file_is_noticed_and_only_its_part_is_written_again(
 
 
 def test_for_evaluation_no_training_image_is_needed(tmp_path, small_camvid):
-  made = camvid.builder(tmp_path, Role.EVALUATION, path=small_camvid, val=("val",))
-  folder = base.prepare(made)
+  builder = camvid.builder(tmp_path, Role.EVALUATION, path=small_camvid, val=("val",))
+  folder = base.prepare(builder)
   assert len(Examples(folder, "val", fields=BOTH)) == 2
   assert not (folder / "names_train.json").exists()
 

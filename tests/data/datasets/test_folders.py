@@ -48,9 +48,9 @@ def read_train(builder):
 
 
 def test_pairs_are_found_below_the_folders_and_ids_are_mapped(tmp_path, fields):
-  found = read_train(make(tmp_path, fields))
-  assert len(found) == 3
-  for example, stem in zip(found, ("a/1", "a/10", "b/2"), strict=True):
+  actual = read_train(make(tmp_path, fields))
+  assert len(actual) == 3
+  for example, stem in zip(actual, ("a/1", "a/10", "b/2"), strict=True):
     file = cv2.imread(str(fields / "train" / "images" / f"{stem}.png"))[..., ::-1]
     np.testing.assert_array_equal(example["image"], file)
     np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
@@ -103,8 +103,8 @@ def test_suffixes_of_the_stems_are_told_apart(tmp_path, fields):
       for file in list((fields / split / kind).rglob("*.png")):
         file.rename(file.with_stem(f"{file.stem}{suffix}"))
   (fields / "train" / "images" / "a" / "1_depth.png").write_bytes(b"not ours")
-  made = make(tmp_path, fields, image_suffix="_rgb", label_suffix="_ids")
-  assert len(read_train(made)) == 3
+  builder = make(tmp_path, fields, image_suffix="_rgb", label_suffix="_ids")
+  assert len(read_train(builder)) == 3
 
 
 @pytest.mark.parametrize("kind, ending", (("images", ".jpg"), ("labels", ".tif")))
@@ -117,14 +117,14 @@ def test_files_that_differ_in_their_endings_alone_are_both_named(tmp_path, field
 
 
 def test_images_without_labels_are_a_target(tmp_path, fields):
-  found = read_train(make(tmp_path, fields, train=("train/images",)))
-  assert len(found) == 3 and all((example["label"] == 255).all() for example in found)
+  actual = read_train(make(tmp_path, fields, train=("train/images",)))
+  assert len(actual) == 3 and all((example["label"] == 255).all() for example in actual)
 
 
 def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, fields):
   (fields / "train" / "labels" / "a" / "1.png").write_bytes(b"?")
-  made = folders.builder(tmp_path / "prepared", Role.TARGET, path=fields, **SETTINGS)
-  assert all((example["label"] == 255).all() for example in read_train(made))
+  builder = folders.builder(tmp_path / "prepared", Role.TARGET, path=fields, **SETTINGS)
+  assert all((example["label"] == 255).all() for example in read_train(builder))
 
 
 def test_linked_folders_are_read(tmp_path, fields):
@@ -143,9 +143,9 @@ def test_labels_with_a_palette_and_of_one_bit_are_ids(tmp_path, fields):
     else:
       image = PIL.Image.fromarray(values.astype(bool))
     image.save(label)
-    made = make(tmp_path, fields, classes=("a", "b"), label_ids=ids, ignore_ids=())
-    found = made.read(made.builder_config.pairs["train"][0])[1]
-    np.testing.assert_array_equal(found, values == ids[1])
+    builder = make(tmp_path, fields, classes=("a", "b"), label_ids=ids, ignore_ids=())
+    actual = builder.read(builder.builder_config.pairs["train"][0])[1]
+    np.testing.assert_array_equal(actual, values == ids[1])
 
 
 def test_images_are_fitted_into_the_working_size(tmp_path, fields):

@@ -1,5 +1,7 @@
 """Data sets of one's own, in a few lines; and the names under which data sets are prepared."""
 
+import pathlib
+import re
 import shutil
 import sys
 import types
@@ -11,7 +13,7 @@ import pytest
 
 from jax_uda import data
 from jax_uda.data import label_spaces
-from jax_uda.data.datasets import base, catalog, from_layout
+from jax_uda.data.datasets import base, catalog
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExamples
 from jax_uda.data.roles import Role
 
@@ -39,7 +41,7 @@ def farm(tmp_path, monkeypatch):
       label = miniatures.columns(ids)
       miniatures.write_grey(tmp_path / f"farm/masks/{split}/{name}_mask.png", label)
   module = types.ModuleType("my_data")
-  module.farm = from_layout.define("farm", FARM)
+  module.farm = data.DataSet("farm", FARM)
   monkeypatch.setitem(sys.modules, "my_data", module)
   return dict(name="my_data:farm", path=str(tmp_path / "farm"))
 
@@ -80,7 +82,7 @@ def test_other_label_ids_make_another_prepared_data_set(tmp_path, farm):
       image_endings=FARM.image_endings,
       labels=(data.Labels("_mask.png", label_spaces.table(ids), num_ids=10),),
     )
-    make = from_layout.define("farm", layout)
+    make = data.DataSet("farm", layout)
     names.add(make(tmp_path, Role.SOURCE, path=farm["path"]).settings.name)
   assert len(names) == 3
 
@@ -96,6 +98,17 @@ def test_other_label_ids_make_another_prepared_data_set(tmp_path, farm):
 def test_a_name_that_cannot_be_imported_is_explained(tmp_path, farm, name, message):
   with pytest.raises(ValueError, match=message):
     data.load_domains(farm, farm | dict(name=name), data_dir=tmp_path)
+
+
+def test_the_example_in_the_documentation_is_such_a_data_set(tmp_path, farm):
+  text = (pathlib.Path(__file__).parents[3] / "docs" / "own_data.md").read_text()
+  (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "Layout(" in c)
+  names = {}
+  exec(code, names)
+  builder = names["farm"](tmp_path, Role.SOURCE, path=farm["path"])
+  assert builder.label_space.names == ("soil", "crop", "weed")
+  label = LabelledExamples(base.prepare(builder), "val")[0]["label"]
+  np.testing.assert_array_equal(label[0], np.resize((0, 1, 1, 2, 255), 20))
 
 
 def test_only_the_source_opens_training_labels():

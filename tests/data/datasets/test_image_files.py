@@ -38,8 +38,8 @@ def test_all_usual_modes_become_colors(tmp_path, mode):
   picture = PIL.Image.fromarray(IMAGE).convert(mode)
   picture.save(tmp_path / "a.tif" if mode == "CMYK" else tmp_path / "a.png")
   file = next(tmp_path.iterdir())
-  found = image_files.read_image(file)
-  np.testing.assert_array_equal(found, np.array(PIL.Image.open(file).convert("RGB")))
+  actual = image_files.read_image(file)
+  np.testing.assert_array_equal(actual, np.array(PIL.Image.open(file).convert("RGB")))
 
 
 @pytest.mark.parametrize("bits", (1, 2, 4))

@@ -111,13 +111,13 @@ def _bdd(root, images, labels):
 
 def test_images_of_one_name_in_several_folders_keep_their_labels(tmp_path):
   names = ("a/1", "a/2", "b/1", "b/3")
-  found = _bdd(tmp_path, names, names)
-  assert [label.max() for _, label in found] == [0, 1, 2, 3]
+  examples = _bdd(tmp_path, names, names)
+  assert [label.max() for _, label in examples] == [0, 1, 2, 3]
 
 
 def test_labels_in_other_folders_are_found_by_name(tmp_path):
-  found = _bdd(tmp_path, ("a/1", "a/2", "b/1"), ("1", "x/2", "a/1"))
-  assert [label.max() for _, label in found] == [2, 1, 0]
+  examples = _bdd(tmp_path, ("a/1", "a/2", "b/1"), ("1", "x/2", "a/1"))
+  assert [label.max() for _, label in examples] == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -392,8 +392,8 @@ def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
 def test_check_data_reads_the_files(tmp_path):
   miniatures.gta5(tmp_path / "raw")
   number, read = check_data.reader(make(tmp_path, "gta5"), "train")
-  found = check_data.scan(number, read, 19)
-  assert found.sizes == {(10, 20): 3} and found.pixels.tolist() == [30] * 19
+  findings = check_data.scan(number, read, 19)
+  assert findings.sizes == {(10, 20): 3} and findings.pixels.tolist() == [30] * 19
 
 
 def check_run(tmp_path, source, target):
@@ -486,7 +486,7 @@ def test_all_known_ids_are_mapped_as_in_the_reference(tmp_path, case, name, key)
 def test_the_page_on_data_sets_names_them_all_and_its_example_fits(tmp_path):
   text = (pathlib.Path(__file__).parents[3] / "docs" / "data.md").read_text()
   assert all(f"| `{name}`" in text for name in layouts.LAYOUTS)
-  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
   names = {}
   exec(code, names)
   config = names["config"]

@@ -68,7 +68,7 @@ def test_a_mirrored_view_is_the_window_from_right_to_left(shape, size):
 
 def test_the_shares_of_classes_are_those_of_a_full_count():
   rng = np.random.default_rng(0)
-  found = set()
+  ratios = set()
   for _ in range(400):
     prob = rng.dirichlet([0.5] * 6)
     label = rng.choice([0, 1, 2, 3, 4, 255], p=prob, size=(9, 7)).astype(np.uint8)
@@ -76,5 +76,5 @@ def test_the_shares_of_classes_are_those_of_a_full_count():
     counts = np.bincount(label.ravel(), minlength=256)[:255]
     expected = np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < ratio
     assert crop.is_varied(label, ratio) == expected
-    found.add((ratio, bool(expected)))
-  assert len(found) == 8
+    ratios.add((ratio, bool(expected)))
+  assert len(ratios) == 8

@@ -42,10 +42,10 @@ def test_rare_classes_bring_their_images_as_often_as_the_reference_draws_them(ca
     batch_size=500, crop_size=(2, 2), seed=0, rare_class=sampling, cat_max_ratio=1.0
   )
   batches = pipeline.training_batches(source, TARGET, settings)
-  found = np.concatenate([batches[step]["source"]["image"][:, 0, 0, 0] for step in range(8)])
-  shares = np.bincount(found, minlength=number) / len(found)
+  actual = np.concatenate([batches[step]["source"]["image"][:, 0, 0, 0] for step in range(8)])
+  shares = np.bincount(actual, minlength=number) / len(actual)
   assert not shares[expected == 0].any()
-  assert_close(shares, expected, rtol=0, atol=4 * np.sqrt(expected.max() / len(found)))
+  assert_close(shares, expected, rtol=0, atol=4 * np.sqrt(expected.max() / len(actual)))
 
 
 @pytest.mark.parametrize("case", golden("base/crop_accept"))
@@ -70,10 +70,10 @@ def test_with_the_recorded_boxes_a_batch_holds_the_recorded_crop(case, monkeypat
       flip=False,
     ),
   )
-  found = batches[0]["source"]
+  actual = batches[0]["source"]
   assert next(recorded, None) is None  # all boxes are drawn, none more
-  np.testing.assert_array_equal(found["label"][0], case.seq_result)
-  np.testing.assert_array_equal(found["image"][0, ..., 0], case.seq_result)
+  np.testing.assert_array_equal(actual["label"][0], case.seq_result)
+  np.testing.assert_array_equal(actual["image"][0, ..., 0], case.seq_result)
 
 
 @pytest.mark.parametrize("case", golden("base/miou"))
