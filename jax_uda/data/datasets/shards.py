@@ -25,6 +25,7 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from etils import epath
 from tqdm import tqdm
 
+from jax_uda.common import files
 from jax_uda.data.datasets import sources as sources_lib
 from jax_uda.data.datasets.sources import HasFiles, Stamps
 
@@ -122,8 +123,7 @@ def _write_shard(
   finally:
     writer.close()
   os.replace(temporary, path)
-  temporary.write_text(json.dumps(dataclasses.asdict(note)))
-  os.replace(temporary, path.with_suffix(".json"))
+  files.write_atomically(path.with_suffix(".json"), json.dumps(dataclasses.asdict(note)))
   return note
 
 
