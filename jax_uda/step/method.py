@@ -26,7 +26,7 @@ class Task(NamedTuple):
 
   num_classes: int
   class_frequency: tuple[float, ...] = ()
-  mean_color: tuple[float, float, float] = (0.485, 0.456, 0.406)
+  mean_color: tuple[float, ...] = (0.485, 0.456, 0.406)
 
 
 class Auxiliary(NamedTuple):
