@@ -26,7 +26,7 @@ class ClassPrototypes(NamedTuple):
   """Prototypes [G,C,A] float32 of G groups, and which classes [G,C] bool have one."""
 
   prototypes: jax.Array
-  seen: jax.Array
+  present: jax.Array
 
 
 def correct_features(outputs: Outputs, view: View) -> tuple[jax.Array, jax.Array]:
@@ -86,8 +86,8 @@ def similarity_contrast(
   def update(state: ClassPrototypes, features: jax.Array, label: jax.Array) -> ClassPrototypes:
     batch = memory.class_means(arrays.l2_normalize(features), label, num_classes)
     new = prototypes.update(state.prototypes, *batch, decay=decay, keep_absent=keep_absent)
-    first = (batch.counts > 0) & ~state.seen
-    return ClassPrototypes(jnp.where(first[:, None], batch.means, new), state.seen | first)
+    first = (batch.counts > 0) & ~state.present
+    return ClassPrototypes(jnp.where(first[:, None], batch.means, new), state.present | first)
 
   def contrast(state: ClassPrototypes, features: jax.Array, label: jax.Array) -> jax.Array:
     return losses.prototype_cross_entropy(
@@ -96,7 +96,7 @@ def similarity_contrast(
       state.prototypes,
       temperature=temperature,
       normalize=True,
-      class_mask=state.seen,
+      class_mask=state.present,
     )
 
   def group_losses(state, source_pixels, target_pixels):
@@ -114,7 +114,7 @@ def similarity_contrast(
     state, *group = jax.vmap(group_losses)(state, split(source_pixels), split(target_pixels))
     domains = dict(zip(("source", "target"), map(jnp.mean, group), strict=True))
     metrics = {
-      "classes_seen": jnp.sum(jnp.any(state.seen, 0)),
+      "classes_seen": jnp.sum(jnp.any(state.present, 0)),
       "correct_pixels": jnp.mean(source_pixels[1] < num_classes),
       **domains,
     }
@@ -142,7 +142,7 @@ def prototype_pass(
     everywhere = lambda x, like: jnp.broadcast_to(x, like.shape).astype(like.dtype)
     return ClassPrototypes(
       everywhere(prototypes.prototypes_of(sums), state.prototypes),
-      everywhere(sums.images > 0, state.seen),
+      everywhere(sums.images > 0, state.present),
     )
 
   return SourcePass(lambda: prototypes.empty_prototype_sums(num_classes, dim), add, finish)

@@ -116,7 +116,7 @@ def scan(number: int, read: Read, num_classes: int, *, title: str = "") -> Findi
 
 
 def overlay(image: np.ndarray, label: np.ndarray, label_space: LabelSpace) -> np.ndarray:
-  """uint8 [H,W,3]: the image under the colours of its label; ignored pixels stay as they are."""
+  """uint8 [H,W,3]: the image under the colors of its label; ignored pixels stay as they are."""
   mixed = (image.astype(np.uint16) + panels.colorize(label, label_space)) // 2
   return np.where((label == IGNORE)[..., None], image, mixed).astype(np.uint8)
 

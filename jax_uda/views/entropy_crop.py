@@ -16,7 +16,7 @@ def entropy_boxes(
   crop_size: tuple[int, int] = (512, 512),
   stride: tuple[int, int] = (256, 256),
 ) -> jax.Array:
-  """The window of largest mean entropy of each image; the first one, row by row, on ties.
+  """Finds the window of largest mean entropy of each image; the first one, row by row, on ties.
 
   Args:
     logits: [B,h,w,C], any float dtype; constant.
@@ -94,7 +94,7 @@ def _offsets(image: int, crop: int, stride: int) -> np.ndarray:
 def _window_pixels(
   length: int, image: int, crop: int, stride: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Of each window along an axis, the low-resolution pixels it meets [K, m] and their share [K, m]."""
+  """The low-resolution pixels [K, m] that each window meets along an axis, and their share [K, m]."""
   source = (_offsets(image, crop, stride)[:, None] + np.arange(crop)) * length // image  # [K, crop]
   met = source[:, :1] + np.arange((source[:, -1] - source[:, 0]).max() + 1)
   share = (source[:, None] == met[:, :, None]).mean(-1)

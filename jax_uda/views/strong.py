@@ -1,6 +1,6 @@
 """The strong augmentation of mixed and masked images: color jitter, then blur.
 
-Whether to jitter and whether to blur is drawn once a step for the whole batch (DAFormer's code; the
+Whether to jitter and whether to blur is drawn once per step for the whole batch (DAFormer's code; the
 paper says per image).
 """
 
@@ -20,7 +20,7 @@ class StrongDraws(struct.PyTreeNode):
 
   Attributes:
     jitter_gate: Scalar in [0, 1); the batch is jittered if it exceeds `JITTER_GATE`.
-    blur_gate: Likewise for the blur and `BLUR_GATE`.
+    blur_gate: Scalar in [0, 1); the batch is blurred if it exceeds `BLUR_GATE`.
     color: Factors and orders of the jitter.
     sigma: [B] float32 standard deviations of the blur, in pixels.
   """

@@ -243,16 +243,16 @@ def common_base(target: str, start_step: int):
 def test_before_its_start_the_contrast_does_and_collects_nothing():
   states, metrics = common_base("target", 1)
   assert metrics[0]["loss/similarity"] == 0
-  assert not states[1].objective_state["similarity"].seen.any()
+  assert not states[1].objective_state["similarity"].present.any()
   assert metrics[1]["loss/similarity"] > 0
 
 
 def test_a_class_without_prototype_takes_the_first_batchs_mean():
   states, metrics = common_base("target", 1)
   memory = states[2].objective_state["similarity"]
-  assert memory.seen.any() and metrics[1]["similarity/classes_seen"] == memory.seen.sum()
+  assert memory.present.any() and metrics[1]["similarity/classes_seen"] == memory.present.sum()
   norms = np.linalg.norm(memory.prototypes, axis=-1)
-  assert np.all(norms[memory.seen] > 0.1) and not norms[~np.asarray(memory.seen)].any()
+  assert np.all(norms[memory.present] > 0.1) and not norms[~np.asarray(memory.present)].any()
 
 
 def test_the_mixed_view_may_stand_for_the_target():

@@ -108,7 +108,7 @@ def test_the_pass_over_the_source_does_not_depend_on_the_batches(finished):
     state = source_pass.run(exp.learner, state, source, exp.settings.evaluation.batch_size)
     found.append(state.objective_state["similarity"])
   one, eight = found
-  assert one.seen.any() and one.prototypes.any()
+  assert one.present.any() and one.prototypes.any()
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, eight)
   assert np.linalg.norm(one.prototypes, axis=-1).max() <= 1 + 1e-5
 

@@ -4,7 +4,6 @@ What training sees of a target has no field for a label: `TargetExample` cannot 
 never decodes one.
 """
 
-import functools
 import hashlib
 import pathlib
 import threading
@@ -95,7 +94,7 @@ class Examples(Sequence[E]):
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()
 
-  @functools.cached_property
+  @property
   def names_digest(self) -> str:
     """Hash of the ordered file names; empty if the data set was not built from files."""
     path = self._folder / f"names_{self._split}.json"
