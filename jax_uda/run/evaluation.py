@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -13,13 +12,13 @@ from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import metrics
 from jax_uda.step.inference import Inference
 from jax_uda.step.learner import Learner
-from jax_uda.step.outputs import Outputs
+from jax_uda.step.outputs import Network, Outputs
 
 WHOLE_IMAGES = Inference()
 
 
 def forward(
-  model: nn.Module,
+  model: Network,
   variables: Mapping[str, Any],
   image: jax.Array,
   *,
@@ -33,8 +32,7 @@ def forward(
     image: [B,H,W,3] float32, RGB in [0, 1].
     parts: What runs behind the encoder: "decoder" and names of heads; None: everything.
   """
-  outputs: Any = model.apply(variables, image, train=False, use_running_average=True, parts=parts)
-  return outputs
+  return model.apply(variables, image, train=False, use_running_average=True, parts=parts)
 
 
 def confusion_of(
@@ -126,6 +124,6 @@ def _numbered_classes(
   """As many classes as the network has logits for image [H,W,3]; their names are numbers."""
   run = lambda variables, images: forward(learner.model, variables, images, parts=("decoder",))
   one_image = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
-  num_classes = jax.eval_shape(run, variables, one_image).logits.shape[-1]
+  num_classes = jax.eval_shape(run, variables, one_image).decoded.logits.shape[-1]
   names = tuple(map(str, range(num_classes)))
   return LabelSpace("numbered classes", names, np.zeros((num_classes, 3), np.uint8), {})
