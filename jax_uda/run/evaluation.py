@@ -124,6 +124,6 @@ def _numbered_classes(
   """As many classes as the network has logits for image [H,W,3]; their names are numbers."""
   run = lambda variables, images: forward(learner.model, variables, images, outputs=("decoder",))
   one_image = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
-  num_classes = jax.eval_shape(run, variables, one_image).logits.shape[-1]
+  num_classes = jax.eval_shape(run, variables, one_image).decoded.logits.shape[-1]
   names = tuple(map(str, range(num_classes)))
   return LabelSpace("numbered classes", names, np.zeros((num_classes, 3), np.uint8), {})

@@ -1,5 +1,3 @@
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,13 @@ from jax_uda.run import config as config_lib
 from jax_uda.run import evaluation, metrics
 from jax_uda.run import settings as settings_lib
 from jax_uda.step.inference import Inference, make_predict
+from jax_uda.step.outputs import Outputs
+
+pytestmark = pytest.mark.fast
+
+
+def outputs(logits):
+  return Outputs(logits, features=(), fused=logits, heads={})
 
 
 class Pointwise:
@@ -23,7 +28,7 @@ class Pointwise:
   def apply(self, weight, image, **_):
     columns = jnp.linspace(-1, 1, image.shape[2] // 2)[None, None, :, None]
     colors = 255 * image[:, ::2, ::2] @ weight
-    return types.SimpleNamespace(logits=colors + self.slope * columns * jnp.array([0.0, 1, -1]))
+    return outputs(colors + self.slope * columns * jnp.array([0.0, 1, -1]))
 
 
 class Sloped(Pointwise):
@@ -86,7 +91,7 @@ class Copy:
   """Logits that are the image, in 0..255."""
 
   def apply(self, _, image, **__):
-    return types.SimpleNamespace(logits=255 * image)
+    return outputs(255 * image)
 
 
 def edges(**settings):

@@ -7,6 +7,8 @@ from golden_cases import golden
 from jax_uda.ops import resize
 from jax_uda.run import label_thresholds
 
+pytestmark = pytest.mark.fast
+
 RNG = np.random.default_rng(0)
 LABEL = np.where(RNG.random(2000) < 0.1, 255, RNG.integers(0, 3, 2000))
 CONFIDENCE = RNG.beta(4, 1 + LABEL % 3, 2000).astype(np.float32)

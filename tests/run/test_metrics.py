@@ -5,6 +5,8 @@ from golden_cases import golden
 
 from jax_uda.run import metrics
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/miou"))
 def test_matches_reference(case: golden_cases.Case):

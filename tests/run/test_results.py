@@ -7,7 +7,7 @@ import pytest
 import tiny_recipe
 
 from jax_uda.data.datasets import image_files
-from jax_uda.run import experiment, results
+from jax_uda.run import evaluation, experiment, results
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,18 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   targets = {"night": night, "dusk_again": streets()}
   exp = experiment.build(make_config(targets=targets, flip=True))
   state = exp.initial_state()
-  found = results.write(exp, state, tmp_path)
-  assert list(found) == ["step", "checkpoint", "target", "dusk_again", "night", "source"]
-  assert found["dusk_again"] == found["target"] != found["night"]
-  assert json.loads((tmp_path / "results.json").read_text()) == found
+  scores = results.write(exp, state, tmp_path)
+  assert list(scores) == ["step", "checkpoint", "target", "dusk_again", "night", "source"]
+  assert scores["dusk_again"] == scores["target"] != scores["night"]
+  assert json.loads((tmp_path / "results.json").read_text()) == scores
+  alone = evaluation.evaluate(
+    exp.learner,
+    state.student,
+    exp.domains.source_val,
+    inference=exp.settings.evaluation.inference_on("source"),
+    batch_size=4,
+  )
+  assert alone["miou"] == scores["source"]["student"]["miou"] and list(alone["iou"])[10] == "10"
   capsys.readouterr()
   results.report_midway(exp, state, None)
   assert "mIoU on night, %: student" in capsys.readouterr().out

@@ -169,12 +169,11 @@ def _make_embed(learner: Learner) -> Callable[[Any, jax.Array], tuple[jax.Array,
 
   def embed(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     outputs = forward(learner.model, variables, to_unit(images))
-    assert outputs.logits is not None and outputs.fused is not None  # all parts run
     heads = [outputs.heads[name] for name in HEADS if name in outputs.heads]
-    embedding = (heads or [outputs.fused])[0].astype(jnp.float32)
+    embedding = (heads or [outputs.decoded.fused])[0].astype(jnp.float32)
     embedding /= jnp.maximum(jnp.linalg.norm(embedding, axis=-1, keepdims=True), 1e-12)
     height, width = embedding.shape[1:3]
-    logits = resize.bilinear(outputs.logits, (height, width))
+    logits = resize.bilinear(outputs.decoded.logits, (height, width))
     return embedding, jnp.argmax(logits, -1).astype(jnp.uint8)
 
   return jax.jit(embed, out_shardings=mesh_lib.replicated(learner.mesh))

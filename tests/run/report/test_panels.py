@@ -7,6 +7,8 @@ import pytest
 from jax_uda.data import label_spaces
 from jax_uda.run.report import drawing, panels
 
+pytestmark = pytest.mark.fast
+
 SPACE = label_spaces.CAMVID11
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from jax_uda.run.report import progress, table, writer
 
+pytestmark = pytest.mark.fast
+
 
 def scores(iou, miou, **subsets):
   return {"iou": iou, "miou": miou, "subsets": subsets}
