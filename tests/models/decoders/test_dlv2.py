@@ -10,6 +10,8 @@ from golden_cases import assert_close, golden
 from jax_uda.models import weights
 from jax_uda.models.decoders import dlv2
 
+pytestmark = pytest.mark.fast
+
 MODE = {"train": False, "use_running_average": True}
 
 

@@ -10,6 +10,8 @@ from jax_uda import losses
 from jax_uda.models import weights
 from jax_uda.models.heads import cam
 
+pytestmark = pytest.mark.fast
+
 MODE = {"train": False, "use_running_average": True}
 
 

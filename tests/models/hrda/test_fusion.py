@@ -11,6 +11,8 @@ from jax_uda.models.hrda import fusion
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import resize
 
+pytestmark = pytest.mark.fast
+
 
 def cross_entropy(logits, label, weight):
   return losses.weighted_cross_entropy(resize.bilinear(logits, label.shape[1:]), label, weight)

@@ -9,8 +9,6 @@ import pytest
 
 from jax_uda.models.layers import depthwise
 
-pytestmark = pytest.mark.fast
-
 
 @pytest.mark.parametrize("k, dilation, stride", [(3, 1, 1), (3, 3, 1), (3, 1, 2), (5, 1, 2)])
 def test_shifted_products_equal_the_grouped_convolution(k, dilation, stride):

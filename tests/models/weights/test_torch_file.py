@@ -10,6 +10,8 @@ import pytest
 
 from jax_uda.models.weights import torch_file
 
+pytestmark = pytest.mark.fast
+
 # --- by hand, in the opcodes of pickle protocol 2 ---
 
 
