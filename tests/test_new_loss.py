@@ -7,6 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jax_uda import methods
+from jax_uda.common import registry
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, recipes
 from jax_uda.step.method import Task
@@ -36,5 +37,6 @@ def test_the_loss_of_the_page_joins_the_step(files):
 
 def test_a_function_that_is_not_there_is_an_error_with_its_field():
   settings = ConfigDict({"name": "source_only", "also": {"mine": {"function": "nowhere:at_all"}}})
-  with pytest.raises(ValueError, match=r"config.method.also.mine.function = 'nowhere:at_all'"):
+  message = r"^config.method.also.mine.function = 'nowhere:at_all'"
+  with pytest.raises(ValueError, match=message), registry.within("config"):
     methods.build(Task(3), **settings)
