@@ -35,7 +35,7 @@ def giga_macs(model: models.Segmentor, variables: dict, size: int, parts: tuple 
   """Counts GMACs of a forward pass; without the decoder if `parts` is ()."""
 
   def forward(variables, image):
-    out = model.apply(variables, image, train=False, use_running_average=True, parts=parts)
+    out = model.apply(variables, image, train=False, use_running_average=True, outputs=parts)
     return out.features if parts == () else out.logits
 
   image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)

@@ -34,7 +34,7 @@ from jax_uda.cli import host_memory
 from jax_uda.data import label_spaces, streets
 from jax_uda.data.datasets import base, catalog, image_files, shards
 from jax_uda.data.pipeline import batches as pipeline
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.examples import LabelledExamples, TargetExamples
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 
 BATCH = 4
@@ -148,12 +148,14 @@ def pipeline_turns(
   """A turn that makes `batches` batches and no more: nothing runs on while the other side is timed."""
   counts = catalog.class_counts(folder, "train", label_spaces.CAMVID11.num_classes)
   drawn = pipeline.training_batches(
-    Examples(folder, "train", fields=("image", "label"), class_counts=counts),
-    Examples(folder, "train", fields=("image",)),
-    batch_size=BATCH,
-    crop_size=crop_size,
-    seed=0,
-    rare_class=RareClassSampling(min_pixels=3000, crop_min_pixels=1500),
+    LabelledExamples(folder, "train", class_counts=counts),
+    TargetExamples(folder),
+    pipeline.BatchSettings(
+      batch_size=BATCH,
+      crop_size=crop_size,
+      seed=0,
+      rare_class=RareClassSampling(min_pixels=3000, crop_min_pixels=1500),
+    ),
   )
 
   def turn(number: int) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 import jax_uda.losses
 import jax_uda.memory
+import jax_uda.ops
 
 MODULES = sorted(
   module.name
-  for package in (jax_uda.losses, jax_uda.memory)
+  for package in (jax_uda.losses, jax_uda.memory, jax_uda.ops)
   for module in pkgutil.iter_modules(package.__path__, package.__name__ + ".")
 )
 

@@ -7,7 +7,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from jax_uda import methods
-from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, recipes
 from jax_uda.step.method import Task
@@ -30,8 +29,7 @@ def test_the_loss_of_the_page_joins_the_step(files):
   config.data.dir = str(files / "data")
   config.model.encoder_options = dict(widths=(8, 8, 16), depths=(1, 1))
   exp = experiment.build(config_lib.stage_config(config, "spread"))
-  batch = mesh_lib.put_batch(exp.mesh, exp.training_batches()[0])
-  _, metrics = exp.train_step()(exp.initial_state(), batch)
+  _, metrics = exp.learner.step(exp.initial_state(), exp.training_batches()[0])
   assert metrics["loss/spread"] == pytest.approx(0.1 * float(metrics["spread/cosine"]))
   assert 0 < metrics["spread/cosine"] <= 1
 

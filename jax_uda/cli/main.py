@@ -160,7 +160,8 @@ def _prepare(overrides: command.Overrides) -> None:
         )
     from jax_uda.run import prepare_data
 
-    prepare_data.prepare_recipe(command.config(overrides), skip=skip)
+    config = command.config(overrides)
+    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip)
     return
   dataset = command.require(_DATASET, "gta5")
   manual_dir = command.require(_MANUAL_DIR, "/data/gta5")

@@ -8,6 +8,8 @@ import fsspec
 from etils import epath
 from etils.epath import backend
 
+from jax_uda.common.registry import SettingError
+
 # Scheme -> the package that reads it, and the extra of this project that brings it.
 PACKAGES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3"), "az": ("adlfs", "az")}
 
@@ -15,19 +17,19 @@ Path = pathlib.Path | epath.Path
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-  """Whether it is `<scheme>://…`; etils has paths of local files, too."""
+  """Whether a path is `<scheme>://…`. The type does not say so: etils has paths of local files, too."""
   return re.match(r"[A-Za-z][\w+.-]*://", os.fspath(path)) is not None
 
 
-def as_path(text: str | os.PathLike[str], setting: str) -> Path:
-  """A local path, with `~` expanded, or one in a bucket.
+def as_path(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Path:
+  """A local path, with `~` expanded, or a path in a bucket.
 
   Args:
-    text: E.g. `~/gta5` or `gs://bucket/gta5`.
-    setting: Where it stands, e.g. `config.data.source.path`, for messages.
+    text: For example `~/gta5` or `gs://bucket/gta5`.
+    setting: The argument or field that holds the text, for the error, e.g. `"path"`.
 
   Raises:
-    ValueError: The scheme is unknown, or the package for it is not installed.
+    SettingError: The scheme is unknown, or the package for it is not installed.
   """
   if not is_remote(text):
     return pathlib.Path(text).expanduser()
@@ -35,30 +37,31 @@ def as_path(text: str | os.PathLike[str], setting: str) -> Path:
   scheme = text.partition("://")[0]
   if scheme not in PACKAGES:
     known = ", ".join(f"{known}://" for known in PACKAGES)
-    raise ValueError(f"{setting} = {text!r} must be a local path or begin with {known}.")
+    raise SettingError(setting, f"= {text!r} must be a local path or begin with {known}.")
   package, extra = PACKAGES[scheme]
   try:
     fsspec.get_filesystem_class(scheme)
   except ImportError as error:
-    raise ValueError(
-      f"{setting} = {text!r}: {scheme}:// is read through {package}, which is not installed; "
-      f'pip install {package}, or this project with "[{extra}]". ({error})'
+    raise SettingError(
+      setting,
+      f"= {text!r}: {scheme}:// is read through {package}, which is not installed; "
+      f'pip install {package}, or this project with "[{extra}]". ({error})',
     ) from None
   return epath.Path(text)
 
 
-def absolute(text: str | os.PathLike[str], setting: str) -> Path:
-  """As `as_path`, with links and `..` of a local path resolved."""
+def absolute(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Path:
+  """As `as_path`; links and `..` in a local path are resolved."""
   path = as_path(text, setting)
   return path if is_remote(path) else path.resolve()
 
 
 def files_below(folder: Path, *, follow_links: bool = False) -> list[Path]:
-  """All files in a folder and the folders in it, in order; none if there is no such folder.
+  """Sorted list of all files in a folder and its sub-folders; empty if there is no such folder.
 
   Args:
-    folder: Local or in a bucket.
-    follow_links: Look into linked local folders.
+    folder: A local folder or one in a bucket.
+    follow_links: Whether linked local folders are searched, too.
   """
   if not is_remote(folder):
     walk = os.walk(folder, followlinks=follow_links)
@@ -66,18 +69,19 @@ def files_below(folder: Path, *, follow_links: bool = False) -> list[Path]:
   if not folder.is_dir():
     return []
   # etils' own walk loses the scheme and gives s3fs an argument that it does not know.
-  found, top = [], None
+  files: list[Path] = []
+  top = ""
   for place, _, names in backend.fsspec_backend.fs(folder).walk(str(folder), on_error="raise"):
-    top = place if top is None else top
-    below = folder / place[len(top) :].strip("/")
-    found += [below / name for name in names if name]  # "": an object that stands for the folder
-  return sorted(found)
+    top = top or str(place)
+    below = folder / str(place)[len(top) :].strip("/")
+    files += [below / name for name in names if name]  # "": an object that stands for the folder
+  return sorted(files)
 
 
 def stamp(file: str | os.PathLike[str]) -> list[int] | None:
-  """[bytes, time of change in ns] of a file; None: there is none.
+  """[bytes, time of the last change in ns] of a file, or None if there is no such file.
 
-  In a bucket it comes from the listing that `files_below` has asked for, if it has.
+  For a file in a bucket, both come from the listing that `files_below` asked for, if it did.
   """
   if not is_remote(file):
     try:
@@ -87,8 +91,8 @@ def stamp(file: str | os.PathLike[str]) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
   file_system = backend.fsspec_backend.fs(file)
   try:
-    # etils' own stat knows no time of files in s3:// and az://.
+    # etils' own stat does not know the times of files in s3:// and az://.
     changed = file_system.modified(os.fspath(file))
-    return [file_system.size(os.fspath(file)), round(changed.timestamp() * 1e6) * 1000]
+    return [int(file_system.size(os.fspath(file)) or 0), round(changed.timestamp() * 1e6) * 1000]
   except (FileNotFoundError, IsADirectoryError):
     return None

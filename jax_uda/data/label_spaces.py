@@ -1,9 +1,10 @@
-"""The classes of a task: names, colours, subsets, and tables from raw label ids.
+"""The classes of a task: names, colors, subsets, and tables from raw label ids.
 
 Inside the library a label is a uint8 train id 0..C-1, or 255 = ignore. A table is a uint8 [256] array;
-`table[raw]` turns a raw label map into train ids.
+`table[raw]` turns a map of raw label ids into train ids.
 """
 
+import colorsys
 import dataclasses
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +19,11 @@ class LabelSpace:
   """The classes of a task.
 
   Attributes:
-    name: What messages call it.
+    name: The name in messages.
     names: Class names in the order of the train ids.
-    palette: [C, 3] uint8 RGB.
-    subsets: Named selections of train ids. `things` are the classes of countable objects, on which
-      DAFormer's feature distance is taken; `16` and `13` are the classes of SYNTHIA scores.
+    palette: [C, 3] uint8 RGB, one color per class.
+    subsets: Selections of train ids by name. `things` are the classes of countable objects, over which
+      DAFormer's feature distance is taken; `16` and `13` are the classes of SYNTHIA's scores.
   """
 
   name: str
@@ -37,10 +38,10 @@ class LabelSpace:
 
 
 def table(raw_ids: Iterable[int | Sequence[int]]) -> np.ndarray:
-  """Raw ids in the order of their train ids -> uint8 [256], 255 for all other raw ids.
+  """A table from raw ids to train ids: uint8 [256], 255 for raw ids that are not named.
 
   Args:
-    raw_ids: Of each class one id or several.
+    raw_ids: One raw id per class, or several, in the order of the train ids.
   """
   ids = np.full(256, IGNORE, np.uint8)
   for train_id, raw_id in enumerate(raw_ids):
@@ -48,9 +49,47 @@ def table(raw_ids: Iterable[int | Sequence[int]]) -> np.ndarray:
   return ids
 
 
-def _label_space(name, rows, **subsets) -> LabelSpace:
+def make(
+  name: str,
+  names: Sequence[str],
+  palette: Sequence[Sequence[int]] | np.ndarray | None = None,
+  **subsets: tuple[int, ...],
+) -> LabelSpace:
+  """Makes a label space from class names.
+
+  Args:
+    name: The name in messages, e.g. "Farm (3 classes)".
+    names: C class names in the order of the train ids.
+    palette: C colors (red, green, blue) in 0..255; None chooses colors of different hues.
+    **subsets: Selections of train ids by name, e.g. `things=(1, 2)`.
+
+  Raises:
+    ValueError: There is not one color per class.
+
+  >>> make("Farm", ("soil", "crop")).num_classes
+  2
+  """
+  colors = np.array(distinct_colors(len(names)) if palette is None else palette)
+  if colors.shape != (len(names), 3):
+    raise ValueError(f"palette has shape {colors.shape}; expected {(len(names), 3)}")
+  return LabelSpace(name, tuple(names), colors.astype(np.uint8), types.MappingProxyType(subsets))
+
+
+def distinct_colors(number: int) -> list[tuple[int, ...]]:
+  """`number` colors (red, green, blue) whose hues are far apart."""
+  hue = lambda k: (k * 0.618034) % 1
+  return [
+    tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue(k), 0.55 + 0.4 * (k % 2), 0.9))
+    for k in range(number)
+  ]
+
+
+def _label_space(
+  name: str, rows: Iterable[tuple[str, Sequence[int]]], **subsets: tuple[int, ...]
+) -> LabelSpace:
+  """A label space from rows (class name, color)."""
   names, colors = zip(*rows, strict=True)
-  return LabelSpace(name, names, np.array(colors, np.uint8), types.MappingProxyType(subsets))
+  return make(name, names, colors, **subsets)
 
 
 CITYSCAPES19 = _label_space(
@@ -83,7 +122,7 @@ CITYSCAPES19 = _label_space(
   },
 )
 
-# CamVid in SegNet's form: its colours, in the words of Cityscapes.
+# CamVid in SegNet's form: its colors, and Cityscapes' words for its classes.
 CAMVID11 = _label_space(
   "CamVid (11 classes)",
   (
@@ -104,20 +143,20 @@ CAMVID11 = _label_space(
 
 
 def _selection(name: str, subset: str) -> LabelSpace:
-  """The classes of a subset of Cityscapes' as classes of their own."""
+  """The label space of a subset of Cityscapes' classes."""
   ids = CITYSCAPES19.subsets[subset]
   rows = [(CITYSCAPES19.names[i], CITYSCAPES19.palette[i]) for i in ids]
-  within = {
+  subsets = {
     key: tuple(ids.index(i) for i in CITYSCAPES19.subsets[key] if i in ids)
     for key in ("13", "things")
   }
-  return _label_space(name, rows, **within)
+  return _label_space(name, rows, **subsets)
 
 
 SYNTHIA16 = _selection("SYNTHIA (16 classes)", "16")
 SYNTHIA13 = _selection("SYNTHIA (13 classes)", "13")
 
-# What configs call them.
+# Label spaces by their names in configs.
 KNOWN = {
   "cityscapes19": CITYSCAPES19,
   "synthia16": SYNTHIA16,
@@ -125,8 +164,8 @@ KNOWN = {
   "camvid11": CAMVID11,
 }
 
-# Classes that another space counts under a different name: CamVid's fences include walls, its signs
-# lights, its cars all vehicles, its bicycles their riders; grass is vegetation.
+# Classes that another label space counts under a different name: in CamVid walls are fences, lights are
+# signs, all vehicles are cars, riders are bicycles, and grass is vegetation.
 _OTHER_NAMES = {
   CAMVID11.name: {
     "wall": "fence",
@@ -143,7 +182,7 @@ _OTHER_NAMES = {
 
 
 def translation(source: LabelSpace, target: LabelSpace) -> np.ndarray:
-  """uint8 [256]: train ids of `source` -> those of `target`, 255 for classes that it does not have."""
+  """A table from train ids of `source` to those of `target`: uint8 [256], 255 where `target` has no such class."""
   other = _OTHER_NAMES.get(target.name, {"sign": "traffic sign"})
   ids = np.full(256, IGNORE, np.uint8)
   for train_id, name in enumerate(source.names):
@@ -157,14 +196,14 @@ def translation(source: LabelSpace, target: LabelSpace) -> np.ndarray:
 CITYSCAPES_IDS = table((7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33))
 # Terrain (16), truck (18) and train (20) are in SYNTHIA's list but in none of its images.
 SYNTHIA_IDS = table((3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11))
-# 11 is void; other ids do not occur, and the builder rejects them.
+# 11 is void. Other ids do not occur, and a label file that holds one is refused.
 CAMVID_IDS = table(range(11))
-# Of the 66 ids of Mapillary Vistas 1.2, as VFM-UDA merges them.
+# VFM-UDA merges the 66 ids of Mapillary Vistas 1.2 like this.
 MAPILLARY_IDS = table(
   (
     *((13, 24, 41), (2, 15), 17, 6, 3, (45, 47), 48, 50, 30, 29, 27, 19, (20, 21, 22)),
     *(55, 61, 54, 58, 57, 52),
   )
 )
-# Files that hold train ids already.
+# The table of files that hold train ids already.
 TRAIN_IDS = table(range(19))

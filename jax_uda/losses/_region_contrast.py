@@ -72,16 +72,9 @@ def region_contrast(
   if epsilon < 0:
     raise ValueError(f"epsilon = {epsilon}; expected 0 or more")
   arrays.check_reduction(reduction)
-  arrays.check_float("anchors", anchors, min_ndim=2)
-  arrays.check_float("positives", positives)
-  arrays.check_shape("positives", positives, anchors.shape, of="anchors")
-  arrays.check_rows("queue_embeddings", queue_embeddings, anchors.shape[-1], of="anchors")
-  arrays.check_labels("queue_labels", queue_labels, queue_embeddings.shape[:1], of="queue rows")
   if queue_valid is None:
     queue_valid = jnp.ones(queue_labels.shape, bool)
-  arrays.check_shape("queue_valid", queue_valid, queue_labels.shape, of="queue rows")
-  if queue_valid.dtype != jnp.bool_:
-    raise ValueError(f"queue_valid has dtype {queue_valid.dtype}; expected bool")
+  _check(anchors, positives, queue_embeddings, queue_labels, queue_valid)
   z, y, w = arrays.pixels(anchors, labels, weights, NUM_IDS)
   t = jax.lax.stop_gradient(positives.reshape(z.shape).astype(jnp.float32))
   queue = _Queue(
@@ -130,3 +123,20 @@ def _rows(z: jax.Array, trained: tuple[()], fixed: _FixedAnchors, queue: _Queue)
   largest = jnp.maximum(positive, jnp.max(in_max, 1))
   log_denominator = jnp.logaddexp(jnp.log(terms) + shift - largest, queue.log_epsilon)
   return -jnp.logaddexp(positive - largest - log_denominator, queue.log_epsilon)
+
+
+def _check(
+  anchors: jax.Array,
+  positives: jax.Array,
+  queue_embeddings: jax.Array,
+  queue_labels: jax.Array,
+  queue_valid: jax.Array,
+) -> None:
+  arrays.check_float("anchors", anchors, min_ndim=2)
+  arrays.check_float("positives", positives)
+  arrays.check_shape("positives", positives, anchors.shape, of="anchors")
+  arrays.check_rows("queue_embeddings", queue_embeddings, anchors.shape[-1], of="anchors")
+  arrays.check_labels("queue_labels", queue_labels, queue_embeddings.shape[:1], of="queue rows")
+  arrays.check_shape("queue_valid", queue_valid, queue_labels.shape, of="queue rows")
+  if queue_valid.dtype != jnp.bool_:
+    raise ValueError(f"queue_valid has dtype {queue_valid.dtype}; expected bool")

@@ -41,7 +41,7 @@ class Segmentor(nn.Module):
     *,
     train: bool,
     use_running_average: bool,
-    parts: Collection[str] | None = None,
+    outputs: Collection[str] | None = None,
     **inputs: Any,
   ) -> Outputs:
     """Runs the network.
@@ -50,7 +50,7 @@ class Segmentor(nn.Module):
       image: [B,H,W,3] floats, RGB in [0, 1].
       train: Whether dropout and drop path are on (rng stream `dropout`).
       use_running_average: Whether BatchNorm uses its running statistics.
-      parts: Names of the outputs to compute beside the features: "decoder" for logits and fused map,
+      outputs: Names of the outputs to compute beside the features: "decoder" for logits and fused map,
         "fused" for the fused map alone, and heads; None means all. What is left out costs nothing, and
         its BatchNorm statistics do not change.
       **inputs: Further inputs of the encoder, such as `mask_ratio` of DINOv2.
@@ -63,7 +63,7 @@ class Segmentor(nn.Module):
     """
     self._check_inputs(inputs, inputs_of(self.encoder), type(self.encoder).__name__)
     mode = {"train": train, "use_running_average": use_running_average}
-    wanted = {"decoder", *self.heads} if parts is None else parts
+    wanted = {"decoder", *self.heads} if outputs is None else outputs
     features = self.encoder(self._standardise(image), **mode, **inputs)
     logits = fused = None
     if "decoder" in wanted or "fused" in wanted:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 Reduction = Literal["mean", "none"]
 
@@ -98,12 +99,12 @@ def weighted_mean(values: jax.Array, weights: jax.Array) -> jax.Array:
   return jnp.sum(jnp.where(weights > 0, weights * values, 0.0)) / jnp.where(total > 0, total, 1.0)
 
 
-def rounding(size: jax.Array, dtype: jnp.dtype = jnp.float32) -> jax.Array:
+def rounding(size: jax.Array, dtype: DTypeLike = jnp.float32) -> jax.Array:
   """The length below which a vector computed from numbers of this `size` is only rounding noise.
 
   Two passes of one network on the same images, compiled differently, differ by a few float32 eps of
-  their features: more in deep networks, and by an eps of bfloat16 if the features are rounded to
-  it. Training moves features by a hundred times that within a few steps.
+  their features, in deep networks by more, and by an eps of bfloat16 if the features are rounded to
+  it. Training soon moves features by much more.
 
   Args:
     size: The length of typical vectors that the vector in question was computed from.

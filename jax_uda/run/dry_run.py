@@ -73,7 +73,7 @@ def evaluation(exp: Experiment) -> None:
         size = (y2 - y1, x2 - x1)
       descriptions.setdefault(size, f"{name} images of {whole[0]}x{whole[1]}")
   variables = exp.abstract_state().student
-  run = lambda variables, image: forward(exp.learner.model, variables, image, parts=("decoder",))
+  run = lambda variables, image: forward(exp.learner.model, variables, image, outputs=("decoder",))
   for size, description in descriptions.items():
     with _naming(exp.settings.fields, "eval.window", "eval.scales", *NETWORK):
       try:

@@ -6,24 +6,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_uda import models
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batches
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import metrics
 from jax_uda.step.inference import Inference
 from jax_uda.step.learner import Learner
-from jax_uda.step.outputs import Outputs
+from jax_uda.step.outputs import Network, Outputs
 
 WHOLE_IMAGES = Inference()
 
 
 def forward(
-  model: models.Segmentor,
+  model: Network,
   variables: Mapping[str, Any],
   image: jax.Array,
   *,
-  parts: Collection[str] | None = None,
+  outputs: Collection[str] | None = None,
 ) -> Outputs:
   """The outputs of a network in evaluation mode; to be called in a jitted function.
 
@@ -31,9 +30,9 @@ def forward(
     model: The network.
     variables: Its variables.
     image: [B,H,W,3] float32, RGB in [0, 1].
-    parts: What runs behind the encoder: "decoder" and names of heads; None: everything.
+    outputs: What runs behind the encoder: "decoder" and names of heads; None: everything.
   """
-  return model.apply(variables, image, train=False, use_running_average=True, parts=parts)
+  return model.apply(variables, image, train=False, use_running_average=True, outputs=outputs)
 
 
 def confusion_of(
@@ -123,7 +122,7 @@ def _numbered_classes(
   learner: Learner, variables: Mapping[str, Any], image: np.ndarray
 ) -> LabelSpace:
   """As many classes as the network has logits for image [H,W,3]; their names are numbers."""
-  run = lambda variables, images: forward(learner.model, variables, images, parts=("decoder",))
+  run = lambda variables, images: forward(learner.model, variables, images, outputs=("decoder",))
   one_image = jax.ShapeDtypeStruct((1, *image.shape), np.float32)
   num_classes = jax.eval_shape(run, variables, one_image).logits.shape[-1]
   names = tuple(map(str, range(num_classes)))

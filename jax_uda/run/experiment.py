@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -15,7 +15,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batches, stored_labels
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
@@ -43,15 +43,15 @@ class Experiment:
   domains: catalog.Domains
   settings: RunSettings
   parameter_groups: tuple[optimizer.Group, ...] = ()
-  further_targets: Mapping[str, Examples] = dataclasses.field(default_factory=dict)
+  further_targets: Mapping[str, LabelledExamples] = dataclasses.field(default_factory=dict)
 
   @property
-  def target_sets(self) -> dict[str, Examples]:
+  def target_sets(self) -> dict[str, LabelledExamples]:
     """The validation sets of the target by name: `target` and those of `config.eval.targets`."""
     return {"target": self.domains.target_val, **self.further_targets}
 
   @property
-  def validation_sets(self) -> dict[str, Examples]:
+  def validation_sets(self) -> dict[str, LabelledExamples]:
     """All validation sets by name: those of the target, then `source`."""
     return {**self.target_sets, "source": self.domains.source_val}
 
@@ -74,26 +74,30 @@ class Experiment:
       ValueError: The files of the pseudo-labels are missing, or a batch cannot be drawn.
     """
     data = self.settings.data
-    target = self.domains.target_train
-    if data.pseudo_labels:
-      folder = (stages or pathlib.Path()) / data.pseudo_labels
-      target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
-    return batches.training_batches(
-      self.domains.source_train,
-      target,
-      batch_size=self.settings.batch_size,
-      crop_size=data.crop_size,
-      seed=self.settings.seed,
-      cat_max_ratio=data.cat_max_ratio,
-      rare_class=data.rare_class,
-      class_balanced=data.class_balanced,
-      flip=data.flip,
-      crop_target=data.crop_target,
-      target_scale=data.target_scale or (),
-      target_margins=data.target_margins or (),
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
+    target: Sequence[TargetExample] = self.domains.target_train
+    with registry.within("data"):
+      if data.pseudo_labels:
+        folder = (stages or pathlib.Path()) / data.pseudo_labels
+        target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
+      settings = batches.BatchSettings(
+        batch_size=self.settings.batch_size,
+        crop_size=data.crop_size,
+        seed=self.settings.seed,
+        cat_max_ratio=data.cat_max_ratio,
+        rare_class=data.rare_class,
+        class_balanced=data.class_balanced,
+        flip=data.flip,
+        crop_target=data.crop_target,
+        target_scale=data.target_scale,
+        target_margins=data.target_margins,
+      )
+      return batches.training_batches(
+        self.domains.source_train,
+        target,
+        settings,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      )
 
 
 def build(config: config_lib.ConfigDict) -> Experiment:
@@ -157,11 +161,18 @@ def build_model(
     return registry.call(models.build, (), num_classes=num_classes, dtype=dtype, **group)
 
 
-def _load_data(fields: Mapping[str, Any]) -> tuple[catalog.Domains, dict[str, Examples]]:
+def _load_data(
+  fields: Mapping[str, Any],
+) -> tuple[catalog.Domains, dict[str, LabelledExamples]]:
   """The two domains, and the further validation sets of the target."""
-  data_dir = paths.as_path(fields["data"]["dir"], "config.data.dir")
-  domains = catalog.load_domains(fields["data"], data_dir)
-  targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
+  data = fields["data"]
+  with registry.within("data"):
+    data_dir = paths.as_path(data["dir"], "dir")
+    domains = catalog.load_domains(
+      data["source"], data["target"], data_dir=data_dir, cache_mbytes=data["cache_mbytes"]
+    )
+  with registry.within("eval", "targets"):
+    targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
   return domains, targets
 
 

@@ -81,7 +81,7 @@ def list_images(images: str, suffix: str = "") -> list[pathlib.Path]:
     ValueError: There is no folder or no image, or two images would have the same prediction file.
   """
   paths = [
-    path
+    pathlib.Path(path)
     for folder in _folders(images)
     for path in image_folders.files(folder, suffix=suffix).values()
   ]

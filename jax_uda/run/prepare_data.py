@@ -2,34 +2,52 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
+from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, catalog, layouts, shards
+from jax_uda.data.pipeline.rescale import Size
+from jax_uda.data.roles import Role
 from jax_uda.run import arguments as run_arguments
-from jax_uda.run import config as config_lib
+from jax_uda.run import findings as findings_lib
+from jax_uda.run.findings import Findings
 
-# Data set -> arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
+# Data set -> the arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
-_role = lambda layout: "source" if layout.train else "eval"
+
+
+def _default_role(layout: layouts.Layout) -> Role:
+  return Role.SOURCE if layout.train else Role.EVALUATION
+
+
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-  **{name: dict(role=_role(layout), **_PUBLIC) for name, layout in layouts.LAYOUTS.items()},
-  "camvid": dict(role="source", train="train", val="val"),
+  **{
+    name: dict(role=_default_role(layout).value, **_PUBLIC)
+    for name, layout in layouts.LAYOUTS.items()
+  },
+  "camvid": dict(role=Role.SOURCE.value, train="train", val="val"),
 }
-# What a data set is for -> its field in a recipe, which decides what is read of it.
-_ROLES = {"source": "data.source", "target": "data.target", "eval": "eval.targets.NAME"}
-SHOWN_PROBLEMS = 20
+_ROLES = {role.value: role for role in Role}
+# Role -> the field of a recipe that describes such a data set.
+_FIELDS = {
+  Role.SOURCE: "config.data.source",
+  Role.TARGET: "config.data.target",
+  Role.EVALUATION: "config.eval.targets.NAME",
+}
+# Argument of a data set -> the flag that sets it. All others are given in --dataset.
+_FLAGS = {"path": "--manual_dir", "size": "--size"}
 
 
-def parse_size(text: str) -> tuple[int, ...] | None:
-  """(height, width) of `720,1280`, () of `full`, None of an empty text.
+def parse_size(text: str) -> Size | tuple[()] | None:
+  """Reads `--size`: (height, width) for `720,1280`, () for `full`, None for an empty text.
 
   Raises:
-    ValueError: It is none of these.
+    ValueError: The text is none of these.
   """
   if text in ("", "full"):
     return () if text else None
@@ -42,91 +60,118 @@ def parse_size(text: str) -> tuple[int, ...] | None:
   return height, width
 
 
-def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[str, dict[str, Any]]:
-  """The field of a config for the data set `NAME` or `NAME:key=value,flag`, and its dict there.
+def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[Role, dict[str, Any]]:
+  """The role of the data set `NAME` or `NAME:key=value,flag`, and its dict in a recipe.
+
+  Args:
+    dataset: The flag `--dataset`.
+    path: The folder of the data set.
+    size: (height, width) into which images are fitted, () for images as they are, None for the usual
+      size.
 
   Raises:
-    ValueError: The name or a key is unknown.
+    SettingError: The name or a role is unknown.
+    ValueError: A key is unknown or its value has the wrong type.
   """
-  name, _, arguments = dataset.partition(":")
-  defaults = registry.lookup(_ARGUMENTS, name, "dataset")
-  given = run_arguments.parse(arguments, **defaults).to_dict()
-  field = registry.lookup(_ROLES, given.pop("role"), "dataset.role")
+  name, _, text = dataset.partition(":")
+  defaults = registry.lookup(_ARGUMENTS, name, ())
+  arguments: dict[str, Any] = run_arguments.parse(text, **defaults).to_dict()
+  role = registry.lookup(_ROLES, arguments.pop("role"), ("role",))
   if name == "camvid":  # its splits are made of several selections
-    given = {split: tuple(text.split("+")) for split, text in given.items()}
+    arguments = {split: tuple(selected.split("+")) for split, selected in arguments.items()}
   else:
-    given = {key: value for key, value in given.items() if value != defaults[key]}
+    arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
   sizes = {} if size is None else {"size": tuple(size)}
-  return field, dict(name=name, path=str(path), **given, **sizes)
+  return role, dict(name=name, path=str(path), **arguments, **sizes)
 
 
 @contextlib.contextmanager
-def _in_words_of_flags(field: str = "dataset") -> Iterator[None]:
-  """Errors about the config, which there is none, name the flags."""
+def _errors_name_flags() -> Iterator[None]:
+  """Errors about arguments of a data set name the flag that set the argument."""
   try:
     yield
-  except ValueError as error:
-    text = str(error).replace(f"config.{field}.path", "--manual_dir")
-    raise ValueError(text.replace(f"config.{field}", "--dataset")) from None
+  except SettingError as error:
+    argument, *rest = error.path or ("",)
+    if argument in _FLAGS:
+      path = (_FLAGS[argument], *rest)
+    else:
+      path = ("--dataset", *error.path)
+    raise SettingError(path, error.message) from error.__cause__
 
 
 def describe(folder: pathlib.Path, builder: base.Builder) -> str:
-  """What has been prepared: numbers of images, pairs left out, classes that never occur."""
+  """What has been prepared, in words: numbers of images, classes that never occur, pairs left out."""
   size = sum(file.stat().st_size for file in folder.iterdir()) / 1e9
   lines = [f"{builder.name} is in {folder} ({size:.2f} GB)"]
   space = builder.label_space
   for split in tfds.builder_from_directory(folder).info.splits:  # also of a folder that was there
     counts = catalog.class_counts(folder, split, space.num_classes)
-    absent = [name for name, n in zip(space.names, counts.sum(0), strict=True) if not n]
-    note = f"; never occurs: {', '.join(absent)}" if absent else ""
-    lines.append(f"  {split}: {len(counts)} images{note if counts.any() else ', no labels'}")
+    text = findings_lib.describe(split, Findings(len(counts), counts.sum(0)), space, unit="images")
+    lines += [f"  {line}" for line in text.splitlines()]
   problems = folder / shards.PROBLEMS
   if problems.exists():
     texts = problems.read_text().splitlines()
     lines.append(f"  left out: {len(texts)} of the pairs, all named in {problems}")
-    lines += [f"    {text}" for text in texts[:SHOWN_PROBLEMS]]
-    if len(texts) > SHOWN_PROBLEMS:
-      lines.append(f"    and {len(texts) - SHOWN_PROBLEMS} more")
+    lines += findings_lib.listed(texts)
   return "\n".join(lines)
 
 
 def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -> pathlib.Path:
-  """Prepares a data set, continues to, or renews what has changed; prints what there is, returns its folder.
+  """Prepares a data set, continues an interrupted preparation, or renews what has changed.
+
+  Prints what is in the data set, and how a recipe names it.
 
   Args:
     dataset: `NAME` or `NAME:key=value,flag`, e.g. `dark_zurich:role=target,day_images`; `role` is
-      source, target or eval, the others as in `public.builder`.
-    path: Its folder as its archives unpack.
-    size: `HEIGHT,WIDTH`, `full`, or empty: as the usual recipes have it.
-    data_dir: Where prepared data sets are kept; `config.data.dir` of the runs.
-    skip: Leave pairs with bad files out, rather than stop at the first.
+      source, target or eval, the other keys are arguments of `from_layout.DataSet`.
+    path: The folder of the data set, as its archives unpack.
+    size: `HEIGHT,WIDTH`, `full`, or empty for the size of the usual recipes.
+    data_dir: The folder of all prepared data sets; `config.data.dir` of the runs.
+    skip: Whether pairs with bad files are left out, rather than the first one refused.
+
+  Returns:
+    The folder of the prepared data set on this machine.
 
   Raises:
-    ValueError: The settings or the files are not as they must be.
+    SettingError: An argument is wrong; the path begins with the flag that set it.
+    ValueError: Another flag or a file is wrong.
   """
-  with _in_words_of_flags():
-    field, spec = make_spec(dataset, path, parse_size(size))
-  with _in_words_of_flags(field):
-    builder = catalog.find_builder(spec, data_dir, field)
+  with _errors_name_flags():
+    role, spec = make_spec(dataset, path, parse_size(size))
+    builder = catalog.find_builder(spec, data_dir, role)
     folder = base.prepare(builder, skip=skip, renew=True)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
-  print(f"In a recipe: config.{field} = dict({settings})")
-  if data_dir != paths.as_path(config_lib.default().data.dir, "config.data.dir"):
+  print(f"In a recipe: {_FIELDS[role]} = dict({settings})")
+  if data_dir != paths.as_path(catalog.DATA_DIR, "data_dir"):
     print(f"             config.data.dir = {str(data_dir)!r}")
   return folder
 
 
-def prepare_recipe(config: config_lib.ConfigDict, *, skip: bool) -> None:
-  """Prepares all data sets of a recipe, continues to, or renews what has changed, and prints what there is.
+def prepare_recipe(
+  data: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]], *, skip: bool
+) -> None:
+  """Prepares all data sets of a recipe and prints what is in them.
+
+  Args:
+    data: The config group `data`.
+    targets: The config group `eval.targets`.
+    skip: Whether pairs with bad files are left out, rather than the first one refused.
 
   Raises:
     ValueError: The config or the files are not as they must be.
   """
-  specs = {f"data.{domain}": config.data[domain] for domain in ("source", "target")}
-  specs |= {f"eval.targets.{name}": spec for name, spec in config.eval.targets.items()}
-  data_dir = paths.as_path(config.data.dir, "config.data.dir")
-  builders = [catalog.find_builder(spec, data_dir, field) for field, spec in specs.items()]
-  for field, builder in zip(specs, builders, strict=True):
-    folder = base.prepare(builder, skip=skip, renew=True)
-    print(f"{field}: {describe(folder, builder)}", flush=True)
+  described = [
+    (("data", "source"), data["source"], Role.SOURCE),
+    (("data", "target"), data["target"], Role.TARGET),
+    *((("eval", "targets", name), targets[name], Role.EVALUATION) for name in targets),
+  ]
+  data_dir = paths.as_path(data["dir"], "config.data.dir")
+  builders = []
+  for path, spec, role in described:
+    with registry.within("config", *path):
+      builders.append(catalog.find_builder(spec, data_dir, role))
+  for (path, _, _), builder in zip(described, builders, strict=True):
+    with registry.within("config", *path):
+      folder = base.prepare(builder, skip=skip, renew=True)
+    print(f"{'.'.join(path)}: {describe(folder, builder)}", flush=True)

@@ -44,7 +44,7 @@ def run(learner: Learner, state: TrainState, source: Examples, batch_size: int) 
   def add(variables: Any, sums: dict[str, Any], image: jax.Array, label: jax.Array):
     label = label.astype(jnp.int32)
     view = View(to_unit(image), label, jnp.ones(label.shape, jnp.float32))
-    outputs = forward(learner.model, variables, view.image, parts=("decoder",))
+    outputs = forward(learner.model, variables, view.image, outputs=("decoder",))
     return {name: one.add(sums[name], view, outputs) for name, one in passes.items()}
 
   mesh = learner.mesh

@@ -10,7 +10,7 @@ from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
 from jax_uda.run import pseudo_label as pseudo_label_lib
-from jax_uda.run import start, training
+from jax_uda.run import settings, start, training
 from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import table
 
@@ -84,7 +84,7 @@ def for_each_trained_stage(
     if stage.task != "train":
       continue
     if not start.has_checkpoints(workdir / name) and not (
-      from_file and start.starts_from_file(stage)
+      from_file and start.starts_from_file(settings.from_config(stage).start)
     ):
       print(f"{heading} is not trained yet", flush=True)
       continue

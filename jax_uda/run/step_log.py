@@ -1,4 +1,4 @@
-"""Metrics of training steps: collected without waiting, checked, averaged, printed, written."""
+"""The log of training steps: collects metrics without waiting, then checks, averages and writes them."""
 
 import contextlib
 import time
@@ -9,23 +9,24 @@ import jax
 import numpy as np
 import optax
 
+from jax_uda.common.log import say
 from jax_uda.run.report import progress
 from jax_uda.run.report.writer import MetricWriter
 
 
 def check_finite(rows: list[dict[str, Any]], first_step: int) -> None:
-  """Raises FloatingPointError for the first step with a metric that is not finite, naming them.
+  """Raises FloatingPointError for the first step with metrics that are not finite, and names these.
 
-  With a gradient norm among the metrics, a step that spoils the parameters is caught at once.
+  The gradient's norm is among the metrics, so a step that spoils the parameters is caught at once.
 
   Args:
-    rows: Metrics of consecutive steps.
+    rows: The metrics of consecutive steps, numbers by name.
     first_step: The step of `rows[0]`.
   """
   for step, row in enumerate(rows, first_step):
-    bad = sorted(name for name, value in row.items() if not np.isfinite(value))
-    if bad:
-      terms = ", ".join(f"{name} = {row[name]}" for name in bad)
+    broken = sorted(name for name, value in row.items() if not np.isfinite(value))
+    if broken:
+      terms = ", ".join(f"{name} = {row[name]}" for name in broken)
       raise FloatingPointError(
         f"step {step}: {terms}. The run stopped and saved nothing since; try a lower "
         "config.schedule.learning_rate or a longer config.schedule.warmup_steps."
@@ -33,7 +34,7 @@ def check_finite(rows: list[dict[str, Any]], first_step: int) -> None:
 
 
 class StepLog:
-  """The log of one run. Between flushes it only collects, so steps can be queued on the device."""
+  """The log of one run. Between flushes it only collects, so that steps queue on the device."""
 
   def __init__(
     self,
@@ -44,7 +45,7 @@ class StepLog:
     *,
     images_per_step: int,
   ):
-    """Takes the learning-rate schedule, the writer, and the range of steps to come."""
+    """Takes the learning-rate schedule, the writer, the range of steps to come, and images per step."""
     self._schedule, self._writer = schedule, writer
     self._done, self._end = first_step, end_step
     self._images_per_step = images_per_step
@@ -71,11 +72,11 @@ class StepLog:
     self._since += time.perf_counter() - start
 
   def add(self, metrics: Any) -> None:
-    """Notes the metrics of the next step."""
+    """Adds the metrics of the next step."""
     self._pending.append(metrics)
 
   def flush(self) -> None:
-    """Waits for the steps noted so far, checks them, prints a line and writes their means.
+    """Waits for the steps added so far, checks them, prints a line and writes their means.
 
     Raises:
       FloatingPointError: A loss or the gradient is not finite.
@@ -90,10 +91,10 @@ class StepLog:
     speed = {
       "images_per_second": len(rows) * self._images_per_step / seconds,
       "data_wait_fraction": min(self._waited / seconds, 1.0),
-      "learning_rate": float(self._schedule(self._done - 1)),
+      "learning_rate": float(np.asarray(self._schedule(self._done - 1))),
     }
     eta = seconds / len(rows) * (self._end - self._done)
-    print(progress.line(self._done, self._end, means, speed, eta), flush=True)
+    say(progress.line(self._done, self._end, means, speed, eta))
     if self._writer:
       self._writer.write_scalars(self._done, means | speed)
     self.start()

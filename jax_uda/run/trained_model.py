@@ -21,6 +21,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, predict, record, settings, start
 from jax_uda.step import inference as inference_lib
@@ -172,7 +173,7 @@ def _classes_of_config(config: Mapping[str, Any], run: pathlib.Path) -> LabelSpa
   """The classes of the source's data set, for a run that has not recorded them."""
   data_dir = paths.as_path(config["data"]["dir"], "config.data.dir")
   try:
-    return catalog.find_builder(config["data"]["source"], data_dir, "data.source").label_space
+    return catalog.find_builder(config["data"]["source"], data_dir, Role.SOURCE).label_space
   except (ValueError, OSError) as error:
     raise ValueError(
       f"{run} has no {record.CLASSES}, and the classes cannot be taken from its data: {error}"

@@ -58,7 +58,9 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   with registry.within("config"):
     ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
-    dry_run.training(exp, mesh_lib.put_batch(exp.learner.mesh, ready[0]))
+    with registry.within("config", "data"):
+      batch = ready[0]
+    dry_run.training(exp, mesh_lib.put_batch(exp.learner.mesh, batch))
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(experiment.summary(exp))

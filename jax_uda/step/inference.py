@@ -79,8 +79,8 @@ class Prediction(NamedTuple):
     confidence: float32 [B,H,W], the largest probability of each pixel.
   """
 
-  label: np.ndarray | jax.Array
-  confidence: np.ndarray | jax.Array
+  label: np.ndarray
+  confidence: np.ndarray
 
 
 def make_predict(
@@ -116,7 +116,7 @@ def make_predict(
     return probability_of(output) if averages else output
 
   @functools.partial(jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(mesh))
-  def predict(variables: Any, image: jax.Array, size: Size) -> Prediction:
+  def predict(variables: Any, image: jax.Array, size: Size) -> tuple[jax.Array, jax.Array]:
     image = to_unit(image)
     total = jnp.float32(0)
     for scale in settings.scales:
@@ -127,10 +127,11 @@ def make_predict(
         total += scores_of(variables, scaled[:, :, ::-1], size)[:, :, ::-1]
     probable = averages or settings.average == "probabilities" or bool(settings.class_weights)
     probability = total / jnp.sum(total, -1, keepdims=True) if probable else jax.nn.softmax(total)
-    return Prediction(jnp.argmax(total, -1).astype(jnp.uint8), jnp.max(probability, -1))
+    return jnp.argmax(total, -1).astype(jnp.uint8), jnp.max(probability, -1)
 
   def predict_rows(variables: Any, image: np.ndarray, size: Size) -> Prediction:
     size = (int(size[0]), int(size[1]))
-    return mesh_lib.apply_to_rows(mesh, lambda rows: predict(variables, rows, size), image)
+    whole = lambda rows: predict(variables, rows, size)
+    return Prediction(*mesh_lib.apply_to_rows(mesh, whole, image))
 
   return predict_rows

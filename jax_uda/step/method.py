@@ -26,7 +26,7 @@ class Task(NamedTuple):
 
   num_classes: int
   class_frequency: tuple[float, ...] = ()
-  mean_color: tuple[float, float, float] = (0.485, 0.456, 0.406)
+  mean_color: tuple[float, ...] = (0.485, 0.456, 0.406)
 
 
 class Auxiliary(NamedTuple):
@@ -117,7 +117,8 @@ class Method(NamedTuple):
     views: dict[str, View] = {}
     for name, maker in self.views.items():
       views |= maker.make(draws[name], batch, teacher, dict(views))
-    return jax.lax.stop_gradient(views)
+    # View by view: a dictionary that goes through `jax.tree` comes back sorted by name.
+    return {name: jax.lax.stop_gradient(view) for name, view in views.items()}
 
 
 def with_unit_images(batch: Batch) -> Batch:

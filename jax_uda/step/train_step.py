@@ -33,7 +33,7 @@ def student_network(model: Network, key: jax.Array, passes: Mapping[str, Pass]) 
       image,
       train=True,
       use_running_average=False,
-      parts=options.outputs,
+      outputs=options.outputs,
       rngs={kind: named_key(key, f"{kind}/{name}") for kind in RANDOM_STREAMS},
       mutable=["batch_stats"],
       **options.inputs,
@@ -53,7 +53,7 @@ def teacher_network(model: Network, outputs: Mapping[str, Collection[str]]) -> F
       image,
       train=False,
       use_running_average=False,
-      parts=outputs.get(name),
+      outputs=outputs.get(name),
       mutable=["batch_stats"],
     )
     return jax.lax.stop_gradient(result), updated.get("batch_stats")

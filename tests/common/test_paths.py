@@ -11,6 +11,7 @@ import pytest
 from jax_uda.common import paths
 from jax_uda.data.datasets import base, catalog, image_files, sources
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
 from jax_uda.run import check_data, prepare_data
 from jax_uda.run import config as config_lib
 
@@ -78,8 +79,8 @@ def test_a_missing_package_is_named_with_the_setting(monkeypatch, tmp_path, sche
   monkeypatch.setattr(fsspec, "get_filesystem_class", refuse)
   package, extra = paths.PACKAGES[scheme]
   spec = dict(name="gta5", path=f"{scheme}://bucket/gta5")
-  with pytest.raises(ValueError, match=rf"config\.data\.source\.path = .*pip install {package},"):
-    catalog.find_builder(spec, tmp_path, "data.source")
+  with pytest.raises(ValueError, match=rf"^path = .*pip install {package},"):
+    catalog.find_builder(spec, tmp_path, Role.SOURCE)
   with pytest.raises(ValueError, match=rf"--manual_dir = .*\[{extra}\]"):
     prepare_data.prepare("gta5", spec["path"], size="", data_dir=tmp_path, skip=False)
   data = dict(dir=f"{scheme}://bucket", source=spec, target=spec)
@@ -96,7 +97,7 @@ def test_an_unknown_scheme_is_refused():
 
 @pytest.mark.parametrize("spec", (CAMVID, FOLDERS), ids=lambda spec: spec["name"])
 def test_data_in_a_bucket_are_prepared_like_local_ones(bucket, tmp_path, spec):
-  make = lambda path: catalog.find_builder(dict(spec, path=path), tmp_path / "data", "data.source")
+  make = lambda path: catalog.find_builder(dict(spec, path=path), tmp_path / "data", Role.SOURCE)
   there, here = make("gs://photos/camvid"), make(str(bucket))
   assert contents(there) == contents(here)
   assert there.builder_config.name != here.builder_config.name
@@ -126,7 +127,7 @@ def test_jpegs_in_a_bucket_are_stored_as_they_are(bucket):
 
 def make_camvid(tmp_path):
   spec = dict(CAMVID, path="s3://photos/camvid")
-  return catalog.find_builder(spec, tmp_path / "data", "data.source")
+  return catalog.find_builder(spec, tmp_path / "data", Role.SOURCE)
 
 
 def change_time(folder):
@@ -162,11 +163,11 @@ def test_prepared_data_need_the_bucket_no_more(bucket, tmp_path):
 
 def test_a_folder_missing_in_a_bucket_is_named(bucket, tmp_path):
   for spec in (dict(name="gta5"), CAMVID):
-    with pytest.raises(ValueError, match=r"config.data.source.path = 'gs://photos/nothing' is no"):
-      catalog.find_builder(dict(spec, path="gs://photos/nothing"), tmp_path, "data.source")
+    with pytest.raises(ValueError, match=r"^path = 'gs://photos/nothing' is no"):
+      catalog.find_builder(dict(spec, path="gs://photos/nothing"), tmp_path, Role.SOURCE)
   spec = dict(CAMVID, path="gs://photos/camvid", val=("test",))
-  with pytest.raises(ValueError, match="'gs://photos/camvid' has no folder 'test'"):
-    catalog.find_builder(spec, tmp_path, "data.source")
+  with pytest.raises(ValueError, match="^path: gs://photos/camvid has no folder test; expected"):
+    catalog.find_builder(spec, tmp_path, Role.SOURCE).find_pairs()
 
 
 def test_check_data_reads_a_bucket(bucket, tmp_path, capsys):
@@ -174,8 +175,8 @@ def test_check_data_reads_a_bucket(bucket, tmp_path, capsys):
   config.data.dir = str(tmp_path / "data")
   config.data.source = dict(CAMVID, path="gs://photos/camvid")
   config.data.target = dict(CAMVID, path="gs://photos/camvid")
-  found = check_data.check(config.data, tmp_path / "look")
-  assert found["source train"].number == 3 and found["source val"].number == 2
+  findings = check_data.check(config.data, tmp_path / "look")
+  assert findings["source train"].number == 3 and findings["source val"].number == 2
   assert not (tmp_path / "data").exists()
 
 
@@ -189,5 +190,5 @@ def test_class_statistics_are_read_from_a_bucket(bucket, tmp_path):
     target=spec,
     cache_mbytes=1,
   )
-  domains = catalog.load_domains(data, tmp_path / "data")
+  domains = catalog.load_domains(**data, data_dir=tmp_path / "data")
   assert domains.source_train.class_counts[:, [0, 3]].tolist() == [[5, 0], [0, 9]]

@@ -31,9 +31,9 @@ class Buckets(LocalFileSystem):
 
   def info(self, path):
     """Without the time that etils understands, like those of s3fs and adlfs."""
-    found = super().info(path)
-    found["LastModified"] = datetime.datetime.fromtimestamp(found.pop("mtime"), datetime.UTC)
-    return found
+    details = super().info(path)
+    details["LastModified"] = datetime.datetime.fromtimestamp(details.pop("mtime"), datetime.UTC)
+    return details
 
   def modified(self, path):
     return self.info(path)["LastModified"]
@@ -41,8 +41,8 @@ class Buckets(LocalFileSystem):
 
 def install(root: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> type[Buckets]:
   """Serves the folders in `root` as buckets; returns the class of their file system."""
-  found = type("Found", (Buckets,), {"root": root})
+  installed = type("Installed", (Buckets,), {"root": root})
   monkeypatch.setenv("EPATH_USE_TF", "false")
-  monkeypatch.setattr(fsspec, "get_filesystem_class", lambda scheme: found)
-  monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda scheme: found())
-  return found
+  monkeypatch.setattr(fsspec, "get_filesystem_class", lambda scheme: installed)
+  monkeypatch.setattr(backend.fsspec_backend, "_get_filesystem", lambda scheme: installed())
+  return installed

@@ -6,6 +6,8 @@ from golden_cases import golden
 
 from jax_uda.data import label_spaces
 
+pytestmark = pytest.mark.fast
+
 WORDS = {
   "pavement": "sidewalk",
   "tree": "vegetation",
@@ -16,7 +18,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("case", golden("base/label_maps"))
-def test_tables_names_and_colours_match_the_reference(case):
+def test_tables_names_and_colors_match_the_reference(case):
   np.testing.assert_array_equal(
     label_spaces.CITYSCAPES_IDS, case.gta_or_cityscapes_labelid_to_trainid
   )

@@ -1,5 +1,8 @@
 """Toy inputs of the losses that compare pixels, regions or patches with each other."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 from laws.kernels import (
@@ -136,12 +139,18 @@ def _patch_nce(negatives, bad=()) -> Kernel:
 
 
 KERNELS = [
-  labelled(
-    "info_nce",
-    _info_nce,
-    bad=(({"denominator": "none"}, "denominator = 'none'"), BAD_REDUCTION),
+  dataclasses.replace(
+    labelled("info_nce", _info_nce),
+    bad=(
+      ({"labels": Y[:8]}, r"anchor_labels has shape \(8,\), but anchors ask for \(16,\)"),
+      ({"weights": W[:8]}, r"anchor_weights has shape \(8,\)"),
+      ({"denominator": "none"}, "denominator = 'none'"),
+      BAD_REDUCTION,
+    ),
   ),
-  labelled("info_nce", lambda **inputs: _info_nce(denominator="all", **inputs), variant="all"),
+  dataclasses.replace(
+    labelled("info_nce", functools.partial(_info_nce, denominator="all"), variant="all"), bad=()
+  ),
   Kernel(
     of="supervised_pixel_contrast",
     loss=lambda embeddings, labels: losses.supervised_pixel_contrast(

@@ -55,11 +55,11 @@ def test_encode_returns_the_features_alone():
 def test_the_fused_map_comes_without_logits_if_it_is_enough():
   model, variables, image, outputs = small()
   run = functools.partial(model.apply, variables, image, **MODE)
-  fused = jax.eval_shape(functools.partial(run, parts=("fused",)))
+  fused = jax.eval_shape(functools.partial(run, outputs=("fused",)))
   assert fused.logits is None and fused.heads == {} and fused.fused.shape == outputs.fused.shape
-  bare = jax.eval_shape(functools.partial(run, parts=()))
+  bare = jax.eval_shape(functools.partial(run, outputs=()))
   assert bare.logits is None and bare.fused is None
-  decoded = jax.eval_shape(functools.partial(run, parts=("decoder",)))
+  decoded = jax.eval_shape(functools.partial(run, outputs=("decoder",)))
   assert decoded.logits.shape == outputs.logits.shape and decoded.heads == {}
 
 

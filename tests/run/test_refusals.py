@@ -9,6 +9,7 @@ import tiny_recipe
 from jax_uda import memory
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import dry_run, experiment, stages, start, training
+from jax_uda.step.method import ViewMaker
 
 COMPACT = dict(
   encoder="compact",
@@ -62,7 +63,7 @@ REFUSED = {
   ),
   "two resolutions without their weight": (
     {"method": contrasted("dacs"), "model": hrda()},
-    r"set config\.model\.hrda\.feature_weighter = True",
+    r"config\.model\.hrda\.feature_weighter = False: .* set it to True",
   ),
   "hidden tokens of a convolutional encoder": (
     {"method": method("vfm_uda")},
@@ -118,7 +119,7 @@ REFUSED = {
     r"config\.method\.crop_target = True: similarity learns from",
   ),
   "cells of another size than the map's": (
-    {"method": method("dacs", "region_consistent", num_rows=1, cell=16)},
+    {"method": method("dacs", "region_consistent", contrast=dict(num_rows=1), cell=16)},
     r"config\.method: the map \(4, 4\) of the head 'region' has no cells of 16 pixels",
   ),
   "a teacher that runs away": ({"ema.decay": 2.0}, r"config\.ema\.decay = 2\.0 must lie between"),
@@ -140,7 +141,7 @@ REFUSED = {
   ),
   "groups that do not divide the batch": (
     {"method": method("spcl_warm_up", groups=3)},
-    r"config\.batch_size = 8 cannot be split into config\.method\.groups = 3",
+    r"config\.method\.groups = 3 cannot split a batch of 8 images",
   ),
   # --- no pseudo-labels ---
   "holes on the source alone": (
@@ -185,7 +186,7 @@ REFUSED = {
         "confeti", stage=2, thing_classes=(1,), also=dict(translated=CUT), translator=CUT
       )
     },
-    r"config\.method: translated needs a method without a second player",
+    r"config\.method: translated needs a method without auxiliary networks",
   ),
   "holes twice": (
     {"method": method("mic", thing_classes=(1,), also=dict(masked={}))},
@@ -215,11 +216,11 @@ REFUSED = {
   "an extension": ({"method": method("dacs", "maskd")}, r"config\.method\.also.*mean 'masked'"),
   "an extension without settings": (
     {"method": dict(name="dacs", also="masked")},
-    r"config\.method\.also = 'masked' must give each extension its settings",
+    r"config\.method\.also = 'masked' must give each component its settings",
   ),
   "a method's setting": (
-    {"method": method("dacs", pseudo_treshold=0.9)},
-    r"config\.method has no field 'pseudo_treshold'.*mean 'pseudo_threshold'",
+    {"method": method("dacs", self_training=dict(pseudo_treshold=0.9))},
+    r"config\.method\.self_training has no field 'pseudo_treshold'.*mean 'pseudo_threshold'",
   ),
   "an extension's setting": (
     {"method": method("dacs", "masked", blok=8)},
@@ -276,9 +277,9 @@ def test_a_config_that_works_is_not_refused_and_its_step_is_traced_once(recipe_w
   config = recipe_with({"method": method("dacs", "entropy_cropped", start_step=5), "model": hrda()})
   exp = experiment.build(config)
   learner = exp.learner
-  traced, views = [], learner.method.views
-  counted = lambda *args: traced.append(1) or views(*args)
-  learner.method = learner.method._replace(views=counted)
+  traced = []
+  maker = ViewMaker(lambda draws, batch, teacher, views: traced.append(1) or {})
+  learner.method = learner.method._replace(views={**learner.method.views, "none": maker})
   batch = mesh_lib.put_batch(learner.mesh, exp.training_batches()[0])
   dry_run.training(exp, batch)
   dry_run.evaluation(exp)

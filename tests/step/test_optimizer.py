@@ -11,6 +11,8 @@ from jax_uda.models import weights
 from jax_uda.run import config
 from jax_uda.step import optimizer
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/adamw"))
 def test_adamw_matches_reference(case: golden_cases.Case):

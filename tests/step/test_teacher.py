@@ -7,6 +7,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda.step import teacher as ema
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/ema"))
 def test_matches_reference(case: golden_cases.Case):

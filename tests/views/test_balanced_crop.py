@@ -8,6 +8,8 @@ from golden_cases import golden
 
 from jax_uda.views import balanced_crop
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("sepico/cbc_crop"))
 def test_scores_and_the_chosen_crop_match_reference(case):

@@ -9,6 +9,8 @@ from golden_cases import golden
 from jax_uda.ops import pixels
 from jax_uda.views import block_mask
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/mic_block_mask"))
 def test_matches_reference(case):

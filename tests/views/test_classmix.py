@@ -9,6 +9,8 @@ from jax_uda import losses
 from jax_uda.ops import resize
 from jax_uda.views import classmix, pseudo_labels
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/classmix"))
 def test_matches_reference(case: golden_cases.Case):

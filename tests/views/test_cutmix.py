@@ -6,6 +6,8 @@ from golden_cases import golden
 
 from jax_uda.views import cutmix
 
+pytestmark = pytest.mark.fast
+
 
 def test_boxes_keep_to_whole_cells_inside_the_image():
   draws = jax.vmap(cutmix.draw)(jax.random.split(jax.random.key(0), 200))

@@ -8,6 +8,8 @@ from golden_cases import golden
 
 from jax_uda.views import entropy_crop
 
+pytestmark = pytest.mark.fast
+
 LOGITS = 3 * jax.random.normal(jax.random.key(0), (3, 6, 8, 4))
 
 

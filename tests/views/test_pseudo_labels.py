@@ -7,6 +7,8 @@ from golden_cases import golden
 from jax_uda.ops import labels
 from jax_uda.views import pseudo_labels
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("case", golden("base/pseudo_label"))
 def test_matches_reference(case: golden_cases.Case):

@@ -1,11 +1,11 @@
-"""What the builders share: the form of an example, and preparation without TensorFlow or chatter."""
+"""What all data sets share: the form of a stored example, and preparation without TensorFlow or chatter."""
 
 import contextlib
 import io
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
@@ -13,25 +13,31 @@ from tqdm import tqdm
 from jax_uda.common import paths
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import bucket, sources
+from jax_uda.data.datasets.sources import HasFiles
 from jax_uda.data.label_spaces import LabelSpace
 
-# File name, PNG bytes of the RGB image, PNG bytes of the train ids.
-Example = tuple[str, bytes, bytes]
+
+class Encoded(NamedTuple):
+  """An example as a data set stores it: a file name, and PNG bytes of the RGB image and the train ids."""
+
+  name: str
+  image: bytes
+  label: bytes
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """A data set of images and labels; the name of its config stands for all its parameters.
+  """A data set of images and labels. The name of its config stands for all its parameters.
 
   A subclass says which examples its splits `train` and `val` hold. TFDS writes them to a temporary
-  folder that it renames at the end, so a folder with the final name is complete.
+  folder and renames that at the end, so a folder with the final name is complete.
 
   Attributes:
-    label_space: The classes.
-    class_stats: File of the class counts of the training images; empty: those of the labels.
-    stored: Folder of the data set in the bucket `data_dir`; None of a local one.
+    label_space: The classes of the labels.
+    class_stats: A file with the class counts of the training images; empty: counts come from the labels.
+    stored: The folder of the data set in the bucket `data_dir`; None if `data_dir` is local.
   """
 
-  VERSION: ClassVar = tfds.core.Version("1.0.0")
+  VERSION = tfds.core.Version("1.0.0")
   label_space: LabelSpace
   class_stats: str = ""
   stored: Path | None
@@ -45,55 +51,61 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       self.stored = data_dir / pathlib.Path(self.data_path).relative_to(local)
 
   @property
-  def is_prepared(self) -> bool:
-    """Whether it is complete, on this machine or in the bucket."""
+  def is_complete(self) -> bool:
+    """Whether a complete copy is on this machine or in the bucket."""
     is_here = pathlib.Path(self.data_path).exists()
     return is_here or (self.stored is not None and bucket.read_marker(self.stored) is not None)
 
   def get_default_builder_config(self) -> tfds.core.BuilderConfig:
-    """The config given; TFDS would warn of one that is no default."""
+    """The config of this object; TFDS would warn of a config that is not the default."""
     return self._config
 
   def _info(self) -> tfds.core.DatasetInfo:
+    return self._describe({})
+
+  def _describe(self, more_features: Mapping[str, Any]) -> tfds.core.DatasetInfo:
+    """What TFDS is told: the features of every data set, and `more_features`."""
+    features = {
+      "name": tfds.features.Text(),
+      "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+      "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+      **more_features,
+    }
     return tfds.core.DatasetInfo(
-      builder=self,
-      disable_shuffling=True,
-      features=tfds.features.FeaturesDict(
-        {
-          "name": tfds.features.Text(),
-          "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-          "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
-        }
-      ),
+      builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict(features)
     )
 
   def numbered(
-    self, split: str, examples: Iterable[Example], total: int
-  ) -> Iterator[tuple[int, Any]]:
-    """What `_split_generators` returns for a split of `total` examples; shows progress."""
-    description = f"preparing {self.name}/{self.builder_config.name}: {split}"
+    self, split: str, examples: Iterable[Encoded], total: int
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What `_split_generators` returns for a split of `total` examples; shows a progress bar."""
+    description = f"preparing {self.name}/{self._config.name}: {split}"
     bar = tqdm(examples, description, total, unit=" images", mininterval=0.5)
-    for index, (name, image, label) in enumerate(bar):
-      yield index, {"name": name, "image": image, "label": label}
+    for index, example in enumerate(bar):
+      yield index, example._asdict()
 
-  def find_pairs(self) -> Mapping[str, Sequence[Any]] | None:
-    """Split -> its files; None if there are none to be read: it is drawn, or prepared and they are gone."""
+  def find_pairs(self) -> Mapping[str, Sequence[HasFiles]] | None:
+    """Source files of each split.
+
+    Returns:
+      None if the data set is drawn, or if it is prepared and its files no longer exist.
+    """
     return None
 
   def find_changes(self) -> sources.Changes | None:
-    """What has changed since it was prepared; here nothing, but in data sets made of files."""
+    """How the source files differ from those that the prepared data set was made of; None: not at all."""
     return None
 
   def write(self, *, skip: bool) -> None:
     """Writes the data set to `data_path`, complete or not at all.
 
     Args:
-      skip: Leave pairs with bad files out; not here, but in data sets that name them.
+      skip: Whether pairs with bad files are left out; only data sets made of files have such pairs.
     """
     del skip
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
-      # TFDS prints sizes it does not know, and bars without an end; `numbered` has one.
+      # TFDS prints sizes that it does not know, and bars without an end; `numbered` has one.
       tfds.disable_progress_bar()
       with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
         self.download_and_prepare(download_dir=unused, download_config=settings)
@@ -105,17 +117,17 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pathlib.Path:
-  """Writes the data set unless it is there, and returns its folder on this machine.
+  """Writes a data set unless it is there, and returns its folder on this machine.
 
-  One that belongs in a bucket is copied down from there if it can be, or else copied up.
+  A data set that belongs in a bucket is copied down from there, or else written here and copied up.
 
   Args:
-    builder: Of the data set.
-    skip: As in `Builder.write`.
-    renew: Writes the part anew whose files have changed since.
+    builder: The data set.
+    skip: Whether pairs with bad files are left out rather than refused; see `Builder.write`.
+    renew: Whether parts whose source files have changed are written anew.
 
   Raises:
-    ValueError: As in `Builder.write`, or files have changed and `renew` is false.
+    ValueError: A file cannot be used and `skip` is false, or files have changed and `renew` is false.
   """
   folder = pathlib.Path(builder.data_path)
   if builder.stored:

@@ -1,9 +1,9 @@
 """Prepared data sets in a bucket: `config.data.dir = "gs://bucket/prepared"`.
 
-Readers need local files. So a data set is prepared on this machine and copied up, and other machines
-copy it down instead of preparing it. In the bucket its files lie in a folder of their version, so that one
-version is never mixed with another; `complete.json` beside it names the version that counts and comes
-last. An interrupted copy continues where it was.
+Readers need local files. Therefore a data set is prepared on this machine and copied up, and other machines
+copy it down instead of preparing it. In the bucket, each version has a folder of its own, so that versions
+are never mixed. `complete.json` beside these folders names the current version and is written last. An
+interrupted copy continues where it stopped.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ _CHUNK = 2**23  # bytes
 
 @dataclasses.dataclass(frozen=True)
 class Marker:
-  """What belongs to a complete data set.
+  """The files of a complete data set.
 
   Attributes:
-    version: Name of the folder of its files.
-    files: Their names -> bytes.
+    version: The name of their folder.
+    files: Their lengths in bytes, by name.
   """
 
   version: str
@@ -38,7 +38,7 @@ class Marker:
 
 
 def local_folder(data_dir: paths.Path) -> pathlib.Path:
-  """Where data sets of `data_dir` lie on this machine: there or, of a bucket, in the cache."""
+  """The folder on this machine for data sets of `data_dir`: itself or, for a bucket, one in the cache."""
   if not paths.is_remote(data_dir):
     return pathlib.Path(data_dir)
   scheme, _, place = os.fspath(data_dir).partition("://")
@@ -46,10 +46,10 @@ def local_folder(data_dir: paths.Path) -> pathlib.Path:
 
 
 def read_marker(folder: paths.Path) -> Marker | None:
-  """The marker in a folder or in a bucket; None: nothing complete is there.
+  """The marker in a folder or in a bucket; None if no complete data set is there.
 
   Raises:
-    ValueError: It was not written by `publish`.
+    ValueError: The marker was not written by `publish`.
   """
   try:
     marker = Marker(**json.loads((folder / MARKER).read_text()))
@@ -70,7 +70,7 @@ def _write_marker(folder: paths.Path, marker: Marker) -> None:
 
 @contextlib.contextmanager
 def _copying(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder for what is not complete, for one process at a time; it stays after an interruption."""
+  """A folder for an incomplete copy, for one process at a time; it stays after an interruption."""
   partial = folder.with_name(f"{folder.name}.copy")
   with shards.locked(partial):
     yield partial
@@ -80,11 +80,11 @@ def _copying(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 def _copy(
   source: paths.Path, target: paths.Path, files: Mapping[str, int], description: str
 ) -> None:
-  """Copies files of these lengths unless they are there; a cut-off file has another length."""
+  """Copies files of known lengths unless they are there; a file that was cut off has another length."""
   total = sum(files.values())
   with tqdm(desc=description, total=total, unit="B", unit_scale=True, mininterval=0.5) as bar:
     for name, size in files.items():
-      if (paths.stamp(target / name) or [None])[0] == size:
+      if (paths.stamp(target / name) or [-1])[0] == size:
         bar.update(size)
         continue
       copied = 0
@@ -100,43 +100,43 @@ def _copy(
 
 
 def fetch(stored: paths.Path, folder: pathlib.Path) -> None:
-  """Copies a data set down, complete or not at all, if there is one in the bucket that is not here.
+  """Downloads a data set, complete or not at all, if the bucket has a version that is not here.
 
-  One that was prepared here and is not in the bucket yet stays as it is; `publish` copies it up.
+  A data set that was prepared here and is not in the bucket yet stays as it is; `publish` uploads it.
 
   Args:
-    stored: Its folder in the bucket.
-    folder: Its folder on this machine.
+    stored: The data set's folder in the bucket.
+    folder: The data set's folder on this machine.
   """
-  there = read_marker(stored)
-  is_current = lambda: read_marker(folder) == there
-  if there is None or is_current() or (folder.exists() and not (folder / MARKER).exists()):
+  current = read_marker(stored)
+  is_current = lambda: read_marker(folder) == current
+  if current is None or is_current() or (folder.exists() and not (folder / MARKER).exists()):
     return
   with _copying(folder) as partial:
     if is_current():  # another process has done it in the meantime
       return
-    new = partial / there.version
+    new = partial / current.version
     new.mkdir(exist_ok=True)
-    _copy(stored / there.version, new, there.files, f"copying {stored} here")
-    _write_marker(new, there)
+    _copy(stored / current.version, new, current.files, f"copying {stored} here")
+    _write_marker(new, current)
     shards.put_in_place(new, folder)
 
 
 def publish(folder: pathlib.Path, stored: paths.Path) -> None:
-  """Copies a prepared data set up, unless it came from the bucket or is there.
+  """Uploads a prepared data set unless the bucket already has this version.
 
   Args:
-    folder: Its folder on this machine; gets the marker.
-    stored: Its folder in the bucket. Files of earlier versions stay there.
+    folder: The data set's folder on this machine; gets the marker.
+    stored: The data set's folder in the bucket. Files of earlier versions stay there.
   """
   if read_marker(folder):
     return
   with _copying(folder):
     if read_marker(folder):  # another process has done it in the meantime
       return
-    found = {file.name: paths.stamp(file) for file in paths.files_below(folder)}
-    version = hashlib.sha256(json.dumps(found).encode()).hexdigest()[:12]
-    marker = Marker(version, {name: size for name, (size, _) in found.items()})
+    stamps = {file.name: paths.stamp(file) for file in paths.files_below(folder)}
+    version = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:12]
+    marker = Marker(version, {name: stamp[0] for name, stamp in stamps.items() if stamp})
     _copy(folder, stored / version, marker.files, f"copying to {stored}")
     _write_marker(stored, marker)
     _write_marker(folder, marker)

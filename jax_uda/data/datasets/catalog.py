@@ -1,14 +1,15 @@
 """Data sets by name, and the two domains of a run.
 
-One dict describes a domain with its splits `train` and `val`; all but `name` are arguments of the data
-set's `builder` function:
+A dict describes a data set with its splits `train` and `val`; all but `name` are arguments of the data set's
+builder function:
 
   dict(name="streets", domain="day", seed=0, size=(96, 128), num_train=800, num_val=200)
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
-  dict(name="gta5", path="/data/gta5", size=(720, 1280)), and likewise synthia, cityscapes, dark_zurich,
-    acdc, nighttime_driving, bdd100k, mapillary
+  dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, cityscapes, dark_zurich,
+    acdc, nighttime_driving, bdd100k and mapillary
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
+  dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
 
 import dataclasses
@@ -23,19 +24,26 @@ import numpy as np
 
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
-from jax_uda.data.datasets import base, camvid, folders, public, streets
+from jax_uda.common.registry import SettingError
+from jax_uda.data.datasets import base, camvid, folders, from_layout, streets
+from jax_uda.data.datasets.layouts import LAYOUTS
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import class_stats
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
+from jax_uda.data.roles import Role
 
-BUILDERS: dict[str, Callable[..., base.Builder]] = {
+# (folder of prepared data sets, role, **arguments of the data set) -> its builder.
+MakeBuilder = Callable[..., base.Builder]
+
+BUILDERS: dict[str, MakeBuilder] = {
   "camvid": camvid.builder,
   "folders": folders.builder,
   "streets": streets.builder,
-  **public.BUILDERS,
+  **{name: from_layout.DataSet(name, layout, digest=False) for name, layout in LAYOUTS.items()},
 }
 
-RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # of results.json
+DATA_DIR = "~/.cache/jax_uda"  # where prepared data sets are kept unless a config says otherwise
+RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # keys of results.json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,38 +52,43 @@ class Domains:
 
   Attributes:
     label_space: The classes of both domains.
-    class_frequency: C shares in [0, 1], of each class in the labelled pixels of `source_train`.
-    source_train: `image` and `label`, with `class_counts`.
-    target_train: `image`, and `day_image` where the data set has it; labels of the target do not reach training.
-    source_val: `image` and `label`.
-    target_val: `image` and `label`, for evaluation.
+    class_frequency: C shares in [0, 1]: each class's part of the labelled pixels of `source_train`.
+    source_train: Labelled training images of the source, with class counts.
+    target_train: Training images of the target. Their labels are not read.
+    source_val: Labelled validation images of the source.
+    target_val: Labelled validation images of the target, for evaluation.
   """
 
   label_space: LabelSpace
   class_frequency: tuple[float, ...]
-  source_train: Examples
-  target_train: Examples
-  source_val: Examples
-  target_val: Examples
+  source_train: LabelledExamples
+  target_train: TargetExamples
+  source_val: LabelledExamples
+  target_val: LabelledExamples
 
 
-def find_builder(spec: Mapping[str, Any], data_dir: Path, field: str) -> base.Builder:
+def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Builder:
   """The builder of the data set that `spec` describes.
 
   Args:
-    spec: `name` and the arguments of that data set.
-    data_dir: Folder of all prepared data sets, or a bucket that they are copied to and from.
-    field: Where `spec` stands in the config, for messages.
+    spec: `name` and the arguments of that data set. A name "module:name" stands for a builder function
+      of one's own.
+    data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
+    role: What the data set is used for, which decides what is read of it.
 
   Raises:
-    ValueError: The name or an argument is unknown or missing, or files are not as they must be.
+    SettingError: The name or an argument is unknown or missing, or files are not as they must be.
   """
   arguments = dict(spec)
-  make = registry.lookup(BUILDERS, arguments.pop("name", ""), f"{field}.name")
+  name = arguments.pop("name", "")
+  if ":" in name:
+    make = registry.imported(name, ("name",))
+  else:
+    make = registry.lookup(BUILDERS, name, ("name",))
   try:
-    return registry.call(functools.partial(make, data_dir, field), field, **arguments)
+    return registry.call(functools.partial(make, data_dir, role), (), **arguments)
   except TypeError as error:
-    raise ValueError(f"config.{field} does not fit its data set: {error}.") from None
+    raise SettingError((), f"does not fit its data set: {error}.") from None
 
 
 def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarray:
@@ -92,81 +105,96 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   return counts
 
 
-def _source_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
-  """[N,C] int64 pixels of each class in each training label, or what the user's file says."""
+def _training_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
+  """[N,C] int64 pixels of each class in each training label, or the counts in the user's file."""
   if not builder.class_stats:
     return class_counts(folder, "train", builder.label_space.num_classes)
   names = json.loads((folder / "names_train.json").read_text())
-  path = paths.as_path(builder.class_stats, "config.data.source.class_stats")
+  path = paths.as_path(builder.class_stats, "class_stats")
   return class_stats.read(path, names, builder.label_space)
 
 
-def check_same_classes(source: LabelSpace, other: LabelSpace, field: str = "data.target") -> None:
-  """Raises ValueError unless `config.<field>` has the class names of the source, in the same order."""
+def check_same_classes(source: LabelSpace, other: LabelSpace) -> None:
+  """Raises SettingError unless `other` has the class names of the source, in the same order."""
   if source.names != other.names:
-    raise ValueError(
-      f"config.data.source has the classes of {source.name}, config.{field} those of {other.name}; "
-      "choose data sets with the same classes."
+    raise SettingError(
+      (),
+      f"has the classes of {other.name}, the source those of {source.name}; choose data sets with the "
+      "same classes.",
     )
 
 
-def load_domains(data: Mapping[str, Any], data_dir: Path) -> Domains:
-  """The domains that the config group `data` describes; prepares what is not there yet.
+def load_domains(
+  source: Mapping[str, Any],
+  target: Mapping[str, Any],
+  *,
+  data_dir: str | os.PathLike[str] = DATA_DIR,
+  cache_mbytes: int = 1024,
+) -> Domains:
+  """The two domains of a run; prepares data sets that are not there yet.
 
   Args:
-    data: `source` and `target` (see above), and `cache_mbytes`: the memory for decoded training images
-      of each domain.
-    data_dir: Folder of all prepared data sets, or a bucket that they are copied to and from.
+    source: The description of the source data set; see above.
+    target: The description of the target data set.
+    data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
+    cache_mbytes: The memory for decoded training images of each domain, in units of 2^20 bytes.
 
   Raises:
-    ValueError: As in `find_builder`, or the domains have different classes.
+    SettingError: A description is wrong (the path begins with "source" or "target"), or the domains
+      have different classes.
+    ValueError: Files cannot be used, or have changed since they were prepared.
   """
-  builders = {
-    domain: find_builder(data[domain], data_dir, f"data.{domain}")
-    for domain in ("source", "target")
-  }
-  space, other = (builder.label_space for builder in builders.values())
-  check_same_classes(space, other)
-  target_fields = tuple(
-    name for name in ("image", "day_image") if name in builders["target"].info.features
-  )
-  source, target = (base.prepare(builder) for builder in builders.values())
-  counts = _source_counts(builders["source"], source)
-  if not counts.any():
-    raise ValueError(
-      "config.data.source: its training images have no labelled pixel to learn from."
-    )
-  shares = counts.sum(0) / counts.sum()
-  both, cache = ("image", "label"), {"cache_bytes": data["cache_mbytes"] * 2**20}
+  place = paths.as_path(data_dir, "data_dir")
+  with registry.within("source"):
+    source_builder = find_builder(source, place, Role.SOURCE)
+  with registry.within("target"):
+    target_builder = find_builder(target, place, Role.TARGET)
+    check_same_classes(source_builder.label_space, target_builder.label_space)
+  for domain, builder in (("source", source_builder), ("target", target_builder)):
+    with registry.within(domain):
+      builder.find_pairs()  # what is missing is named before anything takes time
+  cache_bytes = cache_mbytes * 2**20
+  with registry.within("source"):
+    folder = base.prepare(source_builder)
+    counts = _training_counts(source_builder, folder)
+    if not counts.any():
+      raise SettingError((), ": its training images have no labelled pixel to learn from.")
+    source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
+    source_val = LabelledExamples(folder, "val")
+  with registry.within("target"):
+    folder = base.prepare(target_builder)
+    target_train = TargetExamples(folder, cache_bytes=cache_bytes)
+    target_val = LabelledExamples(folder, "val")
   return Domains(
-    label_space=space,
-    class_frequency=tuple(shares.tolist()),
-    source_train=Examples(source, "train", fields=both, class_counts=counts, **cache),
-    target_train=Examples(target, "train", fields=target_fields, **cache),
-    source_val=Examples(source, "val", fields=both),
-    target_val=Examples(target, "val", fields=both),
+    label_space=source_builder.label_space,
+    class_frequency=tuple((counts.sum(0) / counts.sum()).tolist()),
+    source_train=source_train,
+    target_train=target_train,
+    source_val=source_val,
+    target_val=target_val,
   )
 
 
 def load_evaluation(
   specs: Mapping[str, Mapping[str, Any]], data_dir: Path, label_space: LabelSpace
-) -> dict[str, Examples]:
-  """The validation images and labels of `config.eval.targets`; prepares what is not there yet.
+) -> dict[str, LabelledExamples]:
+  """Labelled validation images of further data sets; prepares those that are not there yet.
 
   Args:
-    specs: Name -> description as of a domain.
-    data_dir: Folder of all prepared data sets, or a bucket that they are copied to and from.
-    label_space: Their classes, those of the run.
+    specs: The description of each data set, by the name of its scores.
+    data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
+    label_space: The classes of the run.
 
   Raises:
-    ValueError: A name is taken, a data set has other classes, or as in `find_builder`.
+    SettingError: A name is reserved, a data set has other classes, or a description is wrong; the path
+      begins with the name.
   """
-  found = {}
+  examples = {}
   for name in specs:
-    field = f"eval.targets.{name}"
-    if name in RESERVED_NAMES:
-      raise ValueError(f"config.{field}: the name is taken; choose another.")
-    builder = find_builder(specs[name], data_dir, field)
-    check_same_classes(label_space, builder.label_space, field)
-    found[name] = Examples(base.prepare(builder), "val", fields=("image", "label"))
-  return found
+    with registry.within(name):
+      if name in RESERVED_NAMES:
+        raise SettingError((), ": the name is taken; choose another.")
+      builder = find_builder(specs[name], data_dir, Role.EVALUATION)
+      check_same_classes(label_space, builder.label_space)
+      examples[name] = LabelledExamples(base.prepare(builder), "val")
+  return examples

@@ -1,7 +1,7 @@
-"""Dark Zurich's day image of the same place for each night image.
+"""Day images of the same places for the night images of Dark Zurich.
 
-The tables in `corresp/` name them: rows of a .csv or .txt file with the night image and its day image,
-as paths or names, with or without the ending; other rows and fields are passed over.
+The tables in `corresp/` name them: a row of a .csv or .txt file holds the night image and its day image,
+as paths or names, with or without the ending. Other rows and fields are ignored.
 """
 
 import pathlib
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 from jax_uda.common import paths
 from jax_uda.common.paths import Path
+from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import pairs as pairs_lib
 from jax_uda.data.datasets.layouts import Layout
 from jax_uda.data.datasets.pairs import Pair
 
 
 def _key(name: str, endings: Sequence[str]) -> str:
-  """What names an image in tables and file names alike."""
+  """The part of a name that is the same in tables and in file names."""
   name = pathlib.PurePosixPath(name.strip()).name
   for ending in (*endings, *(pathlib.PurePath(ending).stem for ending in endings), ".png"):
     name = name.removesuffix(ending)
@@ -30,11 +31,11 @@ def _read_tables(folder: Path, endings: Sequence[str]) -> list[list[str]]:
   return [[_key(field, endings) for field in re.split(r"[,;\s]+", line)] for line in lines]
 
 
-def add(root: Path, pairs: Sequence[Pair], layout: Layout, field: str) -> list[Pair]:
-  """The pairs, each with the file of its day image.
+def add(root: Path, pairs: Sequence[Pair], layout: Layout) -> list[Pair]:
+  """Returns the pairs, each with the file of its day image.
 
   Raises:
-    ValueError: No table names the day image of a pair.
+    SettingError: No table names the day image of a pair.
   """
   endings = layout.image_endings
   files = pairs_lib.files_with(root / layout.days, endings).values()
@@ -48,9 +49,10 @@ def add(root: Path, pairs: Sequence[Pair], layout: Layout, field: str) -> list[P
       day_of.setdefault(night, day)
   lacking = [pair.image for pair in pairs if _key(pair.image.name, endings) not in day_of]
   if lacking:
-    raise ValueError(
-      f"config.{field}.day_images: {len(lacking)} of {len(pairs)} images have no day image, the first is "
-      f"{lacking[0]}; expected rows 'night image,day image' in {root / layout.corresp}/**/*.csv, and "
-      f"the day images in {root / layout.days}."
+    raise SettingError(
+      "day_images",
+      f": {len(lacking)} of {len(pairs)} images have no day image, the first is {lacking[0]}; expected "
+      f"rows 'night image,day image' in {root / layout.corresp}/**/*.csv, and the day images in "
+      f"{root / layout.days}.",
     )
   return [pair._replace(day=day_of[_key(pair.image.name, endings)]) for pair in pairs]

@@ -1,7 +1,7 @@
 """Drawing many scenes on all cores.
 
 The worker processes import this module and, with it, NumPy and OpenCV only: nothing here may import
-JAX or TFDS. They also import the main module, as always with `multiprocessing`, so a script that trains
+JAX or TFDS. As always with `multiprocessing`, they import the main module, too, so a script that trains
 needs the guard `if __name__ == "__main__"`.
 """
 
@@ -24,13 +24,16 @@ FEW_SCENES = 24  # drawn before new processes have started
 def _draw(
   index: int, domain: str, seed: int, size: tuple[int, int], train_ids: np.ndarray | None
 ) -> tuple[bytes, bytes]:
+  """PNG bytes of the image and the label of one scene."""
   scene = streets.draw(domain, seed, index, size=size)
   label = scene.label if train_ids is None else train_ids[scene.label]
   return image_files.encode_png(scene.image), image_files.encode_png(label)
 
 
 def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  assert parent is not None  # this is a worker
+  parent.join()
   os._exit(1)
 
 
@@ -51,13 +54,13 @@ def draw(
 
   Args:
     domain: One of `streets.DOMAINS`.
-    seed: Seed of the scenes.
-    indices: Numbers of the scenes.
+    seed: The seed of the data set.
+    indices: The numbers of the scenes.
     size: (height, width) in pixels.
     train_ids: uint8 [256] train id of each drawn class; None keeps the classes as drawn.
 
   Yields:
-    PNG bytes of image and label, in the order of `indices`.
+    PNG bytes of the image and of the label of each scene, in the order of `indices`.
   """
   draw_one = functools.partial(_draw, domain=domain, seed=seed, size=size, train_ids=train_ids)
   workers = min(os.cpu_count() or 1, 32)

@@ -9,86 +9,84 @@
 
 Images and labels are paired by their path below their folders, without its ending: `images/a/7.jpg` and
 `labels/a/7.png`; `image_suffix` and `label_suffix` name what else differs, as in Cityscapes'
-`…_leftImg8bit.png` and `…_gtFine_labelIds.png`. Where colours stand for classes, `label_colors` and
+`…_leftImg8bit.png` and `…_gtFine_labelIds.png`. Where colors stand for classes, `label_colors` and
 `ignore_colors` take the place of the ids.
 """
 
-import colorsys
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
+from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import from_files, image_files, label_coding
-from jax_uda.data.datasets.label_coding import Coding
+from jax_uda.data.datasets.label_coding import Coding, Color
+from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
+from jax_uda.data.roles import Role
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # without loss
-# Label spaces that need no list of names.
-KNOWN_CLASSES = label_spaces.KNOWN
-
-
-class Pair(NamedTuple):
-  """An image file and its label file; None: without labels."""
-
-  image: Path
-  label: Path | None
-
-  @property
-  def files(self) -> list[Path]:
-    """Those that it has."""
-    return [file for file in self if file]
+LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # formats without loss
 
 
 def files(
   folder: Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
 ) -> dict[str, Path]:
-  """Path below `folder` without suffix and ending -> file, in order of the paths; links are followed.
+  """Finds the files in and below a folder by their endings; links are followed.
+
+  Args:
+    folder: The folder.
+    endings: The endings, in lower case.
+    suffix: The end of the stems; files with other stems are left out.
+
+  Returns:
+    Path below `folder` without suffix and ending -> file, in order of the paths.
 
   Raises:
-    ValueError: Two files have the same path but for their endings.
+    ValueError: Two files differ in nothing but their endings.
   """
-  found: dict[str, Path] = {}
+  by_key: dict[str, Path] = {}
   for file in paths.files_below(folder, follow_links=True):
     if file.suffix.lower() in endings and file.stem.endswith(suffix):
       key = file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
-      if found.setdefault(key, file) != file:
+      if by_key.setdefault(key, file) != file:
         raise ValueError(
-          f"{found[key]} and {file} have one name but for their endings; move one of them elsewhere, or "
+          f"{by_key[key]} and {file} have one name but for their endings; move one of them elsewhere, or "
           "tell them apart by a suffix of the stems."
         )
-  return found
+  return by_key
 
 
 def find(
-  root: Path,
-  folders: Sequence[str],
-  field: str,
-  *,
-  image_suffix: str = "",
-  label_suffix: str = "",
+  root: Path, folders: Sequence[str], *, image_suffix: str = "", label_suffix: str = ""
 ) -> list[Pair]:
-  """The pairs of (image folder, label folder) or of (image folder,), in order of name.
+  """The pairs of (image folder, label folder), or the images of (image folder,), in order of name.
 
-  The label file of a pair need not be there; `check_labels` finds those.
+  The label file of a pair need not exist; `check_labels` finds missing ones.
+
+  Args:
+    root: The folder that `folders` start from.
+    folders: (image folder, label folder) or (image folder,).
+    image_suffix: The end of the image files' stems.
+    label_suffix: The end of the label files' stems.
 
   Raises:
-    ValueError: A folder is missing or holds no image, or two files differ in their endings only.
+    SettingError: A folder is missing or holds no image.
+    ValueError: Two files differ in nothing but their endings.
   """
   for folder in folders:
     if not (root / folder).is_dir():
-      raise ValueError(f"config.{field}: there is no folder {root / folder}.")
+      raise SettingError((), f": there is no folder {root / folder}.")
   images = files(root / folders[0], IMAGE_ENDINGS, image_suffix)
   if not images:
     ending = f"{image_suffix}{{{','.join(IMAGE_ENDINGS)}}}"
-    raise ValueError(f"config.{field}: no image *{ending} in or below {root / folders[0]}.")
+    raise SettingError((), f": no image *{ending} in or below {root / folders[0]}.")
   if len(folders) == 1:
-    return [Pair(image, None) for image in images.values()]
+    return [Pair(image) for image in images.values()]
   labels = files(root / folders[1], LABEL_ENDINGS, label_suffix)
   absent = lambda key: root / folders[1] / f"{key}{label_suffix}.png"
   return [Pair(image, labels.get(key, absent(key))) for key, image in images.items()]
@@ -105,7 +103,7 @@ def check_labels(pairs: Sequence[Pair]) -> None:
 
 
 def read(pair: Pair, coding: Coding) -> tuple[np.ndarray, np.ndarray]:
-  """Image [H,W,3] RGB and label [H,W] of train ids, both uint8; all 255 without a label file.
+  """Image [H,W,3] RGB and label [H,W] of train ids, both uint8; the label is 255 if there is no file.
 
   Raises:
     ValueError: A file is missing or no image, or the label has another size than the image or values
@@ -120,145 +118,153 @@ def read(pair: Pair, coding: Coding) -> tuple[np.ndarray, np.ndarray]:
   return image, label
 
 
-def _distinct_colors(number: int) -> list[tuple[int, ...]]:
-  """Colours whose hues are far apart, of classes that have none."""
-  hue = lambda k: (k * 0.618034) % 1
-  return [
-    tuple(round(255 * c) for c in colorsys.hsv_to_rgb(hue(k), 0.55 + 0.4 * (k % 2), 0.9))
-    for k in range(number)
-  ]
-
-
 def make_label_space(
-  classes: str | Sequence[str], palette: Sequence[Sequence[int]], field: str
+  classes: str | Sequence[str], palette: Sequence[Sequence[int]] = ()
 ) -> LabelSpace:
-  """The known classes of that name, or classes of these names and colours.
+  """The known label space of a name, or a new one.
+
+  Args:
+    classes: A key of `label_spaces.KNOWN`, or class names in the order of the train ids.
+    palette: One color (red, green, blue) per class; empty: colors are chosen.
 
   Raises:
-    ValueError: Names or colours do not fit.
+    SettingError: The name is unknown, or names or colors do not fit.
   """
   if isinstance(classes, str):
-    return registry.lookup(KNOWN_CLASSES, classes, f"{field}.classes")
+    return registry.lookup(label_spaces.KNOWN, classes, ("classes",))
   names = tuple(classes)
   if not 2 <= len(set(names)) == len(names) < label_coding.UNKNOWN:
-    raise ValueError(
-      f"config.{field}.classes = {names} must be 2 to {label_coding.UNKNOWN - 1} different names."
+    raise SettingError(
+      "classes", f"= {names} must be 2 to {label_coding.UNKNOWN - 1} different names."
     )
-  colors = np.array(list(palette) or _distinct_colors(len(names)))
+  colors = np.array(list(palette) or label_spaces.distinct_colors(len(names)))
   if colors.shape != (len(names), 3) or colors.min() < 0 or colors.max() > 255:
-    raise ValueError(
-      f"config.{field}.palette must be {len(names)} colours (red, green, blue) in 0..255, one for each "
-      f"class; given are {len(palette)}."
+    raise SettingError(
+      "palette",
+      f"must be {len(names)} colors (red, green, blue) in 0..255, one for each class; given are "
+      f"{len(palette)}.",
     )
   title = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''} ({len(names)} classes)"
-  return LabelSpace(title, names, colors.astype(np.uint8), {})
+  return label_spaces.make(title, names, colors)
 
 
-def _make_coding(
-  num_classes: int, field: str, label_ids, ignore_ids, label_colors, ignore_colors
-) -> tuple[Coding, tuple]:
-  """What values mean, and the settings that say so."""
-  if label_colors and label_ids:
-    raise ValueError(f"config.{field}: give label_ids or label_colors, not both.")
-  if ignore_colors and not label_colors:
-    raise ValueError(f"config.{field}.ignore_colors needs label_colors: the colour of each class.")
-  given = tuple(label_colors or label_ids) or tuple(range(num_classes))
-  if len(given) != num_classes:
-    name = "label_colors" if label_colors else "label_ids"
-    raise ValueError(f"config.{field}.{name} has {len(given)} entries for {num_classes} classes.")
-  make, ignored = label_coding.by_ids, tuple(ignore_ids)
-  if label_colors:
-    make, ignored = label_coding.by_colors, tuple(ignore_colors)
-  return make(given, ignored, field), (given, ignored)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+  """All that a config says about a data set of folders.
 
+  Attributes:
+    path: The folder that `train` and `val` start from.
+    train: (image folder, label folder), or (image folder,) for a target. Needed unless the data set is
+      for evaluation alone.
+    val: (image folder, label folder) for evaluation, or (image folder,), which gives no score.
+    classes: Names in the order of the classes, or a key of `label_spaces.KNOWN`.
+    label_ids: The id of each class in the label files, or several ids; empty: 0, 1, 2, ….
+    ignore_ids: Ids of pixels that do not count. All other ids are errors.
+    label_colors: The color (red, green, blue) of each class in the label files, or several colors;
+      empty: label files hold ids.
+    ignore_colors: Colors of pixels that do not count. All other colors are errors.
+    palette: One color (red, green, blue) per class for pictures; empty: colors are chosen.
+    image_suffix: The end of the stems of image files; others are left out.
+    label_suffix: The end of the stems of label files.
+    size: (height, width) in pixels into which images are fitted, keeping their ratio; () leaves them
+      as they are. Labels of `val` keep their size.
+  """
 
-@dataclasses.dataclass(eq=False, kw_only=True)
-class Config(from_files.Config):
-  """The files of each split, what their values mean, and the bound of their size, if any."""
+  path: str
+  train: Sequence[str] = ()
+  val: Sequence[str]
+  classes: str | Sequence[str]
+  label_ids: Sequence[int | Sequence[int]] = ()
+  ignore_ids: Sequence[int] = (255,)
+  label_colors: Sequence[Color | Sequence[Color]] = ()
+  ignore_colors: Sequence[Color] = ()
+  palette: Sequence[Sequence[int]] = ()
+  image_suffix: str = ""
+  label_suffix: str = ""
+  size: Sequence[int] = ()
 
-  coding: Coding
+  def parts(self, role: Role) -> dict[str, Sequence[str]]:
+    """The folders of each split that is read in this role; raises SettingError if they are not folders.
+
+    The label folder of a target's training images is not among them.
+    """
+    parts: dict[str, Sequence[str]] = {"train": self.train, "val": self.val}
+    if not role.is_trained_on:
+      del parts["train"]
+    for name, folders in parts.items():
+      if isinstance(folders, str) or len(folders) not in (1, 2):
+        raise SettingError(
+          name,
+          f"= {folders!r} must be (image folder, label folder) or, without labels, (image folder,).",
+        )
+    if role is Role.TARGET:
+      parts["train"] = parts["train"][:1]
+    return parts
+
+  def coding(self, num_classes: int) -> tuple[Coding, tuple[tuple, tuple]]:
+    """The coding of the label files, and the values that it knows: those of classes, those to ignore.
+
+    Raises:
+      SettingError: The values do not fit each other or the classes.
+    """
+    if self.label_colors and self.label_ids:
+      raise SettingError((), ": give label_ids or label_colors, not both.")
+    if self.ignore_colors and not self.label_colors:
+      raise SettingError("ignore_colors", "needs label_colors: the color of each class.")
+    values = tuple(self.label_colors or self.label_ids) or tuple(range(num_classes))
+    if len(values) != num_classes:
+      name = "label_colors" if self.label_colors else "label_ids"
+      raise SettingError(name, f"has {len(values)} entries for {num_classes} classes.")
+    if self.label_colors:
+      ignored = tuple(self.ignore_colors)
+      return label_coding.by_colors(self.label_colors, ignored), (values, ignored)
+    ids = self.label_ids or range(num_classes)
+    return label_coding.by_ids(ids, self.ignore_ids), (values, tuple(self.ignore_ids))
 
 
 class Folders(from_files.FromFiles, skip_registration=True):
-  """Images and labels from folders, reduced to a working size."""
-
-  def __init__(self, data_dir: Path, config: Config, label_space: LabelSpace):
-    self.label_space = label_space
-    super().__init__(data_dir, config)
-
-  def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Image and label at full size; see the function `read`."""
-    return read(pair, self.builder_config.coding)
+  """Images and labels from folders, at a working size."""
 
   def write(self, *, skip: bool) -> None:
-    """Writes it on all cores, or continues to; missing labels are named before anything takes time."""
+    """Writes the data set on all cores; missing labels are named before anything takes time."""
     if not skip:
-      check_labels([pair for split in self.builder_config.pairs.values() for pair in split])
+      check_labels([pair for split in self.settings.pairs.values() for pair in split])
     super().write(skip=skip)
 
 
-def builder(
-  data_dir: Path,
-  field: str,
-  *,
-  path: str,
-  train: Sequence[str] = (),
-  val: Sequence[str],
-  classes: str | Sequence[str],
-  label_ids: Sequence[int | Sequence[int]] = (),
-  ignore_ids: Sequence[int] = (255,),
-  label_colors: Sequence[Any] = (),
-  ignore_colors: Sequence[Sequence[int]] = (),
-  palette: Sequence[Sequence[int]] = (),
-  image_suffix: str = "",
-  label_suffix: str = "",
-  size: Sequence[int] = (),
-) -> Folders:
-  """The data set with these parameters below `data_dir`, prepared or not.
+def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
+  """The data set of this description below `data_dir`, prepared or not.
 
   Args:
-    data_dir: Where prepared data sets are kept.
-    field: Of the config that asks for it; of `eval.targets…`, `val` alone is prepared.
-    path: Folder that the next two start from.
-    train: (image folder, label folder), or (image folder,) of a target; a label folder of
-      `data.target` is not opened. Needed unless the data set is for evaluation alone.
-    val: Likewise, for evaluation, where labels make the score.
-    classes: Names in the order of the classes, or `cityscapes19` or `camvid11`.
-    label_ids: The id of each class in the label files, or several ids; empty: 0, 1, 2, ….
-    ignore_ids: Ids of pixels that do not count. All other ids are errors.
-    label_colors: (red, green, blue) of each class in the label files, or several of these, where they
-      hold colours in place of ids.
-    ignore_colors: Colours of pixels that do not count. All other colours are errors.
-    palette: (red, green, blue) of each class; empty: chosen for you.
-    image_suffix: End of the stems of image files; others are left out.
-    label_suffix: End of the stems of label files.
-    size: (height, width) in pixels into which images are fitted, keeping their ratio; empty: as they
-      are. Labels of `val` keep their size.
+    data_dir: The folder of all prepared data sets.
+    role: What the data set is used for. A label folder of a target's training images is not opened;
+      for evaluation there are no training images.
+    **description: The fields of `Description`.
 
   Raises:
-    ValueError: Folders are missing, or settings do not fit; named in the message.
+    SettingError: Folders are missing, or settings do not fit.
   """
-  parts = {"val": val} if field.startswith("eval.targets") else {"train": train, "val": val}
-  for name, folders in parts.items():
-    if isinstance(folders, str) or len(folders) not in (1, 2):
-      raise ValueError(
-        f"config.{field}.{name} = {folders!r} must be (image folder, label folder) or, without labels, "
-        "(image folder,)."
-      )
-  if field == "data.target":
-    parts["train"] = parts["train"][:1]
-  space = make_label_space(classes, palette, field)
-  coding, meaning = _make_coding(
-    space.num_classes, field, label_ids, ignore_ids, label_colors, ignore_colors
+  about = registry.call(Description, (), **description)
+  parts = about.parts(role)
+  space = make_label_space(about.classes, about.palette)
+  coding, meaning = about.coding(space.num_classes)
+  size = from_files.check_size(about.size)
+  root = paths.absolute(about.path, "path")
+  suffixes = dict(image_suffix=about.image_suffix, label_suffix=about.label_suffix)
+
+  def find_all() -> from_files.Splits:
+    splits = {}
+    for split, folders in parts.items():
+      with registry.within(split):
+        splits[split] = find(root, folders, **suffixes)
+    return splits
+
+  config = from_files.Config(
+    name=from_files.make_name(size, str(root), parts, suffixes, space.names, *meaning),
+    find=find_all,
+    read=lambda pair: read(pair, coding),
+    size=size,
   )
-  size = from_files.check_size(size, f"{field}.size")
-  root = paths.absolute(path, f"config.{field}.path")
-  suffixes = dict(image_suffix=image_suffix, label_suffix=label_suffix)
-  settings = (str(root), parts, suffixes, space.names, *meaning)
-  find_all = lambda: {
-    split: find(root, folders, f"{field}.{split}", **suffixes) for split, folders in parts.items()
-  }
-  name = from_files.make_name(size, *settings)
-  made = Folders(data_dir, Config(name=name, find=find_all, coding=coding, size=size), space)
-  made.find_pairs()  # so that missing folders are named at once
-  return made
+  dataset = Folders("folders", data_dir, config, space)
+  dataset.find_pairs()  # so that missing folders are named at once
+  return dataset

@@ -1,6 +1,7 @@
-"""Reading image and label files, alike for all data sets of files and for images to predict."""
+"""Reading and encoding of image and label files, for data sets and for images to predict."""
 
 import io
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -8,13 +9,13 @@ import PIL.Image
 
 from jax_uda.common.paths import Path
 
-# As it lies in the file, like its label: an orientation in the metadata does not count.
+# The orientation in an image's metadata is ignored, because labels have no such mark.
 _FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-_JPEG = b"\xff\xd8\xff"  # how such files begin
+_JPEG = b"\xff\xd8\xff"  # the first bytes of such files
 
 
 def read_bytes(file: Path) -> bytes:
-  """What is in the file; raises ValueError if it cannot be read."""
+  """The bytes of a file; raises ValueError if it cannot be read."""
   try:
     return file.read_bytes()
   except OSError as error:
@@ -28,8 +29,8 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
     return None
 
 
-def _refuse(file: Path, data: bytes) -> None:
-  """Raises ValueError that says why there is no image in `data`."""
+def _refuse(file: Path, data: bytes) -> NoReturn:
+  """Raises a ValueError that says why there is no image in `data`."""
   try:
     with PIL.Image.open(io.BytesIO(data)) as image:
       mode = image.mode
@@ -43,10 +44,10 @@ def _refuse(file: Path, data: bytes) -> None:
 
 
 def read_image(file: Path) -> np.ndarray:
-  """uint8 [H,W,3] RGB; 16 bits are scaled to 8.
+  """Reads an image as uint8 [H,W,3] RGB; 16 bits are scaled to 8.
 
   Raises:
-    ValueError: The file is missing, no image, or holds floats or 32-bit integers.
+    ValueError: The file is missing, is no image, or holds floats or 32-bit integers.
   """
   data = read_bytes(file)
   image = _decode(data, _FLAGS)
@@ -62,22 +63,24 @@ def read_image(file: Path) -> np.ndarray:
 
 
 def jpeg_bytes(file: Path) -> bytes | None:
-  """The bytes of a JPEG file, which `Examples` decodes as `read_image` does; None: another format."""
+  """The bytes of a JPEG file, which `Examples` decodes as `read_image` does; None for other formats."""
   with file.open("rb") as opened:
     start = opened.read(len(_JPEG))
     return start + opened.read() if start == _JPEG else None
 
 
 def _spread(data: bytes) -> int:
-  """What Pillow multiplies the values of a grey PNG of 2 or 4 bits by, so that they fill 0..255."""
+  """The factor by which Pillow multiplies grey values of 2 or 4 bits, so that they fill 0..255."""
   is_grey_png = data[:4] == b"\x89PNG" and data[25:26] == b"\x00"
   return {2: 85, 4: 17}.get(data[24], 1) if is_grey_png else 1
 
 
 def read_values(file: Path) -> tuple[np.ndarray, str]:
-  """[H,W] or [H,W,D] of what a file stores, indices of a palette as they are, and Pillow's mode.
+  """Reads the stored values of a file, without looking up the colors of a palette.
 
-  16-bit colours, which Pillow cannot read, have mode `RGB;16`.
+  Returns:
+    The values [H,W] or [H,W,D], and Pillow's mode. 16-bit colors, which Pillow cannot read, have the
+    mode `RGB;16`; their channels are blue, green, red.
 
   Raises:
     ValueError: The file is missing or no image.
@@ -95,13 +98,14 @@ def read_values(file: Path) -> tuple[np.ndarray, str]:
       return values if spread == 1 else values // spread, image.mode
   except PIL.UnidentifiedImageError:  # its message names an object in memory
     reason = "it is damaged or no image"
+  # Pillow raises SyntaxError for a broken PNG.
   except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-    reason = str(error).rstrip(".")  # SyntaxError: Pillow's word for a broken PNG
+    reason = str(error).rstrip(".")
   raise ValueError(f"{file} cannot be read as an image: {reason}.")
 
 
-# OpenCV's own settings suit photographs. A label map is made of runs of equal bytes: without a filter it
-# is shorter, and decoded some five times as fast.
+# OpenCV's default settings suit photographs. A label map is made of runs of equal bytes: without a filter
+# its file is shorter, and is decoded some five times as fast.
 _LABEL = [
   *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
   *(cv2.IMWRITE_PNG_COMPRESSION, 6),
@@ -111,7 +115,7 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since OpenCV 4.12
 
 
 def encode_png(array: np.ndarray) -> bytes:
-  """RGB [H,W,3] or grey [H,W], uint8, as the bytes of a PNG file."""
+  """The bytes of a PNG file of an image uint8 [H,W,3] RGB or a grey map uint8 [H,W]."""
   if array.ndim == 3:
     return cv2.imencode(".png", cv2.cvtColor(array, cv2.COLOR_RGB2BGR))[1].tobytes()
   return cv2.imencode(".png", array, _LABEL)[1].tobytes()

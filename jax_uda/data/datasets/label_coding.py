@@ -1,29 +1,30 @@
-"""What the values in a label file mean: from ids or colours to train ids."""
+"""The meaning of the values in a label file: from ids or colors to train ids."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from jax_uda.common.paths import Path
+from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import IGNORE
 
-UNKNOWN = 254  # in a table; so there are at most 254 classes
-SHOWN = 8  # values that an error lists
+UNKNOWN = 254  # marks unknown values in a table; so there are at most 254 classes
+SHOWN = 8  # the number of values that an error lists
 
 Color = Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Coding:
-  """Values of a file and their train ids.
+  """The values of label files and their train ids.
 
   Attributes:
-    table: uint8 [values] of train ids, 255 of values to ignore, 254 of those that should not occur.
-    read: From a label file to integers [H,W].
-    show: A value as a person writes it.
-    fields: What the config calls them.
+    table: uint8 [values] of train ids; 255 for values to ignore, 254 for values that must not occur.
+    read: Reads a label file as integers [H,W].
+    show: Writes a value as a person would.
+    fields: The settings that name the values of classes and the values to ignore.
   """
 
   table: np.ndarray
@@ -55,63 +56,62 @@ def _table(
   classes: Sequence[Sequence[int]],
   ignored: Sequence[int],
   size: int,
+  fields: str,
   name: Callable[[int], str],
   hint: str = "",
 ) -> np.ndarray:
-  """uint8 [size]: the train ids of values.
+  """The table of a coding, uint8 [size].
 
   Args:
     classes: The values of each class.
     ignored: The values of pixels that do not count.
     size: One more than the largest value.
-    name: Of a value, in messages.
-    hint: What to do about a value that is in both.
+    fields: The settings that hold the values, for errors.
+    name: Names a value in errors.
+    hint: Advice for a value that is both in a class and ignored.
 
   Raises:
-    ValueError: A value is given twice or is out of range.
+    SettingError: A value is given twice or is out of range.
   """
-  found: dict[int, int] = {}
+  train_ids: dict[int, int] = {}
   for train_id, values in [*enumerate(classes), (IGNORE, ignored)]:
     for value in values:
       if not 0 <= value < size:
-        raise ValueError(f"{name(value)} is not in 0..{size - 1}.")
-      if value in found:
+        raise SettingError((fields,), f": {name(value)} is not in 0..{size - 1}.")
+      if value in train_ids:
         both = ", as a class and to be ignored" + hint if train_id == IGNORE else ""
-        raise ValueError(f"{name(value)} is given twice{both}.")
-      found[value] = train_id
+        raise SettingError((fields,), f": {name(value)} is given twice{both}.")
+      train_ids[value] = train_id
   table = np.full(size, UNKNOWN, np.uint8)
-  table[list(found)] = list(found.values())
+  table[list(train_ids)] = list(train_ids.values())
   return table
 
 
 def _read_ids(file: Path) -> np.ndarray:
-  """[H,W] label ids; a palette's colours do not count."""
+  """[H,W] label ids; the colors of a palette are ignored."""
   array, mode = image_files.read_values(file)
   if mode not in ("L", "P", "1", "I", "I;16"):
     raise ValueError(
-      f"{file} holds colours ({mode}), not one id a pixel; name them in label_colors, or convert it to "
+      f"{file} holds colors ({mode}), not one id a pixel; name them in label_colors, or convert it to "
       "grey or palette."
     )
   return array.astype(np.int64)
 
 
-def by_ids(
-  label_ids: Sequence[int | Sequence[int]], ignore_ids: Sequence[int], field: str
-) -> Coding:
-  """Of files with one id a pixel.
+def by_ids(label_ids: Sequence[int | Sequence[int]], ignore_ids: Sequence[int]) -> Coding:
+  """The coding of files with one id per pixel.
 
   Args:
-    label_ids: Of each class one id or several.
-    ignore_ids: Of pixels that do not count.
-    field: Of the config that asks for it.
+    label_ids: One id per class, or several.
+    ignore_ids: The ids of pixels that do not count.
 
   Raises:
-    ValueError: An id is given twice or is no 16-bit number.
+    SettingError: An id is given twice or is no 16-bit number.
   """
   groups = [ids if isinstance(ids, Sequence) else (ids,) for ids in label_ids]
-  name = lambda raw: f"config.{field}.label_ids, ignore_ids: the id {raw}"
+  name = lambda raw: f"the id {raw}"
   hint = "; ignore_ids = (255,) unless set, () for none"
-  table = _table(groups, ignore_ids, 2**16, name, hint)
+  table = _table(groups, ignore_ids, 2**16, "label_ids, ignore_ids", name, hint)
   return Coding(table, _read_ids, str, ("label_ids", "ignore_ids"))
 
 
@@ -125,40 +125,40 @@ def _color(number: int) -> str:
 
 
 def _read_colors(file: Path) -> np.ndarray:
-  """[H,W] numbers of colours; grey and palette images have colours, too."""
+  """[H,W] colors as numbers; grey and palette images have colors, too."""
   image = image_files.read_image(file).astype(np.int32)
   return (image[..., 0] << 16) + (image[..., 1] << 8) + image[..., 2]
 
 
-def _check_colors(colors: Sequence[Color], field: str) -> list[int]:
+def _check_colors(colors: Iterable[Color], field: str) -> list[int]:
+  """The colors as numbers; raises SettingError for what is no color."""
+  checked = []
   for color in colors:
     fits = isinstance(color, Sequence) and len(color) == 3
     if not fits or not all(isinstance(part, int) and 0 <= part < 256 for part in color):
-      raise ValueError(f"config.{field}: {color} is no colour (red, green, blue) in 0..255.")
-  return [_number(color) for color in colors]
+      raise SettingError(field, f": {color} is no color (red, green, blue) in 0..255.")
+    checked.append(_number(color))
+  return checked
 
 
 def by_colors(
-  label_colors: Sequence[Color | Sequence[Color]], ignore_colors: Sequence[Color], field: str
+  label_colors: Sequence[Color | Sequence[Color]], ignore_colors: Sequence[Color]
 ) -> Coding:
-  """Of files where a colour stands for a class.
+  """The coding of files where a color stands for a class.
 
   Args:
-    label_colors: (red, green, blue) of each class, or several of these.
-    ignore_colors: Of pixels that do not count.
-    field: Of the config that asks for it.
+    label_colors: One (red, green, blue) per class, or several.
+    ignore_colors: The colors of pixels that do not count.
 
   Raises:
-    ValueError: A colour is given twice or is none.
+    SettingError: A color is given twice or is no color.
   """
   is_group = lambda entry: (
     isinstance(entry, Sequence) and all(isinstance(part, Sequence) for part in entry)
   )
-  groups = [
-    _check_colors(entry if is_group(entry) else [entry], f"{field}.label_colors")
-    for entry in label_colors
-  ]
-  ignored = _check_colors(ignore_colors, f"{field}.ignore_colors")
-  name = lambda number: f"config.{field}.label_colors, ignore_colors: the colour {_color(number)}"
-  table = _table(groups, ignored, 2**24, name)
+  colors_of = lambda entry: entry if is_group(entry) else [entry]
+  groups = [_check_colors(colors_of(entry), "label_colors") for entry in label_colors]
+  ignored = _check_colors(ignore_colors, "ignore_colors")
+  name = lambda number: f"the color {_color(number)}"
+  table = _table(groups, ignored, 2**24, "label_colors, ignore_colors", name)
   return Coding(table, _read_colors, _color, ("label_colors", "ignore_colors"))

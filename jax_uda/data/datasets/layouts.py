@@ -1,4 +1,7 @@
-"""How the public data sets lie on disk: folders, file endings, label ids, working sizes."""
+"""How data sets lie on disk: folders, file endings, label ids, working sizes.
+
+A `Layout` is all that `from_layout.DataSet` needs. `LAYOUTS` describes the public ones.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,12 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from jax_uda.data import label_spaces
+from jax_uda.data.label_spaces import CITYSCAPES19, LabelSpace
+from jax_uda.data.pipeline.rescale import Size
 
 CONDITIONS = ("fog", "night", "rain", "snow")
 
 
 class Part(NamedTuple):
-  """An image folder and its label folder, below the root, searched with all folders in them."""
+  """An image folder and its label folder, relative to the root; sub-folders are searched, too.
+
+  Attributes:
+    images: The folder of the images.
+    labels: The folder of the label files; empty if there are no labels.
+  """
 
   images: str
   labels: str = ""
@@ -22,14 +32,14 @@ class Labels(NamedTuple):
   """A kind of label file.
 
   Attributes:
-    ending: Of the file names; what is left of it is the key that pairs it with an image.
-    table: uint8 [256], id in the file -> Cityscapes' train id.
-    number: Ids are 0..number-1, or 255; others are errors.
+    ending: The end of the file names; the rest of the name pairs a label with an image.
+    table: uint8 [256] from ids in the file to train ids.
+    num_ids: The number of known ids: 0..num_ids-1, and 255. Other ids are errors.
   """
 
   ending: str
   table: np.ndarray
-  number: int
+  num_ids: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,44 +47,64 @@ class Layout:
   """A data set on disk.
 
   Attributes:
-    title: What messages call it.
-    splits: What a config may ask for -> where that is; the first form whose folders exist, else the
-      first whose image folders do.
-    image_endings: As `Labels.ending`.
-    labels: Kinds of label files, the preferred first.
-    size: (height, width) into which the usual recipes fit images; empty: as they are.
-    train: Split for training; empty: none, the set serves evaluation only.
-    val: Split for evaluation; empty: every `VAL_EVERY`th image of `train`.
-    scaled_labels: Labels of another size are good if they have about the ratio of their image.
-    mask_endings: Of masks of invalid pixels beside the labels, the preferred first; empty: there are none.
-    corresp: Folder of tables of the day image of each night image; empty: there are none.
-    days: Where the day images are.
+    title: The name in messages, and where an image and a label lie: "GTA5: images/00001.png, …".
+    splits: Folders of each split by its name. A split may have several forms: the first form whose
+      folders all exist is used, or else the first whose image folders do.
+    image_endings: Ends of the image files' names; the rest of the name pairs an image with a label.
+    labels: The kinds of label files, the preferred kind first.
+    label_space: The classes of the label tables.
+    size: (height, width) into which the usual recipes fit images; None leaves them as they are.
+    train: The split for training; empty: none, the data set serves evaluation only.
+    val: The split for evaluation; empty: every `VAL_EVERY`th image of `train`.
+    unlabelled: Splits that may come without a label folder, such as a test set whose labels a server
+      keeps.
+    scaled_labels: Whether a label may have another size than its image if the ratio is about the same.
+    full_size_labels: Whether scores are taken and classes counted at the size of the label files,
+      rather than at the working size.
+    mask_endings: Ends of the names of masks of invalid pixels beside the labels, the preferred first.
+    corresp: The folder of tables that name the day image of each night image; empty: there are none.
+    days: The folder of the day images.
   """
 
   title: str
   splits: Mapping[str, tuple[tuple[Part, ...], ...]]
   image_endings: tuple[str, ...]
   labels: tuple[Labels, ...]
-  size: tuple[int, ...] = ()
+  label_space: LabelSpace = CITYSCAPES19
+  size: Size | None = None
   train: str = "train"
   val: str = "val"
+  unlabelled: tuple[str, ...] = ()
   scaled_labels: bool = False
+  full_size_labels: bool = True
   mask_endings: tuple[str, ...] = ()
   corresp: str = ""
   days: str = ""
 
+  @property
+  def short_title(self) -> str:
+    """The name alone, without where files lie."""
+    return self.title.split(":")[0]
+
 
 VAL_EVERY = 50
 
-_train_ids = lambda ending: Labels(ending, label_spaces.TRAIN_IDS, 19)
-_label_ids = lambda ending, number=34: Labels(ending, label_spaces.CITYSCAPES_IDS, number)
+
+def _train_ids(ending: str) -> Labels:
+  return Labels(ending, label_spaces.TRAIN_IDS, 19)
+
+
+def _label_ids(ending: str, num_ids: int = 34) -> Labels:
+  return Labels(ending, label_spaces.CITYSCAPES_IDS, num_ids)
+
+
 _GT = (_train_ids("_gt_labelTrainIds.png"), _label_ids("_gt_labelIds.png"))
 _MASKS = ("_gt_invGray.png", "_gt_invIds.png")  # 0 = valid in both
 
 
 def _acdc_splits() -> dict[str, tuple[tuple[Part, ...], ...]]:
-  """`train` is all conditions, `night/train` one of them."""
-  splits = {}
+  """`train` stands for all conditions, `night/train` for one of them."""
+  splits: dict[str, tuple[tuple[Part, ...], ...]] = {}
   for split in ("train", "val", "test"):
     parts = {c: Part(f"rgb_anon/{c}/{split}", f"gt/{c}/{split}") for c in CONDITIONS}
     splits |= {f"{c}/{split}": ((part,),) for c, part in parts.items()}
@@ -84,15 +114,17 @@ def _acdc_splits() -> dict[str, tuple[tuple[Part, ...], ...]]:
 
 
 def _dark_zurich_splits() -> dict[str, tuple[tuple[Part, ...], ...]]:
-  """By night, in the folders of the data set or flattened; `train/day` and `train/twilight`."""
-  splits = {f"train/{time}": ((Part(f"rgb_anon/train/{time}"),),) for time in ("day", "twilight")}
+  """Night images, in the folders of the data set or flattened; also `train/day` and `train/twilight`."""
+  splits: dict[str, tuple[tuple[Part, ...], ...]] = {
+    f"train/{time}": ((Part(f"rgb_anon/train/{time}"),),) for time in ("day", "twilight")
+  }
   for split in ("train", "val", "test"):
     forms = (f"{split}/night", split)
     splits[split] = tuple((Part(f"rgb_anon/{form}", f"gt/{form}"),) for form in forms)
   return splits
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Layout] = {
   "gta5": Layout(
     title="GTA5: images/00001.png, labels/00001.png",
     splits={"train": ((Part("images", "labels"),),)},
@@ -119,6 +151,7 @@ LAYOUTS = {
     image_endings=("_leftImg8bit.png",),
     labels=(_label_ids("_gtFine_labelIds.png"), _train_ids("_gtFine_labelTrainIds.png")),
     size=(512, 1024),
+    unlabelled=("test",),
   ),
   "dark_zurich": Layout(
     title="Dark Zurich: rgb_anon/train/night/…_rgb_anon.png, gt/val/night/…_gt_labelTrainIds.png",
@@ -126,6 +159,7 @@ LAYOUTS = {
     image_endings=("_rgb_anon.png",),
     labels=_GT,
     size=(540, 960),
+    unlabelled=("test",),
     mask_endings=_MASKS,
     corresp="corresp",
     days="rgb_anon/train/day",
@@ -136,6 +170,7 @@ LAYOUTS = {
     image_endings=("_rgb_anon.png",),
     labels=_GT,
     size=(540, 960),
+    unlabelled=("test", *(f"{condition}/test" for condition in CONDITIONS)),
     mask_endings=_MASKS,
   ),
   "nighttime_driving": Layout(
@@ -158,6 +193,7 @@ LAYOUTS = {
     },
     image_endings=(".jpg",),
     labels=(_train_ids(".png"),),
+    unlabelled=("test",),
   ),
   "mapillary": Layout(
     title="Mapillary Vistas 1.2: training/images/*.jpg, training/labels/*.png",

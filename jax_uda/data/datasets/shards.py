@@ -1,9 +1,9 @@
 """Writing a large data set on all cores, so that it can be interrupted and continued.
 
-Each 256 examples go to a file of their own in a folder `….partial`, with a note beside it: of which files
-it was made, the names and class counts of its examples, and what was wrong. The next attempt keeps the
-files whose sources have not changed. At the end the folder gets its final name; it keeps the notes, so that
-only the changed part of a finished data set is written again.
+Every 256 examples go to a file of their own (a shard) in a folder `….partial`. A note beside the shard says
+which source files it was made of, the names and class counts of its examples, and which pairs could not be
+used. The next attempt keeps the shards whose source files have not changed. At the end the folder gets its
+final name and keeps the notes, so that only the changed part of a finished data set is written again.
 """
 
 import collections
@@ -17,24 +17,26 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from etils import epath
 from tqdm import tqdm
 
+from jax_uda.common import files
 from jax_uda.data.datasets import sources as sources_lib
-from jax_uda.data.datasets.sources import Stamps
+from jax_uda.data.datasets.sources import HasFiles, Stamps
 
 SHARD_SIZE = 256
-# Images are compressed already: once more would cost a tenth of the time of decoding at every read.
+# The images are compressed already; a second compression would make every read a tenth slower.
 OPTIONS = "group_size:1,uncompressed"
 PROBLEMS = "problems.txt"  # in the folder of the data set
 
-Pair = Any  # with `files`
 T = TypeVar("T")
 R = TypeVar("R")
+P = TypeVar("P", bound=HasFiles)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Converted:
   """An example as it is stored.
 
   Attributes:
-    name: File name of the image.
-    record: Serialised features.
-    class_counts: C pixels of each class in the label file.
+    name: The file name of the image.
+    record: The serialised features.
+    class_counts: Pixels per class in the label: C numbers.
   """
 
   name: str
@@ -52,19 +54,20 @@ class Converted:
   class_counts: list[int]
 
 
-Convert = Callable[[str, Pair], Converted]
+# (split, source files) -> example; raises ValueError for bad files.
+Convert = Callable[[str, P], Converted]
 
 
 @dataclasses.dataclass
 class Note:
-  """What stands beside a file of examples.
+  """What is known about a shard.
 
   Attributes:
-    sources: Of its source files.
-    names: File names of the images in it.
-    class_counts: C pixels of each class, for each of them.
-    problems: One sentence for each pair left out.
-    num_bytes: Of all records.
+    sources: Lengths and times of the source files.
+    names: File names of the images in the shard.
+    class_counts: Pixels per class of each of these images.
+    problems: One sentence per pair that was left out.
+    num_bytes: The size of all records.
   """
 
   sources: Stamps
@@ -81,7 +84,7 @@ def _apply_ahead(
   ahead: int,
   bar: tqdm,
 ) -> Iterator[concurrent.futures.Future[R]]:
-  """The results in order, as futures, while the next `ahead` are being made."""
+  """Yields the results in order, as futures, while the next `ahead` are computed."""
   waiting: collections.deque[concurrent.futures.Future[R]] = collections.deque()
   items = iter(items)
   while True:
@@ -100,7 +103,7 @@ def _write_shard(
   results: Iterable[concurrent.futures.Future[Converted]],
   skip: bool,
 ) -> Note:
-  """Writes a file and its note, complete or not at all."""
+  """Writes a shard and its note, complete or not at all."""
   note = Note(sources)
   temporary = path.with_suffix(".tmp")
   writer = array_record_module.ArrayRecordWriter(str(temporary), OPTIONS)
@@ -120,13 +123,12 @@ def _write_shard(
   finally:
     writer.close()
   os.replace(temporary, path)
-  temporary.write_text(json.dumps(dataclasses.asdict(note)))
-  os.replace(temporary, path.with_suffix(".json"))
+  files.write_atomically(path.with_suffix(".json"), json.dumps(dataclasses.asdict(note)))
   return note
 
 
 def _read_note(path: pathlib.Path, sources: Stamps, skip: bool) -> Note | None:
-  """The note of a file that can be kept."""
+  """The note of a shard that can be kept; None if it must be written."""
   if not (path.is_file() and path.with_suffix(".json").is_file()):
     return None
   note = Note(**json.loads(path.with_suffix(".json").read_text()))
@@ -135,7 +137,7 @@ def _read_note(path: pathlib.Path, sources: Stamps, skip: bool) -> Note | None:
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
-  """One process at a time; the lock of a process that was killed is free."""
+  """Lets one process in at a time. The lock of a killed process is free."""
   folder.mkdir(parents=True, exist_ok=True)
   with open(folder / "lock", "w") as file:
     with contextlib.suppress(OSError):  # a file system without locks: then prepare in one process
@@ -144,31 +146,38 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 @dataclasses.dataclass
-class _Shard:
-  """A file to be: what goes into it, and its note once it is there."""
+class _Shard(Generic[P]):
+  """A planned shard: what goes into it, and its note once it is written."""
 
   split: str
   path: pathlib.Path
-  pairs: Sequence[Pair]
+  pairs: Sequence[P]
   sources: Stamps
   note: Note | None
 
+  @property
+  def written(self) -> Note:
+    """The note of a shard that has been written."""
+    assert self.note is not None
+    return self.note
+
 
 def _take_back(folder: pathlib.Path, partial: pathlib.Path) -> None:
-  """Puts the files and notes of a finished data set where `_plan` looks, unless newer ones are there."""
+  """Links the shards and notes of a finished data set to where `_plan` looks, unless newer ones are there."""
   for split, shards in sources_lib.read_notes(folder).items():
     for number, (name, note) in enumerate(shards):
       path = partial / f"{split}-{number:05d}.array_record"
       if not name or path.exists():
         continue
-      with contextlib.suppress(OSError):  # without hard links all is written again
+      with contextlib.suppress(OSError):  # without hard links everything is written again
         os.link(folder / name, path)
         path.with_suffix(".json").write_text(json.dumps(note))
 
 
 def _plan(
-  splits: Mapping[str, Sequence[Pair]], partial: pathlib.Path, skip: bool
-) -> Iterator[_Shard]:
+  splits: Mapping[str, Sequence[P]], partial: pathlib.Path, skip: bool
+) -> Iterator[_Shard[P]]:
+  """Divides the pairs of each split into shards, and reads the notes of those that can be kept."""
   for split, pairs in splits.items():
     for number, start in enumerate(range(0, len(pairs), SHARD_SIZE)):
       part = pairs[start : start + SHARD_SIZE]
@@ -176,8 +185,8 @@ def _plan(
       yield _Shard(split, path, part, sources, _read_note(path, sources, skip))
 
 
-def _fill(shards: Sequence[_Shard], convert: Convert, title: str, skip: bool) -> None:
-  """Writes the files that are not there yet."""
+def _fill(shards: Sequence[_Shard[P]], convert: Convert[P], title: str, skip: bool) -> None:
+  """Writes the shards that are not there yet."""
   total = sum(len(shard.pairs) for shard in shards)
   todo = [shard for shard in shards if shard.note is None]
   done = total - sum(len(shard.pairs) for shard in todo)
@@ -204,18 +213,21 @@ def _fill(shards: Sequence[_Shard], convert: Convert, title: str, skip: bool) ->
 def _finish(
   builder: tfds.core.DatasetBuilder, partial: pathlib.Path, shards: Mapping[str, Sequence[_Shard]]
 ) -> None:
-  """Gives the files the names TFDS expects and writes what describes them.
+  """Gives the shards the names that TFDS expects and writes the files that describe them.
 
   Args:
-    builder: Its name and features.
-    partial: The folder.
-    shards: Of each split; those without examples have no file.
+    builder: The data set; its name and features are used.
+    partial: The folder of the shards.
+    shards: All shards of each split; a shard without examples has no file.
   """
-  infos, kept, noted = [], set(), {}
+  infos, kept, notes = [], set(), {}
   for split, every in shards.items():
-    filled = [shard for shard in every if shard.note.names]
+    filled = [shard for shard in every if shard.written.names]
     template = tfds.core.ShardedFileTemplate(
-      dataset_name=builder.name, data_dir=partial, split=split, filetype_suffix="array_record"
+      dataset_name=builder.name,
+      data_dir=epath.Path(partial),
+      split=split,
+      filetype_suffix="array_record",
     )
     names = {}
     for index, shard in enumerate(filled):
@@ -223,25 +235,25 @@ def _finish(
       os.replace(shard.path, target)
       kept.add(target)
       names[shard.path] = target.name
-    lengths = [len(shard.note.names) for shard in filled]
-    size = sum(shard.note.num_bytes for shard in filled)
+    lengths = [len(shard.written.names) for shard in filled]
+    size = sum(shard.written.num_bytes for shard in filled)
     infos.append(tfds.core.SplitInfo(split, lengths, size, filename_template=template))
-    noted[split] = [(names.get(s.path, ""), dataclasses.asdict(s.note)) for s in every]
+    notes[split] = [(names.get(s.path, ""), dataclasses.asdict(s.written)) for s in every]
   for file in partial.iterdir():
     if file not in kept:
       file.unlink()
   for split, every in shards.items():
-    counts = [row for shard in every for row in shard.note.class_counts]
+    counts = [row for shard in every for row in shard.written.class_counts]
     np.save(partial / f"class_counts_{split}.npy", np.array(counts, np.int64))
-    names = [name for shard in every for name in shard.note.names]
+    names = [name for shard in every for name in shard.written.names]
     (partial / f"names_{split}.json").write_text(json.dumps(names))
-  (partial / sources_lib.NOTES).write_text(json.dumps(noted))
+  (partial / sources_lib.NOTES).write_text(json.dumps(notes))
   builder.info.set_splits(tfds.core.SplitDict(infos))
   builder.info.write_to_directory(partial)
 
 
 def put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
-  """Renames; readers of a data set that was there keep its open files."""
+  """Renames `partial` to `folder`. Readers of an earlier `folder` keep its open files."""
   old = folder.with_name(f"{folder.name}.old")
   shutil.rmtree(old, ignore_errors=True)
   if folder.exists():
@@ -252,22 +264,22 @@ def put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
 
 def write(
   builder: tfds.core.DatasetBuilder,
-  splits: Mapping[str, Sequence[Pair]],
-  convert: Convert,
+  splits: Mapping[str, Sequence[P]],
+  convert: Convert[P],
   *,
   skip: bool,
 ) -> None:
-  """Writes a data set to `builder.data_path`, or continues to, or what has changed since.
+  """Writes a data set to `builder.data_path`; continues an interrupted one, renews changed parts.
 
   Args:
-    builder: Its name, features and folder.
-    splits: Split -> its files.
-    convert: (split, files) -> example; called from many threads; raises ValueError for bad files.
-    skip: Leave pairs with bad files out and name them in `problems.txt`, rather than stop.
+    builder: The data set; its name, features and folder are used.
+    splits: The pairs of source files of each split.
+    convert: Reads a pair and returns the example; called from many threads.
+    skip: Whether pairs with bad files are left out and named in `problems.txt`, rather than refused.
 
   Raises:
-    ValueError: A pair cannot be used and `skip` is false, or no pair of a split can be used. What was
-      written before is kept.
+    ValueError: A pair cannot be used and `skip` is false, or no pair of a split can be used. Shards
+      that were written before are kept.
   """
   folder = pathlib.Path(builder.data_path)
   partial = folder.with_name(f"{folder.name}.partial")
@@ -280,10 +292,10 @@ def write(
       _take_back(folder, partial)
     shards = list(_plan(splits, partial, skip))
     _fill(shards, convert, f"preparing {builder.name}", skip)
-    problems = [text for shard in shards for text in shard.note.problems]
-    of_split = {split: [s for s in shards if s.split == split] for split in splits}
+    problems = [text for shard in shards for text in shard.written.problems]
+    of_split = {split: [shard for shard in shards if shard.split == split] for split in splits}
     for split in splits:
-      if not any(shard.note.names for shard in of_split[split]):
+      if not any(shard.written.names for shard in of_split[split]):
         raise ValueError(f"No pair of {split} can be used; the first problem: {problems[0]}")
     _finish(builder, partial, of_split)
     if problems:

@@ -8,17 +8,18 @@ import tensorflow_datasets as tfds
 
 from jax_uda.common import registry
 from jax_uda.common.paths import Path
+from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces, streets
 from jax_uda.data.datasets import base, drawing
+from jax_uda.data.roles import Role
 
-FIRST_VAL_INDEX = (
-  1_000_000  # so that num_train changes neither the validation scenes nor meets them
-)
+# The validation scenes begin here, so that `num_train` neither changes them nor reaches them.
+FIRST_VAL_INDEX = 1_000_000
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Config(tfds.core.BuilderConfig):
-  """Which scenes are drawn; see `builder`."""
+class Scenes(tfds.core.BuilderConfig):
+  """Which scenes are drawn; the fields are the arguments of `builder`."""
 
   domain: str
   seed: int
@@ -28,34 +29,34 @@ class Config(tfds.core.BuilderConfig):
 
 
 class Streets(base.Builder, skip_registration=True):
-  """Drawn once, read afterwards."""
+  """A data set of streets that are drawn when it is prepared, and read afterwards."""
 
-  def __init__(self, data_dir: Path, config: Config, classes: str):
+  def __init__(self, data_dir: Path, scenes: Scenes, classes: str):
     self.label_space = label_spaces.KNOWN[classes]
     self._train_ids: np.ndarray | None = None  # of the labels as drawn; None: they are kept
     if self.label_space is not label_spaces.CAMVID11:
       self._train_ids = label_spaces.translation(label_spaces.CAMVID11, self.label_space)
-    super().__init__(data_dir, config)
+    self._scenes = scenes
+    super().__init__(data_dir, scenes)
 
-  def _split_generators(self, dl_manager):
-    config = self.builder_config
-    splits = {"train": range(config.num_train)}
-    splits["val"] = range(FIRST_VAL_INDEX, FIRST_VAL_INDEX + config.num_val)
+  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+    splits = {"train": range(self._scenes.num_train)}
+    splits["val"] = range(FIRST_VAL_INDEX, FIRST_VAL_INDEX + self._scenes.num_val)
     return {
       split: self.numbered(split, self._draw(indices), len(indices))
       for split, indices in splits.items()
     }
 
-  def _draw(self, indices: range) -> Iterator[base.Example]:
-    config = self.builder_config
-    scenes = drawing.draw(config.domain, config.seed, indices, config.size, self._train_ids)
-    for index, (image, label) in zip(indices, scenes, strict=True):
-      yield str(index), image, label
+  def _draw(self, indices: range) -> Iterator[base.Encoded]:
+    scenes = self._scenes
+    drawn = drawing.draw(scenes.domain, scenes.seed, indices, scenes.size, self._train_ids)
+    for index, (image, label) in zip(indices, drawn, strict=True):
+      yield base.Encoded(str(index), image, label)
 
 
 def builder(
   data_dir: Path,
-  field: str,
+  role: Role,
   *,
   domain: str,
   seed: int = 0,
@@ -67,30 +68,32 @@ def builder(
   """The data set with these parameters below `data_dir`, prepared or not.
 
   Args:
-    data_dir: Where prepared data sets are kept.
-    field: Of the config that asks for it; for messages.
+    data_dir: The folder of all prepared data sets.
+    role: What the data set is used for. The drawn data set is the same in all roles; labels of a
+      target do not reach training, because its training images are read without them.
     domain: One of `streets.DOMAINS`.
-    seed: Scene i depends on (domain, seed, i) alone.
+    seed: The seed; scene i depends on (domain, seed, i) alone.
     size: (height, width) in pixels.
-    num_train: Number of training scenes; they are scenes 0, 1, ...
-    num_val: Number of validation scenes; they are scenes 1,000,000, ...
+    num_train: The number of training scenes; they are scenes 0, 1, …
+    num_val: The number of validation scenes; they are scenes 1,000,000, …
     classes: One of `label_spaces.KNOWN`, into which the labels of the drawn classes are translated.
 
   Raises:
-    ValueError: The domain or the classes are unknown, or a number is out of range.
+    SettingError: The domain or the classes are unknown, or a number is out of range.
   """
-  registry.lookup(dict.fromkeys(streets.DOMAINS), domain, f"{field}.domain")
+  del role
+  registry.lookup(dict.fromkeys(streets.DOMAINS), domain, ("domain",))
   if not (0 < num_train <= FIRST_VAL_INDEX and 0 < num_val <= FIRST_VAL_INDEX):
-    raise ValueError(
-      f"config.{field}: num_train = {num_train} and num_val = {num_val} must be between 1 and "
-      f"{FIRST_VAL_INDEX}."
+    raise SettingError(
+      (),
+      f": num_train = {num_train} and num_val = {num_val} must be between 1 and {FIRST_VAL_INDEX}.",
     )
-  registry.lookup(label_spaces.KNOWN, classes, f"{field}.classes")
+  registry.lookup(label_spaces.KNOWN, classes, ("classes",))
   height, width = size
   name = f"{domain}-{height}x{width}-seed{seed}-train{num_train}-val{num_val}-v{streets.VERSION}"
   if classes != "camvid11":
     name = f"{classes}-{name}"
-  config = Config(
+  scenes = Scenes(
     name=name,
     domain=domain,
     seed=seed,
@@ -98,4 +101,4 @@ def builder(
     num_train=num_train,
     num_val=num_val,
   )
-  return Streets(data_dir, config, classes)
+  return Streets(data_dir, scenes, classes)

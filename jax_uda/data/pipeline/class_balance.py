@@ -1,23 +1,25 @@
-"""Class-balanced sampling of source images: classes drawn less often so far are drawn more (SPCL)."""
+"""Class-balanced sampling of source images: classes that were drawn less often so far come more often (SPCL)."""
 
 import threading
 
 import numpy as np
 
-BLOCK = 3000  # draws after which the shares start again from 0
+from jax_uda.common.registry import SettingError
+
+BLOCK = 3000  # the number of draws after which the shares start again from 0
 
 
 def draw_probabilities(class_images: np.ndarray) -> np.ndarray:
-  """The probability of each class to be the next: in proportion to `1 / ln(1.01 + d_c)`.
+  """The probability of each class to be drawn next, proportional to `1 / ln(1.01 + d_c)`.
 
-  d_c is the share of class c in `class_images`, all 0 at the start; the draws are then uniform.
+  d_c is the share of class c in `class_images`. At the start all shares are 0, so draws are uniform.
 
   Args:
-    class_images: [..., C] numbers >= 0: how many of the images drawn so far hold each class. One
-      image counts in every class that it holds. SPCL starts again from 0 every 3000 draws.
+    class_images: [..., C] numbers >= 0 of the images drawn so far that hold each class. An image counts
+      in every class that it holds. SPCL starts again from 0 every 3000 draws.
 
   Returns:
-    [..., C] float64, sums to 1 over classes.
+    [..., C] float64, whose sum over classes is 1.
 
   Raises:
     ValueError: A count is negative.
@@ -36,26 +38,27 @@ def draw_probabilities(class_images: np.ndarray) -> np.ndarray:
 
 
 class BalancedOrder:
-  """`order[n]` is the image of draw n: a pure function of the images, the seed and n.
+  """The order of images: `order[n]` is the image of draw n, a pure function of the images, the seed and n.
 
-  A class is drawn (`draw_probabilities`), then the next image of its list: in order at first, in
-  another order each time the list is used up. Draws are made in turn and remembered (about 40 us each),
-  as each depends on those before; threads may share an object.
+  Each draw takes a class (`draw_probabilities`) and the next image in the list of that class. A list is in
+  order at first, and is shuffled each time it is used up. Draws depend on those before, so they are
+  made in turn (about 40 us each) and remembered. Threads may share an object.
   """
 
   def __init__(self, class_counts: np.ndarray, seed: int):
     """Takes the pixels [N,C] of each class in each image, and a seed >= 0.
 
     Raises:
-      ValueError: No image holds a class.
+      SettingError: No image holds a class.
     """
     self._holds = np.asarray(class_counts) > 0  # [N,C]
     self._lists = [np.flatnonzero(column) for column in self._holds.T]
     self._possible = self._holds.any(0)
     if not self._possible.any():
-      raise ValueError("config.data.class_balanced: no source image has a label.")
+      raise SettingError("class_balanced", ": no source image has a label.")
     self._cursors = [0] * len(self._lists)
     self._rng = np.random.default_rng((seed, BLOCK))
+    self._images = np.zeros(len(self._lists), np.int64)  # drawn in this block, per class
     self._drawn: list[int] = []
     self._lock = threading.Lock()
 

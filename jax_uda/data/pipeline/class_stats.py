@@ -1,4 +1,4 @@
-"""Class counts of source images as the reference pipelines store them: `sample_class_stats.json`."""
+"""Class counts of source images, as the reference pipelines store them in `sample_class_stats.json`."""
 
 import json
 import pathlib
@@ -11,29 +11,32 @@ from jax_uda.common.paths import Path
 from jax_uda.data import label_spaces
 from jax_uda.data.label_spaces import LabelSpace
 
-# What data sets put behind the name that an image and its label share.
+# The endings of files, behind the name that an image and its label share.
 _ENDING = re.compile(
   r"(_leftImg8bit|_rgb_anon|(_gtFine|_gtCoarse|_gt)?(_labelTrainIds|_labelIds)?)\.\w+$"
 )
 
 
 def key(path: str) -> str:
-  """What the file names of an image and its label share."""
+  """The part of a file name that an image and its label share."""
   return _ENDING.sub("", pathlib.PurePath(path).name)
 
 
 def read(path: Path, names: Sequence[str], label_space: LabelSpace) -> np.ndarray:
-  """[N,C] int64 pixels of each class of `label_space` in the labels of these images.
+  """Reads the class counts of images.
 
   Args:
     path: `sample_class_stats.json`, a list of `{"<class>": pixels, …, "file": label file}`, or
       `sample_class_stats_dict.json`, label file -> `{"<class>": pixels, …}`; counted at full size.
       Classes are Cityscapes' 19 train ids, whatever the run's classes are.
-    names: File names of N images, found by their names without folders and endings.
-    label_space: The classes of the run; counts are moved to those that labels are translated to.
+    names: The file names of N images; folders and endings are ignored.
+    label_space: The classes of the run; counts are added up as labels are translated.
+
+  Returns:
+    [N,C] int64 pixels of each class of `label_space` in the label of each image.
 
   Raises:
-    ValueError: The file is missing or holds something else, or lacks an image.
+    ValueError: The file is missing, holds something else, or lacks an image.
   """
   num_classes = label_spaces.CITYSCAPES19.num_classes
   try:
@@ -59,8 +62,8 @@ def read(path: Path, names: Sequence[str], label_space: LabelSpace) -> np.ndarra
 
 
 def _translated(counts: np.ndarray, label_space: LabelSpace) -> np.ndarray:
-  """[N,19] pixels of Cityscapes' classes -> [N,C] of those that their labels are translated to."""
+  """[N,19] pixels of Cityscapes' classes -> [N,C] pixels of the classes they are translated to."""
   ids = label_spaces.translation(label_spaces.CITYSCAPES19, label_space)[: counts.shape[1]]
   moved = np.zeros((len(counts), label_spaces.IGNORE + 1), np.int64)
-  np.add.at(moved, (slice(None), ids), counts)  # several may become one
+  np.add.at(moved.T, ids, counts.T)  # several classes may become one
   return moved[:, : label_space.num_classes]

@@ -1,8 +1,8 @@
 """Rare class sampling: source images with rare classes are drawn more often (DAFormer, section 3.2).
 
 With pixel counts N_c over the source, f_c = N_c / sum N and P(c) = softmax_c((1 - f_c) / T). A class is
-drawn from P, then an image uniformly among those with enough pixels of it, then crops of it until one
-holds enough pixels of it. Golden `rcs_*`.
+drawn from P, then an image uniformly among those with enough pixels of the class, then crops of the
+image until one holds enough pixels of the class. Golden `rcs_*`.
 """
 
 import dataclasses
@@ -10,17 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_TRIES = 11  # crops drawn of an image; the last is used unchecked
+from jax_uda.common.registry import SettingError
+
+MAX_TRIES = 11  # the number of crops drawn of an image; the last is used unchecked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RareClassSampling:
-  """Settings; pixel numbers are those of prepared images, except where said.
+  """How rare classes are preferred. Pixels are those of prepared images, except where said.
 
   Attributes:
-    temperature: T above; smaller means rarer classes more often.
-    min_pixels: An image is drawn for a class if it has more pixels of it than this; in the public
-      data sets its label file, at full size, as the reference counts.
+    temperature: T > 0 above; the smaller, the more often rare classes come.
+    min_pixels: An image is drawn for a class if it has more pixels of the class than this. The public
+      data sets count in the label files, at full size, as the reference does.
     crop_min_pixels: A crop is accepted if it has more pixels of the class than this.
   """
 
@@ -29,17 +31,18 @@ class RareClassSampling:
   crop_min_pixels: int = 1500
 
   def __post_init__(self):
+    """Raises SettingError for a temperature that is not positive."""
     if self.temperature <= 0:
-      raise ValueError(f"config.data.rare_class.temperature = {self.temperature} must be > 0.")
+      raise SettingError("temperature", f"= {self.temperature} must be > 0.")
 
 
 class Table(NamedTuple):
-  """What is drawn from: classes, their probabilities, and the images of each class.
+  """Classes, their probabilities, and the images of each class.
 
   Attributes:
-    classes: [K] train ids, rarest first.
-    prob: [K] float64, sums to 1.
-    images: K arrays of image indices.
+    classes: [K] train ids, the rarest class first.
+    prob: [K] float64, whose sum is 1.
+    images: Indices of the images of each class: K arrays.
   """
 
   classes: np.ndarray
@@ -47,8 +50,8 @@ class Table(NamedTuple):
   images: tuple[np.ndarray, ...]
 
   def draw(self, rng: np.random.Generator) -> tuple[int, int]:
-    """A class and the index of an image with that class."""
-    # What `rng.choice(len(self.classes), p=self.prob)` draws, without its checks.
+    """Draws a class and the index of an image with that class."""
+    # The same draw as `rng.choice(len(self.classes), p=self.prob)`, without its checks.
     cumulative = np.cumsum(self.prob)
     k = int(np.searchsorted(cumulative / cumulative[-1], rng.random(), side="right"))
     images = self.images[k]
@@ -58,14 +61,14 @@ class Table(NamedTuple):
 def class_probabilities(
   class_pixels: np.ndarray, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Classes that occur, rarest first, and their probabilities.
+  """The classes that occur, the rarest first, and their probabilities.
 
   Args:
     class_pixels: [F,C] pixels of each class in each image, or [C] totals.
-    temperature: T.
+    temperature: T in the formula above.
 
   Returns:
-    Train ids [K] and float64 [K].
+    Train ids [K] and probabilities float64 [K].
   """
   total = np.asarray(class_pixels, np.int64).reshape(-1, np.shape(class_pixels)[-1]).sum(0)
   classes = np.argsort(total, kind="stable")
@@ -81,20 +84,27 @@ def images_with_class(class_pixels: np.ndarray, class_index: int, min_pixels: in
 
 
 def make_table(class_pixels: np.ndarray, *, temperature: float, min_pixels: int) -> Table:
-  """Prepares the draws from the pixel counts [F,C] of all images.
+  """Prepares the draws.
 
-  A class without an image that has enough of it is never drawn; the others share its probability.
+  A class that no image has enough pixels of is never drawn; the other classes share its probability.
+
+  Args:
+    class_pixels: [F,C] pixels of each class in each image.
+    temperature: T in the formula above.
+    min_pixels: An image is drawn for a class if it has more pixels of the class than this.
 
   Raises:
-    ValueError: No image has enough pixels of any class.
+    SettingError: No image has enough pixels of any class.
   """
   classes, prob = class_probabilities(class_pixels, temperature)
   images = [images_with_class(class_pixels, c, min_pixels) for c in classes]
   kept = [k for k, members in enumerate(images) if len(members)]
   if not kept:
-    raise ValueError(
-      f"config.data.rare_class.min_pixels = {min_pixels}: no source image has more pixels than that "
-      f"of any class (the most is {np.max(class_pixels, initial=0)}); lower it."
+    raise SettingError(
+      "min_pixels",
+      f"= {min_pixels}: no source image has more pixels than that of any class (the most is "
+      f"{np.max(class_pixels, initial=0)}); lower it.",
     )
-  prob = np.maximum(prob[kept], np.finfo(np.float64).tiny)  # of a single, very common class
+  # A single, very common class may have a probability that is rounded to 0.
+  prob = np.maximum(prob[kept], np.finfo(np.float64).tiny)
   return Table(classes[kept], prob / prob.sum(), tuple(images[k] for k in kept))

@@ -1,7 +1,6 @@
-"""Resizing of images and label maps on disk, as the reference pipelines do it (golden `image_rescale`).
+"""Resizing of images and label maps as the reference pipelines do it (golden `image_rescale`).
 
-Images: OpenCV's bilinear interpolation without antialiasing; labels: nearest. Sizes are
-(height, width) in pixels.
+Images are resized by OpenCV's bilinear interpolation without antialiasing, labels by the nearest pixel.
 """
 
 from collections.abc import Mapping
@@ -10,26 +9,28 @@ import cv2
 import numpy as np
 import PIL.Image
 
+Size = tuple[int, int]  # (height, width) in pixels
 
-def keep_ratio_size(size: tuple[int, int], bound: tuple[int, int]) -> tuple[int, int]:
+
+def keep_ratio_size(size: Size, bound: Size) -> Size:
   """The largest size with the ratio of `size` whose long and short sides fit those of `bound`."""
   scale = min(max(bound) / max(size), min(bound) / min(size))
   height, width = (int(side * scale + 0.5) for side in size)
   return height, width
 
 
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
   """[H,W,3] uint8 -> [*size,3] uint8, bilinear."""
   return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
   """[H,W] uint8 -> [*size] uint8, nearest."""
   return cv2.resize(label, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
 
 
 def scale_example(example: Mapping[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
-  """All arrays [H,W] (nearest) and [H,W,3] (bicubic), resized by `factor` with Pillow."""
+  """Resizes all arrays [H,W] (nearest) and [H,W,3] (bicubic) by `factor`, with Pillow."""
   kinds = {2: PIL.Image.Resampling.NEAREST, 3: PIL.Image.Resampling.BICUBIC}
 
   def resized(array: np.ndarray) -> np.ndarray:

@@ -1,17 +1,21 @@
 """Pseudo-labels of a target's training images, from the files that a labelling stage has written.
 
-Its folder holds `thresholds.json`, with a checksum of the images' names, and `labels/000000.png`, …: 8-bit
-train ids, 255 = ignore, in the order of the training images. They may have another size than the images.
+The folder of that stage holds `thresholds.json`, with a checksum of the images' names, and
+`labels/000000.png`, …: 8-bit train ids, 255 = ignore, in the order of the training images. They may have
+another size than the images.
 """
 
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
 
-from jax_uda.data.pipeline.examples import Example, Examples
+from jax_uda.common.registry import SettingError
+from jax_uda.data.pipeline.examples import TargetExample
+from jax_uda.data.pipeline.rescale import Size
 
 SUMMARY = "thresholds.json"
 
@@ -21,51 +25,75 @@ def label_path(folder: pathlib.Path, index: int) -> pathlib.Path:
   return folder / "labels" / f"{index:06d}.png"
 
 
-def nearest(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[H,W] uint8 -> [*size]: the pixel at the centre of each, as Pillow does it."""
+def nearest(label: np.ndarray, size: Size) -> np.ndarray:
+  """Resizes [H,W] uint8 to [*size]: takes the pixel at the centre of each new pixel, as Pillow does."""
   if label.shape == tuple(size):
     return label
   resample = PIL.Image.Resampling.NEAREST
   return np.asarray(PIL.Image.fromarray(label).resize((size[1], size[0]), resample))
 
 
-class PseudoLabelled(Sequence[Example]):
-  """Training images of the target with a `pseudo_label` [H,W] uint8 of each, at the image's size."""
+class NamedImages(Protocol):
+  """Training images of a target whose order can be checked; usually `TargetExamples`."""
 
-  def __init__(self, examples: Examples, folder: pathlib.Path, stage: str):
-    """Takes the images, the labelling stage's folder, and its name for messages.
+  @property
+  def names_digest(self) -> str:
+    """Hash of the ordered file names."""
+    ...
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int, /) -> TargetExample: ...
+
+
+class PseudoLabelled(Sequence[TargetExample]):
+  """Training images of a target, each with a `pseudo_label` uint8 [H,W] of the image's size."""
+
+  def __init__(self, examples: NamedImages, folder: pathlib.Path, stage: str):
+    """Takes the images, the folder of the labelling stage, and the name of the stage for messages.
 
     Raises:
-      ValueError: The stage has not run, is not finished, or has labelled another data set.
+      SettingError: The stage has not run, is not finished, or has labelled another data set. The path
+        is that of the setting `pseudo_labels`, which names the stage.
     """
-    field = f"config.data.pseudo_labels = {stage!r}"
-    if not (folder / SUMMARY).is_file():
-      raise ValueError(f"{field}: no {SUMMARY} in {folder}; run the stage {stage!r} first.")
-    summary = json.loads((folder / SUMMARY).read_text())
-    labelled = summary["images"]
-    if summary.get("names", examples.names_digest) != examples.names_digest:
-      raise ValueError(
-        f"{field}: {folder} is for other images than the target has now, or for another order of them; "
-        "label this data set in a stage of its own."
-      )
-    if labelled != len(examples):
-      raise ValueError(
-        f"{field}: {folder} is for {labelled} images, the target has {len(examples)}; label this data "
-        "set in a stage of its own."
-      )
-    missing = sum(not label_path(folder, i).is_file() for i in range(labelled))
-    if missing:
-      raise ValueError(
-        f"{field}: {missing} of {labelled} label maps are not yet in {folder}; run the stage {stage!r} "
-        "again to finish it."
-      )
+    problem = _problem(examples, folder, stage)
+    if problem:
+      raise SettingError("pseudo_labels", f"= {stage!r}: {problem}")
     self._examples, self._folder = examples, folder
 
   def __len__(self) -> int:
     return len(self._examples)
 
-  def __getitem__(self, index: int) -> Example:
+  def __getitem__(  # pyright: ignore[reportIncompatibleMethodOverride] — no slices
+    self, index: int
+  ) -> TargetExample:
     example = self._examples[index]
     with PIL.Image.open(label_path(self._folder, int(index))) as file:
       label = np.asarray(file)
-    return {**example, "pseudo_label": nearest(label, example["image"].shape[:2])}
+    height, width = example["image"].shape[:2]
+    return {**example, "pseudo_label": nearest(label, (height, width))}
+
+
+def _problem(examples: NamedImages, folder: pathlib.Path, stage: str) -> str:
+  """Why the labels in `folder` are not those of the images; empty if they are."""
+  if not (folder / SUMMARY).is_file():
+    return f"no {SUMMARY} in {folder}; run the stage {stage!r} first."
+  summary = json.loads((folder / SUMMARY).read_text())
+  labelled = summary["images"]
+  if summary.get("names", examples.names_digest) != examples.names_digest:
+    return (
+      f"{folder} is for other images than the target has now, or for another order of them; label this "
+      "data set in a stage of its own."
+    )
+  if labelled != len(examples):
+    return (
+      f"{folder} is for {labelled} images, the target has {len(examples)}; label this data set in a "
+      "stage of its own."
+    )
+  missing = sum(not label_path(folder, i).is_file() for i in range(labelled))
+  if missing:
+    return (
+      f"{missing} of {labelled} label maps are not yet in {folder}; run the stage {stage!r} again to "
+      "finish it."
+    )
+  return ""

@@ -1,7 +1,7 @@
 """Drawn streets: the embedded demo's domains, generated from a seed with NumPy and OpenCV.
 
 `draw("day", seed, index)` gives an image with its labels and depth. Domains differ in geometry, palette,
-textures and class shares as well as in light, so that colour jitter alone does not bridge them.
+textures and class shares as well as in light, so that color jitter alone does not bridge them.
 """
 
 from jax_uda.common import registry
@@ -19,14 +19,14 @@ def draw(domain: str, seed: int, index: int, size: tuple[int, int] = (96, 128)) 
 
   Args:
     domain: A name in `DOMAINS`.
-    seed: A non-negative integer; a data set has one.
-    index: A non-negative integer; scenes are independent, any subset can be drawn in any order.
-    size: (height, width) in pixels of what is returned.
+    seed: A non-negative integer; all scenes of a data set share it.
+    index: A non-negative integer. Scenes are independent: any subset can be drawn in any order.
+    size: (height, width) of the scene in pixels.
 
   Returns:
     Scene(image [H, W, 3] uint8 RGB, label [H, W] uint8, depth [H, W] float32 in metres).
 
   Raises:
-    ValueError: The domain is unknown.
+    SettingError: The domain is unknown.
   """
-  return render(registry.lookup(DOMAINS, domain, "domain"), seed, index, size)
+  return render(registry.lookup(DOMAINS, domain, ("domain",)), seed, index, size)

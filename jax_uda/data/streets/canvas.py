@@ -38,16 +38,16 @@ class Canvas:
     pixels = self.camera.project(np.maximum(points, (-np.inf, -np.inf, cameras.NEAR)))
     low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
     cut = np.minimum.reduceat(points[:, 2], starts) < cameras.NEAR
-    seen = np.maximum.reduceat(points[:, 2], starts) > cameras.NEAR
-    seen &= np.einsum("ij,ij->i", normals, points[starts]) < 0  # not turned away
-    seen &= cut | ((high > 0) & (low < (self.camera.width, self.camera.height))).all(1)
+    visible = np.maximum.reduceat(points[:, 2], starts) > cameras.NEAR
+    visible &= np.einsum("ij,ij->i", normals, points[starts]) < 0  # not turned away
+    visible &= cut | ((high > 0) & (low < (self.camera.width, self.camera.height))).all(1)
     plain = (high - low).prod(1) < _TINY
 
     shades = light.shade(normals @ self.camera.rotation())
-    colours = np.array([face.colour for face in faces])
-    colours = np.minimum(colours, 1) * shades[:, None] + light.lamps * np.maximum(colours - 1, 0)
-    colours, fixed = colours.tolist(), _fixed(np.clip(pixels, -(2**15), 2**15))
-    for i in np.flatnonzero(seen):
+    colors = np.array([face.color for face in faces])
+    colors = np.minimum(colors, 1) * shades[:, None] + light.lamps * np.maximum(colors - 1, 0)
+    colors, fixed = colors.tolist(), _fixed(np.clip(pixels, -(2**15), 2**15))
+    for i in np.flatnonzero(visible).tolist():
       face, part = faces[i], slice(starts[i], starts[i] + counts[i])
       polygon, corners = pixels[part], fixed[part]
       if cut[i]:
@@ -55,7 +55,7 @@ class Canvas:
         corners = _fixed(polygon)
       number = self._surface(face.label, planes[i])
       if face.texture is None or plain[i]:
-        cv2.fillPoly(self.pixels, [corners], (*colours[i], number), shift=_SHIFT)
+        cv2.fillPoly(self.pixels, [corners], (*colors[i], number), shift=_SHIFT)
       else:
         texture = face.texture(self._resolution(polygon, points[part]), light, grain)
         self._paste(polygon, points[part], texture, number, shades[i])

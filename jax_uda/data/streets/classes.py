@@ -1,4 +1,4 @@
-"""The eleven classes of a drawn street and their display colours."""
+"""The eleven classes of a drawn street and their display colors."""
 
 import numpy as np
 

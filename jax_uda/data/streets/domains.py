@@ -1,6 +1,6 @@
 """The domains: ranges from which streets, light and camera are drawn.
 
-A pair (low, high) is a range, a single number a probability, a tuple of colours or names a choice. A
+A pair (low, high) is a range, a single number a probability, a tuple of colors or names a choice. A
 domain's geometry says what stands where and what it is made of; its photometry never touches a label.
 """
 
@@ -9,12 +9,13 @@ import dataclasses
 import numpy as np
 
 Range = tuple[float, float]
-Colours = tuple[tuple[float, float, float], ...]
+Colors = tuple[tuple[float, float, float], ...]
 
 
-def _colours(text: str) -> Colours:
-  """Hexadecimal RGB colours, separated by spaces, as numbers in 0..1."""
-  return tuple(tuple(int(c[i : i + 2], 16) / 255 for i in (0, 2, 4)) for c in text.split())
+def _colors(text: str) -> Colors:
+  """Hexadecimal RGB colors, separated by spaces, as numbers in 0..1."""
+  channel = lambda color, i: int(color[i : i + 2], 16) / 255
+  return tuple((channel(c, 0), channel(c, 2), channel(c, 4)) for c in text.split())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,14 +45,14 @@ class Geometry:
   parked: float  # a kerb with parked cars
   wear: Range  # contrast of stains on the ground
   texture: Range  # contrast of noise on everything
-  walls: Colours
-  roofs: Colours
-  leaves: Colours
-  asphalt: Colours
-  paving: Colours
-  grass: Colours
-  cars: Colours
-  coats: Colours
+  walls: Colors
+  roofs: Colors
+  leaves: Colors
+  asphalt: Colors
+  paving: Colors
+  grass: Colors
+  cars: Colors
+  coats: Colors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Photometry:
   elevation: Range  # degrees of the sun above the horizon
   direct: Range  # the sun's share of the light
   ambient: Range  # brightness of daylight
-  tints: Colours  # its colour
-  zeniths: Colours
-  horizons: Colours
+  tints: Colors  # its color
+  zeniths: Colors
+  horizons: Colors
   clouds: Range
   windows: Range  # share of lit windows
   beam: Range  # own head-lights
@@ -113,14 +114,14 @@ _DAY_STREETS = Geometry(
   parked=0.6,
   wear=(0.02, 0.05),
   texture=(0.02, 0.06),
-  walls=_colours("ecd9b0 e6b89c d98f6f c9d6c3 b7c9de f0e6d2 e8c36a d9a9a0 c8624a f2f0ea"),
-  roofs=_colours("a84a36 8f3f30 b5623f 6b4a44 7a3b2e"),
-  leaves=_colours("3f8f2f 57a036 2f7a34 6fae3c 4a8a2a"),
-  asphalt=_colours("7c7c7a 868580 727375"),
-  paving=_colours("c9bca4 bfb6a8 d0c4b4"),
-  grass=_colours("6aa53c 7cb04a 5f9a38"),
-  cars=_colours("c8281e 1f5fc0 f0f0f0 e8b81c 2a8a4a 1a1a1e a8b0b8 3c9ad0 d86a1c"),
-  coats=_colours("d03838 2a58b8 e8c030 3c9a50 f0f0f0 303038 c86a9a 2aa0a8"),
+  walls=_colors("ecd9b0 e6b89c d98f6f c9d6c3 b7c9de f0e6d2 e8c36a d9a9a0 c8624a f2f0ea"),
+  roofs=_colors("a84a36 8f3f30 b5623f 6b4a44 7a3b2e"),
+  leaves=_colors("3f8f2f 57a036 2f7a34 6fae3c 4a8a2a"),
+  asphalt=_colors("7c7c7a 868580 727375"),
+  paving=_colors("c9bca4 bfb6a8 d0c4b4"),
+  grass=_colors("6aa53c 7cb04a 5f9a38"),
+  cars=_colors("c8281e 1f5fc0 f0f0f0 e8b81c 2a8a4a 1a1a1e a8b0b8 3c9ad0 d86a1c"),
+  coats=_colors("d03838 2a58b8 e8c030 3c9a50 f0f0f0 303038 c86a9a 2aa0a8"),
 )
 
 _DUSK_STREETS = Geometry(
@@ -147,14 +148,14 @@ _DUSK_STREETS = Geometry(
   parked=0.75,
   wear=(0.06, 0.16),
   texture=(0.08, 0.18),
-  walls=_colours("8a4a3a 75453a 9a5a44 8c8880 75736e a09a90 6a5a50 b0a898"),
-  roofs=_colours("4a4644 3c3a3e 5a4a44 43474c"),
-  leaves=_colours("5f5a2e 6e6434 4c5230 74603a 565a38"),
-  asphalt=_colours("4c5058 565a62 44484e"),
-  paving=_colours("8e8a86 7e7c7a 989088"),
-  grass=_colours("6a6a3a 5e6238 746c42"),
-  cars=_colours("26282c 3c4046 6a6e72 8e9294 5a2a2a 2c3850 b4b4b0 4a4438"),
-  coats=_colours("2a2c34 44403c 5c4038 34404c 6c6660 7a3030 4c5848"),
+  walls=_colors("8a4a3a 75453a 9a5a44 8c8880 75736e a09a90 6a5a50 b0a898"),
+  roofs=_colors("4a4644 3c3a3e 5a4a44 43474c"),
+  leaves=_colors("5f5a2e 6e6434 4c5230 74603a 565a38"),
+  asphalt=_colors("4c5058 565a62 44484e"),
+  paving=_colors("8e8a86 7e7c7a 989088"),
+  grass=_colors("6a6a3a 5e6238 746c42"),
+  cars=_colors("26282c 3c4046 6a6e72 8e9294 5a2a2a 2c3850 b4b4b0 4a4438"),
+  coats=_colors("2a2c34 44403c 5c4038 34404c 6c6660 7a3030 4c5848"),
 )
 
 _NIGHT_STREETS = dataclasses.replace(
@@ -170,18 +171,18 @@ _NIGHT_STREETS = dataclasses.replace(
   tree_kinds=("round", "round", "tall", "bare"),
   wear=(0.04, 0.12),
   texture=(0.05, 0.14),
-  walls=_colours("8a5a4a b09a80 8c8880 a09a90 c0b4a0 7a6a60 986a50"),
-  leaves=_colours("4f6a2e 5e7034 3c5a30 647038"),
-  cars=_colours("26282c 8e9294 d0d0d0 7a2a2a 2c3860 b4b4b0 4a4438"),
+  walls=_colors("8a5a4a b09a80 8c8880 a09a90 c0b4a0 7a6a60 986a50"),
+  leaves=_colors("4f6a2e 5e7034 3c5a30 647038"),
+  cars=_colors("26282c 8e9294 d0d0d0 7a2a2a 2c3860 b4b4b0 4a4438"),
 )
 
 _DAY = Photometry(
   elevation=(40, 65),
   direct=(0.38, 0.52),
   ambient=(1.05, 1.15),
-  tints=_colours("fffcf4 fff8ec fffefa"),
-  zeniths=_colours("3f78d0 4a86d8 5a90dc"),
-  horizons=_colours("b4d0f0 c4dcf2 a8c8ee"),
+  tints=_colors("fffcf4 fff8ec fffefa"),
+  zeniths=_colors("3f78d0 4a86d8 5a90dc"),
+  horizons=_colors("b4d0f0 c4dcf2 a8c8ee"),
   clouds=(0.15, 0.6),
   windows=(0, 0),
   beam=(0, 0),
@@ -202,9 +203,9 @@ _DUSK = Photometry(
   elevation=(50, 80),
   direct=(0.0, 0.08),
   ambient=(0.38, 0.56),
-  tints=_colours("ffe4cc f0ecf4 ffecd8 e8ecf8"),
-  zeniths=_colours("6e7280 7a747a 868080 626a7a"),
-  horizons=_colours("b8a088 aca49e bca88c 9c9ca6 b09890"),
+  tints=_colors("ffe4cc f0ecf4 ffecd8 e8ecf8"),
+  zeniths=_colors("6e7280 7a747a 868080 626a7a"),
+  horizons=_colors("b8a088 aca49e bca88c 9c9ca6 b09890"),
   clouds=(0.3, 0.8),
   windows=(0.08, 0.35),
   beam=(0.0, 0.25),
@@ -225,9 +226,9 @@ _NIGHT = Photometry(
   elevation=(50, 80),
   direct=(0.0, 0.0),
   ambient=(0.10, 0.20),
-  tints=_colours("c0c8ff c8ccf8 d0d0f0"),
-  zeniths=_colours("0c1022 10142a 080c1c"),
-  horizons=_colours("1e2240 2a2840 242a48 322c3c"),
+  tints=_colors("c0c8ff c8ccf8 d0d0f0"),
+  zeniths=_colors("0c1022 10142a 080c1c"),
+  horizons=_colors("1e2240 2a2840 242a48 322c3c"),
   clouds=(0.0, 0.5),
   windows=(0.12, 0.4),
   beam=(0.8, 1.5),

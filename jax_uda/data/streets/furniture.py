@@ -12,7 +12,7 @@ _WHITE, _RED, _BLUE, _YELLOW = (
   (0.95, 0.78, 0.1),
 )
 
-# Corners, colours from the border inwards, colour of the pictogram.
+# Corners, colors from the border inwards, color of the pictogram.
 _SIGNS = (
   (3, (_RED, _WHITE), None),
   (12, (_RED, _WHITE), None),
@@ -24,24 +24,25 @@ _SIGNS = (
 )
 
 
-def lamp_post(x, z, height, reach, colour) -> shapes.Thing:
+def lamp_post(x, z, height, reach, color) -> shapes.Thing:
   """A street lamp whose arm reaches `reach` metres towards the middle of the road."""
   side = -np.sign(x)
   tip = x + side * reach
   low, high = sorted((x, tip))
-  faces = _pole(x, z, height, 0.045, colour)
-  faces += shapes.box(low, high, height - 0.04, height + 0.04, z - 0.04, z + 0.04, colour, POLE)
-  head = sorted((tip, tip - side * 0.8))
-  faces += shapes.box(*head, height - 0.02, height + 0.14, z - 0.16, z + 0.16, colour, POLE)
-  faces.append(shapes.upright(*head, height - 0.14, height, z - 0.17, (1.95, 1.75, 1.35), POLE))
+  faces = _pole(x, z, height, 0.045, color)
+  faces += shapes.box(low, high, height - 0.04, height + 0.04, z - 0.04, z + 0.04, color, POLE)
+  left, right = sorted((tip, tip - side * 0.8))
+  faces += shapes.box(left, right, height - 0.02, height + 0.14, z - 0.16, z + 0.16, color, POLE)
+  burning = (1.95, 1.75, 1.35)
+  faces.append(shapes.upright(left, right, height - 0.14, height, z - 0.17, burning, POLE))
   shadow = shapes.Shadow(shapes.ring(x, z, 0.12, 6), 0, height)
   return shapes.Thing(z, faces, [shadow], lamp=(tip, height, z))
 
 
-def traffic_light(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
+def traffic_light(rng: np.random.Generator, x, z, color) -> shapes.Thing:
   """A signal head with one of its three lamps burning, on a pole."""
   height, burning = rng.uniform(2.9, 3.4), rng.integers(3)
-  faces = _pole(x, z, height, 0.055, colour)
+  faces = _pole(x, z, height, 0.055, color)
   faces += shapes.box(
     x - 0.22, x + 0.22, height - 1.1, height, z - 0.2, z - 0.1, (0.06, 0.07, 0.07), SIGN
   )
@@ -52,13 +53,13 @@ def traffic_light(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.15, 6), 0, height)])
 
 
-def road_sign(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
+def road_sign(rng: np.random.Generator, x, z, color) -> shapes.Thing:
   """A warning, order or direction sign on a pole."""
   size, height = rng.uniform(0.38, 0.52), rng.uniform(2.3, 3.0)
   y, front = height - size, z - 0.12
-  shape, colours, pictogram = _SIGNS[rng.integers(len(_SIGNS))]
+  shape, colors, pictogram = _SIGNS[rng.integers(len(_SIGNS))]
   board = []
-  for i, tint in enumerate(colours):
+  for i, tint in enumerate(colors):
     scale = size * (1 - 0.34 * i)
     if shape == 4:
       wide = 1.6 * scale
@@ -70,18 +71,18 @@ def road_sign(rng: np.random.Generator, x, z, colour) -> shapes.Thing:
   if pictogram:
     low, high = y - size * 0.15, y + size * 0.2
     board.append(shapes.upright(x - size * 0.5, x + size * 0.5, low, high, front, pictogram, SIGN))
-  faces = _pole(x, z, height, 0.035, colour) + board
+  faces = _pole(x, z, height, 0.035, color) + board
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.2, 6), 0, height)])
 
 
-def bollard(x, z, colour) -> shapes.Thing:
+def bollard(x, z, color) -> shapes.Thing:
   """A low post at the kerb."""
-  faces = _pole(x, z, 1.0, 0.06, colour)
+  faces = _pole(x, z, 1.0, 0.06, color)
   faces.append(shapes.upright(x - 0.08, x + 0.08, 0.72, 0.85, z - 0.08, _WHITE, POLE))
   return shapes.Thing(z, faces, [shapes.Shadow(shapes.ring(x, z, 0.12, 6), 0, 1.0)])
 
 
-def fence(rng: np.random.Generator, x, start, end, kind: str, colour) -> shapes.Thing:
+def fence(rng: np.random.Generator, x, start, end, kind: str, color) -> shapes.Thing:
   """Bars, boards or a wall along x between z = start and end, seen from the road; the whole panel is fence."""
   height = rng.uniform(0.95, 1.35) * (1.15 if kind == "boards" else 1.0)
   near, far = (start, end) if x > 0 else (end, start)
@@ -92,9 +93,9 @@ def fence(rng: np.random.Generator, x, start, end, kind: str, colour) -> shapes.
 
   def texture(size, light, grain):
     del light, grain
-    return _panel(kind, size, length, height, np.array(colour), seed)
+    return _panel(kind, size, length, height, np.array(color), seed)
 
-  face = shapes.Face(points, colour, FENCE, texture)
+  face = shapes.Face(points, color, FENCE, texture)
   foot = shapes.rectangle(x - 0.1, x + 0.1, start, end)
   return shapes.Thing(
     end, [face], [shapes.Shadow(foot, 0, height * (0.4 if kind == "bars" else 1))]
@@ -102,7 +103,7 @@ def fence(rng: np.random.Generator, x, start, end, kind: str, colour) -> shapes.
 
 
 def _panel(
-  kind: str, size, length: float, height: float, colour: np.ndarray, seed: int
+  kind: str, size, length: float, height: float, color: np.ndarray, seed: int
 ) -> np.ndarray:
   rows, columns = size
   s = ((np.arange(columns) + 0.5) * length / columns)[None]
@@ -111,18 +112,18 @@ def _panel(
   tone = np.random.default_rng(seed).uniform(0.85, 1.1, 64)
   if kind == "bars":
     solid = (np.mod(s, 0.28) < 0.12) | (t < 0.12) | (t > height - 0.2) | (np.mod(s, 2.5) < 0.2)
-    image[..., :3] = np.where(solid[..., None], colour, colour * 0.45)
+    image[..., :3] = np.where(solid[..., None], color, color * 0.45)
     image[..., 3] = np.where(solid, 1.0, 0.35)
   elif kind == "boards":
     board = tone[(s / 0.3).astype(int) % 64] * np.where(np.mod(s, 0.3) < 0.04, 0.6, 1)
-    image[..., :3] = (board * np.ones_like(t))[..., None] * colour
+    image[..., :3] = (board * np.ones_like(t))[..., None] * color
   else:
     course = (t / 0.25).astype(int)
     stone = tone[(7 * course + (s / 0.5 + 0.5 * (course % 2)).astype(int)) % 64]
-    image[..., :3] = (stone * np.where(t < 0.13, 1.15, 0.95))[..., None] * colour
+    image[..., :3] = (stone * np.where(t < 0.13, 1.15, 0.95))[..., None] * color
   return image
 
 
-def _pole(x, z, height, radius, colour) -> list[shapes.Face]:
+def _pole(x, z, height, radius, color) -> list[shapes.Face]:
   """A square post: a lit front, and flanks that the camera sees from aside."""
-  return shapes.box(x - radius, x + radius, 0, height, z - radius, z + radius, colour, POLE)
+  return shapes.box(x - radius, x + radius, 0, height, z - radius, z + radius, color, POLE)

@@ -21,7 +21,7 @@ class Street(NamedTuple):
   centre: int  # 0 none, 1 dashed, 2 solid, 3 double
   edges: bool  # lines along the road's borders
   lanes: bool  # dashed lines in the middle of each half
-  asphalt: np.ndarray  # colours, RGB [3]
+  asphalt: np.ndarray  # colors, RGB [3]
   paving: np.ndarray
   grass: np.ndarray
   paint: np.ndarray
@@ -35,7 +35,7 @@ class Street(NamedTuple):
 
 
 def paint(street: Street, x, z, depth, pixel, grain: noise.Grain) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the colours [H, W, 3] and classes [H, W] uint8 of the ground; `SKY` from `camera.FAR` on.
+  """Returns the colors [H, W, 3] and classes [H, W] uint8 of the ground; `SKY` from `camera.FAR` on.
 
   Args:
     street: The plan.
@@ -51,7 +51,7 @@ def paint(street: Street, x, z, depth, pixel, grain: noise.Grain) -> tuple[np.nd
   near = np.minimum(z, 300)  # noise is looked up in a limited range
   fine = noise.sample(grain.cloudy, x * 22, near * 22) * np.clip(9 / depth, 0, 1)
   coarse = noise.sample(grain.cloudy, x * 3 + 90, near * 2)
-  # One brightness and one colour for each class.
+  # One brightness and one color for each class.
   stains = street.wear * (0.55 * fine + coarse)
   road = stains - 0.05 * np.exp(
     -(((np.abs(side - street.half / 3) - 0.75) / 0.4) ** 2)
@@ -63,14 +63,14 @@ def paint(street: Street, x, z, depth, pixel, grain: noise.Grain) -> tuple[np.nd
     [1 + road, 1 + 0.6 * stains + _joints(x, z, across)],
     1 + 0.10 * (fine + coarse),
   )
-  colours = np.zeros((label.max() + 1, 3), np.float32)
-  for name, colour in (
+  colors = np.zeros((label.max() + 1, 3), np.float32)
+  for name, color in (
     (ROAD, street.asphalt),
     (SIDEWALK, street.paving),
     (VEGETATION, street.grass),
   ):
-    colours[name : name + 1] = colour
-  image = colours[label] * tone[..., None].astype(np.float32)
+    colors[name : name + 1] = color
+  image = colors[label] * tone[..., None].astype(np.float32)
   marks = (
     _marks(street, x, z, across, along) * (label == ROAD) * (0.9 + 0.10 * np.clip(coarse, -3, 1))
   )

@@ -67,7 +67,7 @@ def tower(rng: np.random.Generator, style, x, z, width, height) -> shapes.Thing:
   return shapes.Thing(z, [face])
 
 
-def _roof(x, back, start, end, height, colour, wall, gable, rng) -> list[shapes.Face]:
+def _roof(x, back, start, end, height, color, wall, gable, rng) -> list[shapes.Face]:
   """A ridge along the street with the gable wall below it, or a flat roof's parapet; chimneys."""
   low, high, ridge = *sorted((x, back)), (x + back) / 2
   faces = []
@@ -84,15 +84,16 @@ def _roof(x, back, start, end, height, colour, wall, gable, rng) -> list[shapes.
     faces.append(
       shapes.outline([(low, height), (high, height), (ridge, top)], start, wall * 0.95, BUILDING)
     )
-    faces.append(shapes.Face(np.array(slope, float), colour, BUILDING))
+    faces.append(shapes.Face(np.array(slope, float), color, BUILDING))
     if rng.random() < 0.8:
       at = rng.uniform(start + 1, end - 1)
       faces += shapes.box(
         ridge - 0.5, ridge + 0.5, top - 0.6, top + 1.1, at - 0.5, at + 0.5, wall * 0.75, BUILDING
       )
   else:
-    front = sorted((x - np.sign(x) * 0.25, x + np.sign(x) * 0.3))
-    faces += shapes.box(*front, height - 0.25, height + 0.35, start, end, wall * 0.8, BUILDING)
+    left, right = sorted((x - np.sign(x) * 0.25, x + np.sign(x) * 0.3))
+    top, bottom = height + 0.35, height - 0.25
+    faces += shapes.box(left, right, bottom, top, start, end, wall * 0.8, BUILDING)
   return faces
 
 
@@ -149,7 +150,7 @@ def _outside(facade: Facade, across, up, row) -> np.ndarray:
 
 
 def _panes(rng, shape: tuple[int, int], light) -> np.ndarray:
-  """The colours [storeys, windows, 3] of glass that mirrors the sky, or of a lit room behind it (above 1)."""
+  """The colors [storeys, windows, 3] of glass that mirrors the sky, or of a lit room behind it (above 1)."""
   tint = rng.uniform(0.7, 1.3, (*shape, 1))
   dark = tint * (0.30 * light.horizon * light.ambient + (0.10, 0.12, 0.14))
   warm = np.array([(1.0, 0.72, 0.34), (0.95, 0.84, 0.58)])[rng.integers(2, size=shape)]

@@ -31,7 +31,7 @@ def street(rng: np.random.Generator, style: Geometry) -> ground.Street:
   """The plan of a street."""
   start = rng.uniform(14, 45) if rng.random() < style.crossroad else 2 * cameras.FAR
 
-  def colour(choices):
+  def color(choices):
     return np.array(choices[rng.integers(len(choices))]) * rng.uniform(0.92, 1.08)
 
   return ground.Street(
@@ -44,9 +44,9 @@ def street(rng: np.random.Generator, style: Geometry) -> ground.Street:
     centre=int(rng.choice(4, p=(0.1, 0.6, 0.15, 0.15))),
     edges=rng.random() < 0.35,
     lanes=rng.random() < style.lanes,
-    asphalt=colour(style.asphalt),
-    paving=colour(style.paving),
-    grass=colour(style.grass),
+    asphalt=color(style.asphalt),
+    paving=color(style.paving),
+    grass=color(style.grass),
     paint=np.array((0.93, 0.93, 0.90)) if rng.random() < 0.85 else np.array((0.9, 0.72, 0.2)),
     wear=rng.uniform(*style.wear),
     patches=_patches(rng),
@@ -54,19 +54,19 @@ def street(rng: np.random.Generator, style: Geometry) -> ground.Street:
 
 
 def _patches(rng: np.random.Generator) -> np.ndarray:
-  """Mended places in the road: (x, z, half width, half length, tone) each, [4, 5]."""
+  """Mended places in the road, [4, 5]: x, z, half width, half length, tone of each."""
   return rng.uniform((-5, 4, 0.3, 0.8, -0.13), (5, 40, 1.5, 5.0, 0.07), (4, 5))
 
 
 def things(rng: np.random.Generator, style: Geometry, plan: ground.Street) -> list[shapes.Thing]:
   """Everything that stands in the street, the farthest first."""
-  found = _skyline(rng, style)
+  standing = _skyline(rng, style)
   for side in (-1, 1):
-    found += _plots(rng, style, plan, side)
-    found += _kerb(rng, style, plan, side)
-    found += _walkers(rng, style, plan, side)
-  found += _traffic(rng, style, plan)
-  return sorted(found, key=lambda thing: -thing.distance)
+    standing += _plots(rng, style, plan, side)
+    standing += _kerb(rng, style, plan, side)
+    standing += _walkers(rng, style, plan, side)
+  standing += _traffic(rng, style, plan)
+  return sorted(standing, key=lambda thing: -thing.distance)
 
 
 def _in_crossing(plan: ground.Street, z: float, margin: float = 0.0) -> bool:
@@ -75,19 +75,19 @@ def _in_crossing(plan: ground.Street, z: float, margin: float = 0.0) -> bool:
 
 def _skyline(rng, style) -> list[shapes.Thing]:
   """Towers and trees that close the view."""
-  found = []
+  standing = []
   for x in np.arange(-130, 131, 26.0):
     z = rng.uniform(190, 260)
     if rng.random() < 0.5:
-      found.append(houses.tower(rng, style, x, z, rng.uniform(16, 32), rng.uniform(6, 26)))
+      standing.append(houses.tower(rng, style, x, z, rng.uniform(16, 32), rng.uniform(6, 26)))
     else:
-      found.append(plants.tree(rng, style.leaves, "round", x, z, rng.uniform(10, 18)))
-  return found
+      standing.append(plants.tree(rng, style.leaves, "round", x, z, rng.uniform(10, 18)))
+  return standing
 
 
 def _plots(rng, style, plan, side) -> list[shapes.Thing]:
   """House after house along one side, with gaps in which gardens lie."""
-  found, z, beside = [], rng.uniform(-8, 0), 0.0
+  standing, z, beside = [], rng.uniform(-8, 0), 0.0
   setback = rng.uniform(*style.setback)
   level = rng.uniform(*style.house_height)
   gap = style.house_gap * rng.uniform(0.3, 1.7)
@@ -100,41 +100,41 @@ def _plots(rng, style, plan, side) -> list[shapes.Thing]:
       end = z + rng.uniform(7, 16)
     front = side * (plan.border + setback)
     if rng.random() < gap:
-      found += _garden(rng, style, side * plan.border, z, end)
+      standing += _garden(rng, style, side * plan.border, z, end)
       beside = 0.0
     else:
       height = level * rng.uniform(0.75, 1.25)
       gable = rng.random() < style.gables
-      found.append(houses.house(rng, style, front, z, end, height, gable, beside))
+      standing.append(houses.house(rng, style, front, z, end, height, gable, beside))
       beside = height
       if setback > 1.5 and rng.random() < 0.8:
-        found += _border(rng, style, side * (plan.border + 0.1), z, end)
+        standing += _border(rng, style, side * (plan.border + 0.1), z, end)
     z = end
     if rng.random() < 0.25:
       z, beside = end + rng.uniform(1, 4), 0.0
-  return found
+  return standing
 
 
 def _garden(rng, style, x, start, end) -> list[shapes.Thing]:
   """Trees behind a fence or a hedge."""
-  found = _border(rng, style, x + np.sign(x) * 0.1, start, end)
+  standing = _border(rng, style, x + np.sign(x) * 0.1, start, end)
   for _ in range(rng.integers(1, 3)):
     away = x + np.sign(x) * rng.uniform(2, 8)
-    found.append(_tree(rng, style, away, rng.uniform(start, end)))
-  return found
+    standing.append(_tree(rng, style, away, rng.uniform(start, end)))
+  return standing
 
 
 def _border(rng, style, x, start, end) -> list[shapes.Thing]:
-  """What parts a plot from the sidewalk."""
+  """The fence or hedge between a plot and the sidewalk."""
   kind = style.fence_kinds[rng.integers(len(style.fence_kinds))]
   if rng.random() < 0.18:
     return [plants.hedge(rng, style.leaves, x, start, end)]
-  colour = {
+  color = {
     "bars": np.full(3, rng.choice([0.15, 0.85])),
     "boards": np.array((0.55, 0.40, 0.26)) * rng.uniform(0.7, 1.2),
     "wall": np.array(style.walls[rng.integers(len(style.walls))]) * 0.85,
   }[kind]
-  return [furniture.fence(rng, x, start, end, kind, colour)]
+  return [furniture.fence(rng, x, start, end, kind, color)]
 
 
 def _tree(rng, style, x, z) -> shapes.Thing:
@@ -144,45 +144,45 @@ def _tree(rng, style, x, z) -> shapes.Thing:
 
 def _kerb(rng, style, plan, side) -> list[shapes.Thing]:
   """Lamps, trees, signs and parked cars along the kerb of one side."""
-  found = []
+  standing = []
   x = side * (plan.half + 0.45)
   grey = np.full(3, rng.uniform(0.35, 0.75))
   lamp_height, reach = rng.uniform(5.5, 8.0), rng.uniform(1.0, 2.2)
   for z in np.arange(rng.uniform(7, 26), 62, rng.uniform(20, 30)):
     if not _in_crossing(plan, z, 1):
-      found.append(furniture.lamp_post(x, z, lamp_height, reach, grey))
+      standing.append(furniture.lamp_post(x, z, lamp_height, reach, grey))
   if rng.random() < style.avenue:
     for z in np.arange(rng.uniform(7, 16), 75, rng.uniform(9, 16)):
       if rng.random() < 0.8 and not _in_crossing(plan, z, 3):
-        found.append(_tree(rng, style, x + side * 0.5, z + rng.uniform(-1, 1)))
+        standing.append(_tree(rng, style, x + side * 0.5, z + rng.uniform(-1, 1)))
   for z in rng.uniform(6, 60, rng.integers(2, 5)):
     if not _in_crossing(plan, z, 1):
-      found.append(furniture.road_sign(rng, x, z, grey))
+      standing.append(furniture.road_sign(rng, x, z, grey))
   if plan.crossing[0] < 100 and rng.random() < 0.6:
-    found.append(furniture.traffic_light(rng, x, plan.crossing[0] - 0.5, grey))
+    standing.append(furniture.traffic_light(rng, x, plan.crossing[0] - 0.5, grey))
   if rng.random() < 0.25:
     start = rng.uniform(5, 20)
-    found += [furniture.bollard(x, z, grey * 0.8) for z in np.arange(start, start + 12, 2.0)]
+    standing += [furniture.bollard(x, z, grey * 0.8) for z in np.arange(start, start + 12, 2.0)]
   if rng.random() < style.parked:
-    found += _parked(rng, style, plan, side)
-  return found
+    standing += _parked(rng, style, plan, side)
+  return standing
 
 
 def _parked(rng, style, plan, side) -> list[shapes.Thing]:
-  found, z = [], rng.uniform(7, 22)
+  standing, z = [], rng.uniform(7, 22)
   end = z + rng.uniform(15, 50)
   while z < end:
     if not _in_crossing(plan, z, 6):
       kind = rng.choice(["hatchback", "saloon", "van"], p=(0.5, 0.42, 0.08))
       turn = 0.0 if side > 0 else np.pi
-      found.append(vehicles.vehicle(rng, style.cars, kind, side * (plan.half - 0.7), z, turn))
+      standing.append(vehicles.vehicle(rng, style.cars, kind, side * (plan.half - 0.7), z, turn))
     z += rng.uniform(5.5, 9) + (10 if rng.random() < 0.3 else 0)
-  return found
+  return standing
 
 
 def _traffic(rng, style, plan) -> list[shapes.Thing]:
   """Vehicles ahead, oncoming and across, cyclists at the kerb, somebody crossing."""
-  found = []
+  standing = []
   for x, turn, first in ((plan.half * 0.33, 0.0, 9), (-plan.half * 0.33, np.pi, 9)):
     z = rng.uniform(first, 32)
     for _ in range(rng.integers(0, 5)):
@@ -190,27 +190,27 @@ def _traffic(rng, style, plan) -> list[shapes.Thing]:
       kind = rng.choice(["van", "bus"] if heavy else ["hatchback", "saloon"])
       z += 4.0 * (kind == "bus")
       lane = x + rng.normal(0, 0.25)
-      found.append(vehicles.vehicle(rng, style.cars, kind, lane, z, turn + rng.normal(0, 0.03)))
+      standing.append(vehicles.vehicle(rng, style.cars, kind, lane, z, turn + rng.normal(0, 0.03)))
       z += rng.uniform(9, 30)
   if plan.crossing[0] < 100 and rng.random() < 0.4:
     z, turn = sum(plan.crossing) / 2, rng.choice([-1, 1]) * np.pi / 2
-    found.append(vehicles.vehicle(rng, style.cars, "hatchback", rng.uniform(-12, 12), z, turn))
+    standing.append(vehicles.vehicle(rng, style.cars, "hatchback", rng.uniform(-12, 12), z, turn))
   for _ in range(rng.integers(0, 3)):
     x = rng.choice([-1, 1]) * (plan.half - rng.uniform(0.3, 1.0))
-    found.append(people.cyclist(rng, style.coats, x, rng.uniform(6, 26)))
+    standing.append(people.cyclist(rng, style.coats, x, rng.uniform(6, 26)))
   if rng.random() < 0.25:
     x, z = rng.uniform(-1, 1) * plan.half, rng.uniform(9, 25)
-    found.append(people.person(rng, style.coats, x, z))
-  return found
+    standing.append(people.person(rng, style.coats, x, z))
+  return standing
 
 
 def _walkers(rng, style, plan, side) -> list[shapes.Thing]:
   """People on a sidewalk, alone or in pairs."""
-  found = []
+  standing = []
   for _ in range(rng.integers(0, 5)):
     x = side * (plan.half + plan.verge + rng.uniform(0.3, 0.9) * plan.walk)
     z = rng.uniform(6, 35)
     for _ in range(rng.integers(1, 3)):
-      found.append(people.person(rng, style.coats, x, z))
+      standing.append(people.person(rng, style.coats, x, z))
       x, z = x + rng.uniform(-0.6, 0.6), z + rng.uniform(0.2, 0.8)
-  return found
+  return standing

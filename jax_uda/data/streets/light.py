@@ -1,4 +1,4 @@
-"""Light: the sun and its shadows, the sky's colours, and the lamps of the night."""
+"""Light: the sun and its shadows, the sky's colors, and the lamps of the night."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from jax_uda.data.streets import classes, noise, shapes
 
 
 class Light(NamedTuple):
-  """What illuminates a scene. Colours are RGB [3]."""
+  """The light of a scene. Colors are RGB [3]."""
 
   sun: np.ndarray  # [3] unit vector towards the sun, street coordinates
   direct: float  # the sun's share of the light on open ground
-  ambient: np.ndarray  # the colour of daylight; its brightness falls at night
+  ambient: np.ndarray  # the color of daylight; its brightness falls at night
   zenith: np.ndarray
   horizon: np.ndarray
   clouds: float  # share of the sky
@@ -49,8 +49,9 @@ def cast(light: Light, shadows: Sequence[shapes.Shadow], x, z) -> np.ndarray:
       _fill(sunlit, np.concatenate(swept))
   plan = np.dstack([cv2.GaussianBlur(sunlit, (0, 0), 0.8), cv2.GaussianBlur(open_sky, (0, 0), 4)])
   place = ((v - o) * _MAP_SCALE - 0.5 for v, o in zip((x, z), _MAP_ORIGIN, strict=True))
-  place = [np.clip(v, -9, 9999).astype(np.float32) for v in place]
-  free = cv2.remap(plan, *place, cv2.INTER_LINEAR, borderValue=(255, 255)).astype(np.float32) / 255
+  columns, rows = (np.clip(v, -9, 9999).astype(np.float32) for v in place)
+  free = cv2.remap(plan, columns, rows, cv2.INTER_LINEAR, borderValue=(255, 255))
+  free = free.astype(np.float32) / 255
   return (1 - light.direct * (1 - free[..., :1])) * (0.5 + 0.5 * free[..., 1:])
 
 
@@ -62,30 +63,30 @@ def _fill(plan: np.ndarray, points: np.ndarray) -> None:
 
 
 def sky(light: Light, camera: cameras.Camera, grain: noise.Grain) -> np.ndarray:
-  """The sky's colours [R, W, 3] in the upper rows, down to the horizon, clouds lying in a plane overhead."""
+  """The sky's colors [R, W, 3] in the upper rows, down to the horizon, clouds lying in a plane overhead."""
   rays = camera.rays()[: camera.skyline[1]]
   up = np.clip(rays[..., 1], 0, None)
   height = np.clip(up / 0.55, 0, 1)[..., None] ** 0.7
-  colour = light.horizon + height * (light.zenith - light.horizon)
+  color = light.horizon + height * (light.zenith - light.horizon)
   far = 1 / (up + 0.12)
   cloud = noise.sample(grain.cloudy, 12 * rays[..., 0] * far + 40, 20 * far) * 0.6
   cloud += 0.35 * noise.sample(grain.cloudy, 50 * rays[..., 0] * far, 90 * far)
   cover = np.clip(1.6 * (cloud + 2.4 * light.clouds - 1.4), 0, 1) * np.clip(up * 9, 0.15, 1)
   bright = np.max(light.horizon) * (0.98 + 0.10 * cloud[..., None])
-  return (colour + 0.8 * cover[..., None] * (np.clip(bright, 0, 1) - colour)).astype(np.float32)
+  return (color + 0.8 * cover[..., None] * (np.clip(bright, 0, 1) - color)).astype(np.float32)
 
 
 def illuminate(light: Light, camera: cameras.Camera, image, label, depth, lamps) -> np.ndarray:
   """Lights surfaces [H, W, 3]: by daylight, the own head-lights' cone and the pools of the `lamps`.
 
-  What an image holds above 1 shines by itself, whatever falls on it; the sky keeps its colour.
+  Values above 1 in an image shine by themselves, whatever light falls on them; the sky keeps its color.
   """
   if light.beam == 0 and light.lamps == 0:
     return np.where((label == classes.SKY)[..., None], image, image * light.ambient)
   rays = camera.rays()
   cone = np.exp(-((rays[..., 0] / 0.42) ** 2) - ((rays[..., 1] + 0.10) / 0.17) ** 2)
   beam = light.beam * cone / (1 + (depth / 17) ** 2)
-  received = light.ambient + beam[..., None] * np.float32((1.0, 0.97, 0.88))
+  received = light.ambient + beam[..., None] * np.array((1.0, 0.97, 0.88), np.float32)
   hung = camera.view(np.array(lamps).reshape(-1, 3))
   received += light.lamps * _pools(rays * depth[..., None], hung)
   glow = np.maximum(image - 1, 0)
@@ -109,4 +110,4 @@ def _pools(points: np.ndarray, lamps: np.ndarray) -> np.ndarray:
     away = points - lamp
     distance = np.einsum("hwc,hwc->hw", away, away)
     strength += (away[..., 1] < 0.2) / (0.45 + distance / 22)
-  return strength[..., None] * np.float32((1.0, 0.80, 0.52))
+  return strength[..., None] * np.array((1.0, 0.80, 0.52), np.float32)

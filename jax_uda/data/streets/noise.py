@@ -1,4 +1,4 @@
-"""Random textures: two tileable fields of noise, drawn once a scene and cut into pieces."""
+"""Random textures: two tileable fields of noise, drawn once per scene and cut into pieces."""
 
 from typing import NamedTuple
 

@@ -62,12 +62,12 @@ def cyclist(rng: np.random.Generator, coats, x, z) -> shapes.Thing:
   )
 
 
-def limb(start, end, width, colour):
-  """A thick line as (its four corners, colour)."""
+def limb(start, end, width, color):
+  """A thick line as (its four corners, color)."""
   start, end = np.array(start), np.array(end)
   across = (end - start)[::-1] * (-1, 1)
   across = across / np.linalg.norm(across) * width / 2
-  return [start - across, end - across, end + across, start + across], colour
+  return [start - across, end - across, end + across, start + across], color
 
 
 def _circle(x, y, width, height):

@@ -12,7 +12,7 @@ from jax_uda.data.streets.domains import Photometry
 
 
 class Air(NamedTuple):
-  """What lies between scene and lens."""
+  """The air between scene and lens, and a wet road."""
 
   fog: float  # extinction per metre
   wet: float  # strength of the road's mirror
@@ -75,28 +75,28 @@ def roughen(
 
 
 def mirror(image, label, depth, wet: float, grain, x, z) -> np.ndarray:
-  """Lets the road mirror what stands beyond it, column by column, the more the flatter the view."""
+  """Lets the road mirror the things beyond it, column by column; the flatter the view, the stronger."""
   height, width = label.shape
   rows = np.arange(height)[:, None]
   foot = np.maximum.accumulate(np.where(label == ROAD, -1, rows), axis=0)
   source = np.clip(2 * foot - rows, 0, height - 1)
-  seen = image[source, np.arange(width)[None]]
-  seen = cv2.blur(seen, (max(width // 128, 1), max(height // 16, 1)))
+  mirrored = image[source, np.arange(width)[None]]
+  mirrored = cv2.blur(mirrored, (max(width // 128, 1), max(height // 16, 1)))
   puddles = np.clip(0.55 + 0.5 * noise.sample(grain.cloudy, x * 5, np.minimum(z, 300) * 2.5), 0, 1)
   road = label == ROAD
   share = (wet * puddles * np.clip(depth / 14, 0.2, 1) * (road & (foot >= 0)))[..., None]
   darker = 1 - 0.25 * wet * road[..., None]  # water fills the pores
-  return image * darker * (1 - share) + seen * share
+  return image * darker * (1 - share) + mirrored * share
 
 
-def fog(image, label, depth, extinction: float, colour: np.ndarray) -> np.ndarray:
-  """Fades what is far towards the colour of the horizon; the sky is drawn hazy already."""
+def fog(image, label, depth, extinction: float, color: np.ndarray) -> np.ndarray:
+  """Fades distant surfaces towards the color of the horizon. The sky is hazy already."""
   clear = np.where(label == SKY, 1, np.exp(-extinction * depth))[..., None]
-  return image * clear + colour * (1 - clear)
+  return image * clear + color * (1 - clear)
 
 
 def expose(rng: np.random.Generator, image: np.ndarray, sensor: Sensor) -> np.ndarray:
-  """What the sensor makes of an image [H, W, 3]: uint8 after blur, colour, vignette, noise and JPEG."""
+  """Exposes an image [H, W, 3]: blur, color, vignette, noise and JPEG, then uint8."""
   height, width = image.shape[:2]
   deviation = sensor.blur * width
   if deviation > 0.15:
@@ -109,4 +109,6 @@ def expose(rng: np.random.Generator, image: np.ndarray, sensor: Sensor) -> np.nd
   image = image + sensor.noise * rng.standard_normal(image.shape, np.float32)
   image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
   _, code = cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg))
-  return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+  decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+  assert decoded is not None  # it has just been encoded
+  return np.ascontiguousarray(decoded[..., ::-1])

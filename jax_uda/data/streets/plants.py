@@ -1,4 +1,4 @@
-"""Trees and hedges: cards whose texture decides, leaf by leaf, what is plant and what is gap."""
+"""Trees and hedges: cards whose texture says, leaf by leaf, where the plant is and where there is a gap."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ _CARD = 32  # pixels; crowns are modelled at this size at most and then drawn at
 
 def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Thing:
   """A "round", "tall", "fir" or "bare" tree."""
-  colour = np.array(leaves[rng.integers(len(leaves))]) * rng.uniform(0.85, 1.15)
+  color = np.array(leaves[rng.integers(len(leaves))]) * rng.uniform(0.85, 1.15)
   bark = np.array((0.30, 0.24, 0.19)) * rng.uniform(0.7, 1.1)
   width = (
     height * {"round": 0.85, "tall": 0.42, "fir": 0.55, "bare": 0.75}[kind] * rng.uniform(0.85, 1.1)
@@ -21,10 +21,10 @@ def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Th
   seed = int(rng.integers(2**31))
 
   def texture(size, light, grain):
-    own = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     if kind == "bare":
-      return _branches(own, size, bark)
-    return _crown(own, size, colour, light, grain, kind)
+      return _branches(rng, size, bark)
+    return _crown(rng, size, color, light, grain, kind)
 
   faces = [
     shapes.outline(
@@ -39,7 +39,7 @@ def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Th
       VEGETATION,
     ),
     shapes.upright(
-      x - width / 2, x + width / 2, foot, height, z - 0.05, colour, VEGETATION, texture
+      x - width / 2, x + width / 2, foot, height, z - 0.05, color, VEGETATION, texture
     ),
   ]
   shadows = [shapes.Shadow(shapes.ring(x, z, trunk, 6), 0, foot * 1.5)]
@@ -50,25 +50,25 @@ def tree(rng: np.random.Generator, leaves, kind: str, x, z, height) -> shapes.Th
 
 def hedge(rng: np.random.Generator, leaves, x, start, end) -> shapes.Thing:
   """A hedge along x from z = start to end, seen from the road and from its near end."""
-  height, colour = rng.uniform(0.9, 1.6), np.array(leaves[rng.integers(len(leaves))])
+  height, color = rng.uniform(0.9, 1.6), np.array(leaves[rng.integers(len(leaves))])
   near, far = (start, end) if x > 0 else (end, start)
   points = np.array([(x, 0, far), (x, 0, near), (x, height, near), (x, height, far)], float)
   seed = int(rng.integers(2**31))
 
   def texture(size, light, grain):
     del light
-    return _foliage(np.random.default_rng(seed), size, colour, grain)
+    return _foliage(np.random.default_rng(seed), size, color, grain)
 
-  beyond = sorted((x, x + np.sign(x) * 0.8))
+  left, right = sorted((x, x + np.sign(x) * 0.8))
   faces = [
-    shapes.upright(*beyond, 0, height, start, colour * 0.8, VEGETATION, texture),
-    shapes.Face(points, colour, VEGETATION, texture),
+    shapes.upright(left, right, 0, height, start, color * 0.8, VEGETATION, texture),
+    shapes.Face(points, color, VEGETATION, texture),
   ]
-  shadow = shapes.Shadow(shapes.rectangle(*beyond, start, end), 0, height)
+  shadow = shapes.Shadow(shapes.rectangle(left, right, start, end), 0, height)
   return shapes.Thing(end, faces, [shadow])
 
 
-def _crown(rng, size, colour, light, grain, kind) -> np.ndarray:
+def _crown(rng, size, color, light, grain, kind) -> np.ndarray:
   """Clumps of leaves: their outline frayed by noise, lit from the sun's side."""
   card = min(max(size), _CARD)
   y, x = ((np.mgrid[0:card, 0:card] + 0.5) / card).astype(np.float32)
@@ -96,31 +96,31 @@ def _crown(rng, size, colour, light, grain, kind) -> np.ndarray:
   leaf = _leaves(rng, size, grain)
   bright = 0.42 + 0.62 * np.clip(card[..., 1], 0, 1) + 0.16 * leaf
   image = np.empty((*size, 4), np.float32)
-  image[..., :3] = np.clip(bright, 0.15, 1.4)[..., None] * colour
+  image[..., :3] = np.clip(bright, 0.15, 1.4)[..., None] * color
   image[..., 3] = card[..., 0] + 0.12 * leaf > 0.06
   return image
 
 
-def _foliage(rng, size, colour, grain) -> np.ndarray:
+def _foliage(rng, size, color, grain) -> np.ndarray:
   """A wall of leaves with a frayed upper edge."""
   leaf = _leaves(rng, size, grain)
   t = ((np.arange(size[0]) + 0.5) / size[0])[:, None]
   image = np.empty((*size, 4), np.float32)
-  image[..., :3] = (np.clip(1.05 - 0.45 * t + 0.20 * leaf, 0.2, 1.4))[..., None] * colour
+  image[..., :3] = (np.clip(1.05 - 0.45 * t + 0.20 * leaf, 0.2, 1.4))[..., None] * color
   image[..., 3] = t + 0.05 * leaf > 0.08
   return image
 
 
-def _branches(rng, size, colour) -> np.ndarray:
+def _branches(rng, size, color) -> np.ndarray:
   """A leafless crown: a trunk that forks again and again."""
   rows, columns = size
   image = np.zeros((rows, columns, 4), np.float32)
 
   def grow(x, y, angle, length, depth):
     end = x + length * np.sin(angle), y - length * np.cos(angle)
-    ends = [(int(a * columns * 16), int(b * rows * 16)) for a, b in ((x, y), end)]
+    first, last = ((int(a * columns * 16), int(b * rows * 16)) for a, b in ((x, y), end))
     thickness = max(1, round(columns * 0.012 * depth))
-    cv2.line(image, *ends, (*colour.tolist(), 1.0), thickness, shift=4)
+    cv2.line(image, first, last, (*color.tolist(), 1.0), thickness, shift=4)
     for side in (-1, 1) if depth > 1 else ():
       bend = side * rng.uniform(0.2, 0.6)
       grow(*end, angle + bend, length * rng.uniform(0.68, 0.82), depth - 1)

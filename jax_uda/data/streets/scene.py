@@ -50,14 +50,14 @@ def render(domain: Domain, seed: int, index: int, size: tuple[int, int]) -> Scen
 
 
 def _background(camera, plan, things, light, grain) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Colours [H, W, 3], classes [H, W] and depth [H, W] of the sky, and of the ground with its shadows."""
+  """Colors [H, W, 3], classes [H, W] and depth [H, W] of the sky, and of the ground with its shadows."""
   x, z, depth = camera.ground()
-  colours, label = np.zeros((*depth.shape, 3), np.float32), np.full(depth.shape, SKY, np.uint8)
+  colors, label = np.zeros((*depth.shape, 3), np.float32), np.full(depth.shape, SKY, np.uint8)
   first, last = camera.skyline
   x, z, near = x[first:], z[first:], depth[first:]
-  colours[first:], label[first:] = ground.paint(plan, x, z, near, camera.footprint(near), grain)
+  colors[first:], label[first:] = ground.paint(plan, x, z, near, camera.footprint(near), grain)
   shadows = [shadow for thing in things for shadow in thing.shadows]
-  colours[first:] *= lights.cast(light, shadows, x, z)
+  colors[first:] *= lights.cast(light, shadows, x, z)
   above = lights.sky(light, camera, grain)
-  np.copyto(colours[:last], above, where=(label[:last] == SKY)[..., None])
-  return colours, label, depth
+  np.copyto(colors[:last], above, where=(label[:last] == SKY)[..., None])
+  return colors, label, depth

@@ -7,7 +7,8 @@ import numpy as np
 
 from jax_uda.data.streets import noise
 
-Colour = Sequence[float]  # RGB in 0..1; what lies above 1 shines by itself
+Color = Sequence[float] | np.ndarray  # RGB in 0..1; a color above 1 shines by itself
+Points = Sequence[tuple[float, float]] | Sequence[np.ndarray] | np.ndarray  # [N, 2]
 # A texture draws itself: ((rows, columns), light, grain) -> [rows, columns, 4] float32 RGB and opacity.
 # Its top left corner lies at the face's last point, its bottom edge runs from the first to the second.
 Texture = Callable[[tuple[int, int], Any, noise.Grain], np.ndarray]
@@ -17,13 +18,13 @@ class Face(NamedTuple):
   """A flat polygon, counter-clockwise as seen from its visible side; with a texture a parallelogram."""
 
   points: np.ndarray  # [N, 3] metres
-  colour: Colour
+  color: Color
   label: int
   texture: Texture | None = None
 
 
 class Shadow(NamedTuple):
-  """What stands in the sun's way: a footprint [N, 2] of (x, z), from height `low` to `high` metres."""
+  """A body that casts a shadow: a footprint [N, 2] of (x, z), from height `low` to `high` metres."""
 
   footprint: np.ndarray
   low: float
@@ -31,7 +32,7 @@ class Shadow(NamedTuple):
 
 
 class Thing(NamedTuple):
-  """Something in the street. Things are painted by falling `distance`, faces in the order given."""
+  """Something in the street. Things are painted from far to near, the faces of a thing in their order."""
 
   distance: float
   faces: list[Face]
@@ -39,27 +40,27 @@ class Thing(NamedTuple):
   lamp: tuple[float, float, float] | None = None  # where a street lamp hangs
 
 
-def outline(points: Sequence, z: float, colour: Colour, label: int) -> Face:
+def outline(points: Points, z: float, color: Color, label: int) -> Face:
   """The polygon of `points` [N, 2] (x, y) in the plane z, facing the viewer whatever their order."""
   corners = np.full((len(points), 3), z, float)
   corners[:, :2] = points
   (x, y), (after_x, after_y) = corners.T[:2], np.concatenate([corners[1:], corners[:1]]).T[:2]
   clockwise = x @ after_y < y @ after_x
-  return Face(corners[::-1] if clockwise else corners, colour, label)
+  return Face(corners[::-1] if clockwise else corners, color, label)
 
 
-def upright(x0, x1, y0, y1, z, colour: Colour, label: int, texture: Texture | None = None) -> Face:
+def upright(x0, x1, y0, y1, z, color: Color, label: int, texture: Texture | None = None) -> Face:
   """A rectangle in the plane z, facing the viewer."""
   points = np.array([(x0, y0, z), (x1, y0, z), (x1, y1, z), (x0, y1, z)], float)
-  return Face(points, colour, label, texture)
+  return Face(points, color, label, texture)
 
 
-def disc(x, y, radius, z, colour: Colour, label: int, corners: int = 10) -> Face:
+def disc(x, y, radius, z, color: Color, label: int, corners: int = 10) -> Face:
   """A regular polygon in the plane z, facing the viewer and standing on an edge."""
-  return outline(ring(x, y, radius, corners, 0.5 - corners / 4), z, colour, label)
+  return outline(ring(x, y, radius, corners, 0.5 - corners / 4), z, color, label)
 
 
-def prism(profile: Sequence, x0, x1, colour: Colour, label: int) -> list[Face]:
+def prism(profile: Points, x0, x1, color: Color, label: int) -> list[Face]:
   """The solid from x0 to x1 with the section `profile` [N, 2]: (z, y), first up the side facing the viewer."""
   n = len(profile)
   ends = np.empty((2, n, 3))  # left, right
@@ -68,12 +69,12 @@ def prism(profile: Sequence, x0, x1, colour: Colour, label: int) -> list[Face]:
   left, right = ends
   after = [*range(1, n), 0]
   strips = np.stack([left, right, right[after], left[after]], axis=1)
-  return [Face(points, colour, label) for points in (*strips, left, right[::-1])]
+  return [Face(points, color, label) for points in (*strips, left, right[::-1])]
 
 
-def box(x0, x1, y0, y1, z0, z1, colour: Colour, label: int) -> list[Face]:
+def box(x0, x1, y0, y1, z0, z1, color: Color, label: int) -> list[Face]:
   """A cuboid without its underside."""
-  faces = prism([(z0, y0), (z0, y1), (z1, y1), (z1, y0)], x0, x1, colour, label)
+  faces = prism([(z0, y0), (z0, y1), (z1, y1), (z1, y0)], x0, x1, color, label)
   return [face for i, face in enumerate(faces) if i != 3]
 
 
@@ -85,7 +86,7 @@ def place(faces: Sequence[Face], x: float, z: float, turn: float = 0.0) -> list[
   placed, start = [], 0
   for face in faces:
     end = start + len(face.points)
-    placed.append(Face(points[start:end], face.colour, face.label, face.texture))
+    placed.append(Face(points[start:end], face.color, face.label, face.texture))
     start = end
   return placed
 

@@ -37,11 +37,11 @@ _KINDS = {  # profiles, length, width, height
 }
 
 
-def vehicle(rng: np.random.Generator, colours, kind: str, x, z, turn=0.0) -> shapes.Thing:
+def vehicle(rng: np.random.Generator, colors, kind: str, x, z, turn=0.0) -> shapes.Thing:
   """A vehicle around (x, z), driving towards z = oo, turned to the left by `turn` radians."""
   body, cabin, length, width, height = _KINDS[kind]
   length, width, height = np.array((length, width, height)) * rng.uniform(0.94, 1.08, 3)
-  paint = np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.85, 1.1)
+  paint = np.array(colors[rng.integers(len(colors))]) * rng.uniform(0.85, 1.1)
   plate = _PLATES[rng.integers(len(_PLATES))]
   size, half = np.array([length, height]), width / 2
   faces = shapes.box(

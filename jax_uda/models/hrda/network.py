@@ -99,7 +99,7 @@ class HRDA(Segmentor):
     *,
     train: bool,
     use_running_average: bool,
-    parts: Collection[str] | None = None,
+    outputs: Collection[str] | None = None,
     crop_box: CropBox | None = None,
     **inputs: Any,
   ) -> Outputs:
@@ -110,7 +110,7 @@ class HRDA(Segmentor):
         decoder's stride.
       train: Whether dropout is on, and a detail crop replaces the windows.
       use_running_average: Whether BatchNorm uses its running statistics.
-      parts: Names of the outputs to compute, see `Segmentor`. Without "decoder" the network does not
+      outputs: Names of the outputs to compute, see `Segmentor`. Without "decoder" the network does not
         look at the detail, and "fused" is the fused map of the context.
       crop_box: The training crop, [4] for the whole batch or [B,4], in multiples of twice the decoder's
         stride; or a function that returns such boxes from the context's logits [B,h,w,C] (without
@@ -128,7 +128,7 @@ class HRDA(Segmentor):
     network = f"HRDA around {type(self.encoder).__name__}"
     self._check_inputs(inputs, ("crop_box",), network)
     mode = {"train": train, "use_running_average": use_running_average}
-    wanted = {"decoder", *self.heads} if parts is None else parts
+    wanted = {"decoder", *self.heads} if outputs is None else outputs
     image = self._standardise(image)
     features = self._encode_context(image, **mode)
     logits, fused, heads = None, None, {}

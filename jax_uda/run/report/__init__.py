@@ -1,1 +1,1 @@
-"""What a run shows: progress lines, metric files, tables and pictures."""
+"""What a run shows: progress lines, metric files, tables and figures."""

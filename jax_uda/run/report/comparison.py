@@ -9,33 +9,34 @@ import numpy as np
 from jax_uda.run.report import table
 from jax_uda.run.report.runs import NETWORKS, Run
 
-REFERENCE, BASELINE = "dacs", "source_only"  # of compute; of classes that a method lost
-COLLAPSED = 0.01  # IoU below which a class is
+REFERENCE = "dacs"  # equal compute is that of this method
+BASELINE = "source_only"  # a class collapsed if this method has more of it
+COLLAPSED = 0.01  # a class has collapsed if its IoU is below this
 
 Runs = Mapping[str, Mapping[int, Run]]  # by method and seed
 
 
 def summarise(runs: Runs) -> dict[str, dict[str, Any]]:
-  """What `benchmark.json` says of each method: numbers in [0, 1], None where undefined.
+  """The content of `benchmark.json` for each method: numbers in [0, 1], None where undefined.
 
-  By method: `seeds`; by network `miou` and, by class, `iou`, each as `mean`, `std` over seeds (None
-  for one seed) and `values`; `equal_compute`, likewise, with the `steps` where it was measured; `step_time`,
-  seconds and relative to plain self-training; `collapsed`, the seeds by class. Equal compute and
-  relative time need a run of plain self-training with the same seed.
+  Returns:
+    By method: `seeds`; `miou` by network and `iou` by network and class, each as `mean`, `std` over seeds
+    (None for one seed) and `values`; `equal_compute`, the same for the mIoU at equal compute, with the
+    `steps` at which it was measured; `step_time`, in seconds and relative to plain self-training;
+    `collapsed`, the seeds by class. Equal compute and relative time need a run of plain self-training with
+    the same seed.
   """
   return {method: _summary(runs, method) for method, by_seed in runs.items() if by_seed}
 
 
 def _summary(runs: Runs, method: str) -> dict[str, Any]:
-  found = runs[method]
-  seeds = sorted(found)
-  names = list(found[seeds[0]].scores["student"]["iou"])
-  score = lambda network, seed: found[seed].scores[network]
+  by_seed = runs[method]
+  seeds = sorted(by_seed)
+  names = list(by_seed[seeds[0]].scores["student"]["iou"])
+  score = lambda network, seed: by_seed[seed].scores[network]
   reference = runs.get(REFERENCE, {})
   paired = [seed for seed in seeds if seed in reference]
-  at = {seed: found[seed].within(reference[seed].total_seconds) for seed in paired}
-  reached = [seed for seed in paired if at[seed] is not None]
-  ratios = [found[seed].step_seconds / reference[seed].step_seconds for seed in paired]
+  ratios = [by_seed[seed].step_seconds / reference[seed].step_seconds for seed in paired]
   return {
     "seeds": seeds,
     "miou": {
@@ -47,28 +48,36 @@ def _summary(runs: Runs, method: str) -> dict[str, Any]:
       }
       for network in NETWORKS
     },
-    "equal_compute": {
-      "steps": [found[seed].steps[at[seed]] for seed in reached],
-      **{
-        network: spread([found[seed].miou[network][at[seed]] for seed in reached])
-        for network in NETWORKS
-      },
-    },
-    "steps": [found[seed].steps[-1] for seed in seeds],
+    "equal_compute": _equal_compute(by_seed, {seed: reference[seed] for seed in paired}),
+    "steps": [by_seed[seed].steps[-1] for seed in seeds],
     "step_time": {
-      "seconds": _plain(np.mean([found[seed].step_seconds for seed in seeds])),
-      "ratio": _plain(np.mean(ratios)) if ratios else None,
+      "seconds": _plain(float(np.mean([by_seed[seed].step_seconds for seed in seeds]))),
+      "ratio": _plain(float(np.mean(ratios))) if ratios else None,
     },
-    "collapsed": _collapsed(found, runs.get(BASELINE, {}), names),
+    "collapsed": _collapsed(by_seed, runs.get(BASELINE, {}), names),
   }
+
+
+def _equal_compute(by_seed: Mapping[int, Run], reference: Mapping[int, Run]) -> dict[str, Any]:
+  """Steps and mIoU of the evaluations until which a method took no more time than the reference."""
+  steps: list[int] = []
+  values: dict[str, list[float]] = {network: [] for network in NETWORKS}
+  for seed, other in reference.items():
+    run = by_seed[seed]
+    index = run.within(other.total_seconds)
+    if index is not None:
+      steps.append(run.steps[index])
+      for network in NETWORKS:
+        values[network].append(run.miou[network][index])
+  return {"steps": steps} | {network: spread(values[network]) for network in NETWORKS}
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
   """Mean and standard deviation (of a sample: divided by n - 1) of the defined values."""
   defined = [value for value in values if not math.isnan(value)]
   return {
-    "mean": _plain(np.mean(defined)) if defined else None,
-    "std": _plain(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+    "mean": _plain(float(np.mean(defined))) if defined else None,
+    "std": _plain(float(np.std(defined, ddof=1))) if len(defined) > 1 else None,
     "values": [_plain(value) for value in values],
   }
 
@@ -78,14 +87,14 @@ def _plain(value: float) -> float | None:
 
 
 def _collapsed(
-  found: Mapping[int, Run], baseline: Mapping[int, Run], names: Sequence[str]
+  by_seed: Mapping[int, Run], baseline: Mapping[int, Run], names: Sequence[str]
 ) -> dict[str, list[int]]:
   """Class -> the seeds in which the student lost it, while training on the source alone did not."""
   iou = lambda run, name: run.scores["student"]["iou"][name]
   lost = {
     name: [
       seed
-      for seed, run in sorted(found.items())
+      for seed, run in sorted(by_seed.items())
       if iou(run, name) < COLLAPSED
       and (seed not in baseline or iou(baseline[seed], name) > iou(run, name))
     ]
@@ -95,7 +104,7 @@ def _collapsed(
 
 
 def about(summary: Mapping[str, Any], *, num_steps: int, every: int) -> str:
-  """How to read the tables, in Markdown."""
+  """Explains in Markdown how to read the tables."""
   lines = [
     "IoU and mIoU on the target's validation images, in %, as mean ± standard deviation over seeds "
     "(n - 1). Methods with the same network start from the same warm-up, one a seed. Nothing was selected by these "
@@ -115,22 +124,23 @@ def about(summary: Mapping[str, Any], *, num_steps: int, every: int) -> str:
 
 
 def overview(summary: Mapping[str, Any]) -> list[list[str]]:
-  """Header and one row a method: mIoU at equal steps and equal compute, time, collapsed classes."""
+  """Header and one row per method: mIoU at equal steps and equal compute, time, collapsed classes."""
   header = ["method", "seeds"]
   header += [f"{network}, equal steps" for network in NETWORKS]
   header += [f"{network}, equal compute" for network in NETWORKS]
   rows = [[*header, "at step", "step time", "collapsed"]]
-  for method, found in summary.items():
-    equal, ratio = found["equal_compute"], found["step_time"]["ratio"]
+  for method, numbers in summary.items():
+    equal, ratio = numbers["equal_compute"], numbers["step_time"]["ratio"]
     steps = sorted({*equal["steps"]})
     lost = ", ".join(
-      f"{name} ({len(seeds)}/{len(found['seeds'])})" for name, seeds in found["collapsed"].items()
+      f"{name} ({len(seeds)}/{len(numbers['seeds'])})"
+      for name, seeds in numbers["collapsed"].items()
     )
     rows.append(
       [
         method,
-        str(len(found["seeds"])),
-        *(percent(found["miou"][network]) for network in NETWORKS),
+        str(len(numbers["seeds"])),
+        *(percent(numbers["miou"][network]) for network in NETWORKS),
         *(percent(equal[network]) for network in NETWORKS),
         "–".join(map(str, steps[:: max(len(steps) - 1, 1)])) or "–",
         f"{ratio:.2f}" if ratio else "–",
@@ -149,26 +159,26 @@ def brief(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def by_class(summary: Mapping[str, Any], network: str) -> list[list[str]]:
-  """Header and one row a method: IoU of every class and mIoU of one network."""
+  """Header and one row per method: IoU of every class and mIoU of one network."""
   names = list(next(iter(summary.values()))["iou"][network])
   rows = [["method", *names, "mIoU"]]
-  for method, found in summary.items():
-    lost = found["collapsed"] if network == "student" else {}
-    cells = [percent(found["iou"][network][name]) + " †" * (name in lost) for name in names]
-    rows.append([method, *cells, percent(found["miou"][network])])
+  for method, numbers in summary.items():
+    lost = numbers["collapsed"] if network == "student" else {}
+    cells = [percent(numbers["iou"][network][name]) + " †" * (name in lost) for name in names]
+    rows.append([method, *cells, percent(numbers["miou"][network])])
   return rows
 
 
-def percent(found: Mapping[str, Any]) -> str:
-  """`45.2 ± 0.3`, `45.2` for one seed, `–` where nothing is defined."""
-  if found["mean"] is None:
+def percent(values: Mapping[str, Any]) -> str:
+  """A `spread` in per cent: `45.2 ± 0.3`, `45.2` for one seed, `–` where nothing is defined."""
+  if values["mean"] is None:
     return "–"
-  text = f"{100 * found['mean']:.1f}"
-  return text if found["std"] is None else f"{text} ± {100 * found['std']:.1f}"
+  text = f"{100 * values['mean']:.1f}"
+  return text if values["std"] is None else f"{text} ± {100 * values['std']:.1f}"
 
 
 def markdown(summary: Mapping[str, Any], *, title: str, num_steps: int, every: int) -> str:
-  """The whole of `benchmark.md`."""
+  """The text of `benchmark.md`."""
   parts = [f"# {title}", about(summary, num_steps=num_steps, every=every), "## mIoU"]
   parts.append(table.grid_markdown(overview(summary)))
   for network in NETWORKS:

@@ -15,35 +15,35 @@ def draw(path: pathlib.Path, runs: Runs, *, title: str) -> None:
   """Writes a PNG: left, mIoU at the end; right, the student's mIoU over steps.
 
   Args:
-    path: Of the PNG.
-    runs: By method and seed; a method without runs is left out.
-    title: Above.
+    path: The PNG.
+    runs: Runs by method and seed; a method without runs is left out.
+    title: Text above.
 
   Raises:
     ImportError: matplotlib is not installed.
   """
-  runs = {method: found for method, found in runs.items() if found}
+  runs = {method: by_seed for method, by_seed in runs.items() if by_seed}
   palette = drawing.load("matplotlib").colormaps["tab10" if len(runs) <= 10 else "tab20"]
-  colours = {method: palette(index) for index, method in enumerate(runs)}
+  colors = {method: palette(index) for index, method in enumerate(runs)}
   page = drawing.load("matplotlib.figure").Figure(
     figsize=(11, max(0.42 * len(runs) + 1.8, 4.2)), layout="constrained"
   )
   page.suptitle(title, fontsize=11, weight="bold", x=0.01, ha="left")
   ends, over_steps = page.subplots(1, 2, width_ratios=(1, 1.15))
-  _draw_ends(ends, runs, colours)
-  _draw_curves(over_steps, runs, colours)
+  _draw_ends(ends, runs, colors)
+  _draw_curves(over_steps, runs, colors)
   page.savefig(path, dpi=drawing.DPI)
 
 
-def _draw_ends(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:
-  """A line for each method: its seeds as dots, mean and standard deviation as a bar with whiskers."""
-  for row, (method, found) in enumerate(runs.items()):
+def _draw_ends(axis, runs: Runs, colors: Mapping[str, tuple]) -> None:
+  """Draws a line for each method: its seeds as dots, mean and standard deviation as a bar with whiskers."""
+  for row, (method, by_seed) in enumerate(runs.items()):
     for network, offset, filled in zip(NETWORKS, (-0.16, 0.16), (True, False), strict=True):
-      values = [100 * run.scores[network]["miou"] for run in found.values()]
+      values = [100 * run.scores[network]["miou"] for run in by_seed.values()]
       end = spread(values)
       if end["mean"] is None:
         continue
-      colour = colours[method]
+      color = colors[method]
       axis.errorbar(
         end["mean"],
         row + offset,
@@ -51,10 +51,10 @@ def _draw_ends(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:
         fmt="o",
         ms=6,
         capsize=3,
-        color=colour,
-        mfc=colour if filled else "white",
+        color=color,
+        mfc=color if filled else "white",
       )
-      axis.plot(values, [row + offset] * len(values), "|", color=colour, ms=7, alpha=0.6)
+      axis.plot(values, [row + offset] * len(values), "|", color=color, ms=7, alpha=0.6)
   axis.set_yticks(range(len(runs)), runs)
   axis.set_ylim(len(runs) - 0.5, -0.5)
   axis.grid(axis="x", alpha=0.3)
@@ -63,12 +63,12 @@ def _draw_ends(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:
   axis.set_title("filled: student, open: teacher; mean ± std, ticks: seeds", fontsize=9)
 
 
-def _draw_curves(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:
-  """The student's mean over seeds, with a band of one standard deviation."""
-  for method, found in runs.items():
-    steps, mean, std = _curve(found)
-    axis.plot(steps, mean, "o-", ms=3, lw=1.6, color=colours[method], label=method)
-    axis.fill_between(steps, mean - std, mean + std, color=colours[method], alpha=0.12, lw=0)
+def _draw_curves(axis, runs: Runs, colors: Mapping[str, tuple]) -> None:
+  """Draws the student's mean over seeds, with a band of one standard deviation."""
+  for method, by_seed in runs.items():
+    steps, mean, std = _curve(by_seed)
+    axis.plot(steps, mean, "o-", ms=3, lw=1.6, color=colors[method], label=method)
+    axis.fill_between(steps, mean - std, mean + std, color=colors[method], alpha=0.12, lw=0)
   axis.grid(alpha=0.3)
   axis.spines[["top", "right"]].set_visible(False)
   axis.set_xlabel("step of the last stage")
@@ -77,9 +77,9 @@ def _draw_curves(axis, runs: Runs, colours: Mapping[str, tuple]) -> None:
   axis.legend(fontsize=8, frameon=False, ncols=math.ceil(len(runs) / 6), loc="best")
 
 
-def _curve(found: Mapping[int, Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Steps at which all seeds were evaluated; mean and standard deviation, in %."""
-  curves = [dict(zip(run.steps, run.miou["student"], strict=True)) for run in found.values()]
+def _curve(by_seed: Mapping[int, Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Steps at which all seeds were evaluated; mean and standard deviation there, in %."""
+  curves = [dict(zip(run.steps, run.miou["student"], strict=True)) for run in by_seed.values()]
   steps = sorted(set.intersection(*map(set, curves)))
   values = 100 * np.array([[curve[step] for step in steps] for curve in curves])
   std = values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(steps))

@@ -1,6 +1,6 @@
-"""matplotlib, which is an extra: imported when something is drawn.
+"""Loads matplotlib, an optional dependency, when something is drawn.
 
-Figures are made by their class alone: pyplot would switch the backend of somebody's notebook.
+Figures come from `matplotlib.figure.Figure`: pyplot would switch the backend of a notebook.
 """
 
 import importlib
@@ -10,7 +10,7 @@ DPI = 130
 
 
 def load(module: str) -> types.ModuleType:
-  """`matplotlib` or one of its modules, e.g. `matplotlib.figure`.
+  """Imports `matplotlib` or one of its modules, e.g. `matplotlib.figure`.
 
   Raises:
     ImportError: matplotlib is not installed.

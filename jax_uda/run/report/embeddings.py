@@ -80,8 +80,8 @@ def collect(
 
 def save(path: pathlib.Path, sample: Sample) -> None:
   """Writes a sample as .npz, embeddings as float16."""
-  embedding = sample["embedding"].astype(np.float16)
-  np.savez_compressed(path, **sample | {"embedding": embedding})
+  arrays: dict[str, Any] = sample | {"embedding": sample["embedding"].astype(np.float16)}
+  np.savez_compressed(path, **arrays)
 
 
 def load(path: pathlib.Path) -> Sample:
@@ -103,7 +103,7 @@ def to_plane(embedding: np.ndarray, projection: str) -> np.ndarray:
   if projection == "pca":
     return flat
   try:
-    from sklearn import manifold
+    from sklearn import manifold  # pyright: ignore[reportMissingImports]
   except ImportError:
     raise ImportError("config.projection = 'tsne' needs scikit-learn; use 'pca'") from None
   start = 1e-4 * flat / max(flat[:, 0].std(), 1e-12)
@@ -169,10 +169,12 @@ def _make_embed(learner: Learner) -> Callable[[Any, jax.Array], tuple[jax.Array,
 
   def embed(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     outputs = forward(learner.model, variables, to_unit(images))
+    assert outputs.logits is not None and outputs.fused is not None  # all parts run
     heads = [outputs.heads[name] for name in HEADS if name in outputs.heads]
     embedding = (heads or [outputs.fused])[0].astype(jnp.float32)
     embedding /= jnp.maximum(jnp.linalg.norm(embedding, axis=-1, keepdims=True), 1e-12)
-    logits = resize.bilinear(outputs.logits, embedding.shape[1:3])
+    height, width = embedding.shape[1:3]
+    logits = resize.bilinear(outputs.logits, (height, width))
     return embedding, jnp.argmax(logits, -1).astype(jnp.uint8)
 
   return jax.jit(embed, out_shardings=mesh_lib.replicated(learner.mesh))

@@ -23,14 +23,12 @@ from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.context import View
 from jax_uda.step.learner import Learner, Seen
-from jax_uda.step.method import with_unit_images
+from jax_uda.step.method import Batch, with_unit_images
 from jax_uda.step.state import TrainState
 from jax_uda.views import self_training
 
 FIRST_EMBEDDINGS = "projection_start.npz"  # those before training
 STRIDE = 32  # pixels: images of different sizes are cut to a multiple, which all networks take
-
-Batch = dict[str, dict[str, np.ndarray]]
 
 
 def keep_first_embeddings(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> None:
@@ -112,7 +110,7 @@ def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
   if (sizes == sizes[0]).all():
     height, width = sizes[0]
   stack = lambda domain, field: np.stack([row[field][:height, :width] for row in rows[domain]])
-  batch = {
+  batch: Any = {
     "source": {"image": stack("source", "image"), "label": stack("source", "label")},
     "target": {"image": stack("target", "image")},
   }
@@ -158,7 +156,7 @@ def panel_columns(
   The columns are source and target images, the mixed view, the teacher's pseudo-labels, both networks'
   predictions for the target, and its ground truth.
   """
-  target = batch["target"]["image"]
+  target = np.asarray(batch["target"]["image"])
   columns: dict[str, Any] = {"source": views.picture(shown["source"]), "target": target}
   if "mixed" in shown:
     mixed = shown["mixed"]

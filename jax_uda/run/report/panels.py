@@ -1,4 +1,4 @@
-"""Pictures of what a method sees: images, labels and weights in a grid, with a legend."""
+"""Images, labels and weights in a grid, with a legend."""
 
 import math
 import pathlib
@@ -14,11 +14,11 @@ CELL_WIDTH = 2.0  # a picture of 128 pixels is shown at twice its size
 GAP = 0.05
 LEFT, RIGHT, TOP = 0.3, 0.1, 0.6  # the row names; the edge; title and column names
 LEGEND_MARGIN, LEGEND_ROW, LEGEND_ENTRY = 0.25, 0.16, 1.15  # around it; height; width of an entry
-WEIGHT_COLOURS = "viridis"
+WEIGHT_COLORS = "viridis"
 
 
-def colourise(label: np.ndarray, label_space: LabelSpace) -> np.ndarray:
-  """uint8 [..., 3] colours of label [...]; ignored pixels are black."""
+def colorize(label: np.ndarray, label_space: LabelSpace) -> np.ndarray:
+  """uint8 [..., 3] colors of label [...]; ignored pixels are black."""
   table = np.zeros((256, 3), np.uint8)
   table[: label_space.num_classes] = label_space.palette
   return table[label]
@@ -35,12 +35,12 @@ def draw(
   """Writes a PNG with one row per image and one column per entry of `columns`.
 
   Args:
-    path: Of the PNG.
-    columns: Title -> one array per row: uint8 [H,W,3] an image, integer [H,W] a label, floating
-      [H,W] a weight in [0, 1].
-    label_space: Names and colours of the classes.
-    title: Above the grid.
-    row_names: Left of the grid, one per row; `image 1`, `image 2`, … if empty.
+    path: The PNG.
+    columns: By title one array per row: an image uint8 [H,W,3], a label [H,W] of integers, or a weight
+      [H,W] of floats in [0, 1].
+    label_space: Names and colors of the classes.
+    title: Text above the grid.
+    row_names: Text left of each row; `image 1`, `image 2`, … if empty.
 
   Raises:
     ImportError: matplotlib is not installed.
@@ -78,12 +78,11 @@ def _legend_columns(page_width: float, num_entries: int) -> int:
 
 def _grid(num_rows: int, num_columns: int, aspect: float, num_entries: int):
   """A figure and its axes [rows, columns], with room for titles and for the legend's rows."""
-  figure = drawing.load("matplotlib.figure")
   cell_height = CELL_WIDTH * aspect
   width = LEFT + num_columns * (CELL_WIDTH + GAP) - GAP + RIGHT
   bottom = LEGEND_MARGIN + LEGEND_ROW * math.ceil(num_entries / _legend_columns(width, num_entries))
   height = TOP + num_rows * (cell_height + GAP) - GAP + bottom
-  page = figure.Figure(figsize=(width, height))
+  page = drawing.load("matplotlib.figure").Figure(figsize=(width, height))
   axes = page.subplots(
     num_rows,
     num_columns,
@@ -104,14 +103,14 @@ def _grid(num_rows: int, num_columns: int, aspect: float, num_entries: int):
 def _show(axis, array: np.ndarray, label_space: LabelSpace) -> None:
   axis.spines[:].set_visible(False)
   if _is_weight(array):
-    axis.imshow(array, cmap=WEIGHT_COLOURS, vmin=0, vmax=1, interpolation="nearest")
+    axis.imshow(array, cmap=WEIGHT_COLORS, vmin=0, vmax=1, interpolation="nearest")
   else:
-    image = array if array.ndim == 3 else colourise(array, label_space)
+    image = array if array.ndim == 3 else colorize(array, label_space)
     axis.imshow(image, interpolation="nearest")
 
 
 def _legend_entries(label_space: LabelSpace, *, with_weights: bool) -> list[tuple]:
-  """(colour, name) of every class, of ignored pixels, and of some weights."""
+  """(color, name) of every class, of ignored pixels, and of some weights."""
   entries = list(zip(label_space.palette / 255, label_space.names, strict=True))
   entries.append(("black", "ignored"))
   if with_weights:
@@ -120,11 +119,11 @@ def _legend_entries(label_space: LabelSpace, *, with_weights: bool) -> list[tupl
 
 
 def _write_around(figure, title: str, entries: Sequence[tuple]) -> None:
-  """The title at the top and the legend at the bottom, both in line with the pictures."""
+  """Writes the title at the top and the legend at the bottom, in line with the pictures."""
   patch = drawing.load("matplotlib.patches").Patch
   width, height = figure.get_size_inches()
   figure.text(LEFT / width, 1 - 0.08 / height, title, fontsize=11, weight="bold", va="top")
-  weights = drawing.load("matplotlib").colormaps[WEIGHT_COLOURS]
+  weights = drawing.load("matplotlib").colormaps[WEIGHT_COLORS]
   figure.legend(
     handles=[
       patch(fc=weights(c) if isinstance(c, float) else c, ec="0.4", lw=0.5, label=name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 
 def duration(seconds: float) -> str:
-  """`75.2` -> `1m15s`; hours are shown from one hour on."""
+  """`75.2` -> `1m15s`; from one hour on with hours: `2h05m`."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   if hours:
@@ -18,11 +18,11 @@ def line(
   """One line: step, losses by term, speed, share of time waiting for data, time to go.
 
   Args:
-    step: Number of steps done.
+    step: Number of completed steps.
     end: Number of steps at the end.
-    means: Metrics, losses under `loss` and `loss/<term>`.
+    means: Means of the metrics; losses are `loss` and `loss/<term>`.
     speed: `images_per_second` and `data_wait_fraction`.
-    eta: Seconds to go.
+    eta: Seconds until the end.
   """
   terms = "  ".join(
     f"{name.removeprefix('loss/')} {value:.3f}"

@@ -43,7 +43,7 @@ def similarity(prototypes: np.ndarray) -> np.ndarray:
 
 def add(workdir: pathlib.Path, step: int, objective_state: Any) -> None:
   """Adds the similarities at `step` to the run's file and drops those of later steps."""
-  kept = {
+  kept: dict[str, Any] = {
     f"{term}@{old}": matrix
     for term, by_step in read(workdir).items()
     for old, matrix in by_step.items()
@@ -52,10 +52,10 @@ def add(workdir: pathlib.Path, step: int, objective_state: Any) -> None:
   prototypes = prototypes_of(objective_state)
   if not prototypes:
     return
-  now = {f"{term}@{step}": similarity(table) for term, table in prototypes.items()}
+  now: dict[str, Any] = {f"{term}@{step}": similarity(p) for term, p in prototypes.items()}
   temporary = workdir / f"{FILE}.tmp"
   with temporary.open("wb") as file:
-    np.savez_compressed(file, **kept, **now)
+    np.savez_compressed(file, **(kept | now))
   os.replace(temporary, workdir / FILE)
 
 

@@ -11,15 +11,15 @@ NETWORKS = ("student", "teacher")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One finished run, on the target alone. Scores are in [0, 1], NaN where undefined.
+  """One finished run and its scores on the target, in [0, 1], NaN where undefined.
 
   Attributes:
-    scores: By network, what `results.json` says: `miou`, `iou` by class name, `subsets`.
-    steps: [K] steps at which it was evaluated; the last one is the end.
-    miou: By network, [K] mIoU at these.
-    seconds: [K] time of the training steps until then, without compilation and evaluation.
-    start: The step it started from.
-    before: Time of the training steps of the stages before it.
+    scores: The scores of `results.json` by network: `miou`, `iou` by class name, `subsets`.
+    steps: [K] steps at which the run was evaluated; the last one is its end.
+    miou: [K] mIoU at these steps, by network.
+    seconds: [K] time of the training steps until each evaluation, without compilation and evaluation.
+    start: The step from which the run started.
+    before: Seconds of training steps in the stages before.
   """
 
   scores: dict[str, dict[str, Any]]
@@ -31,28 +31,28 @@ class Run:
 
   @property
   def total_seconds(self) -> float:
-    """Time of the training steps of all stages."""
+    """Seconds of training steps in all stages."""
     return self.before + self.seconds[-1]
 
   @property
   def step_seconds(self) -> float:
-    """Mean time of a training step."""
+    """Mean seconds of a training step."""
     return self.seconds[-1] / max(self.steps[-1] - self.start, 1)
 
   def within(self, seconds: float) -> int | None:
-    """The last evaluation, an index, until which all stages took no more than `seconds`."""
+    """Index of the last evaluation until which all stages took no more than `seconds`, or None."""
     fit = [index for index, passed in enumerate(self.seconds) if self.before + passed <= seconds]
     return fit[-1] if fit else None
 
 
 def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: float = 0.0) -> Run:
-  """The run in `folder`, which has a `results.json` and a `metrics.jsonl`.
+  """Reads the run in `folder` from its `results.json` and `metrics.jsonl`.
 
   Args:
-    folder: Of the run.
-    images_per_step: Of both domains together, as `images_per_second` counts them.
-    start: The step it started from, if it continues another run.
-    before: Time of the training steps of the stages before it.
+    folder: Folder of the run.
+    images_per_step: Images of both domains in a step, as `images_per_second` counts them.
+    start: The step from which the run started, if it continues another run.
+    before: Seconds of training steps in the stages before.
   """
   results = json.loads((folder / "results.json").read_text())
   lines = (folder / "metrics.jsonl").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Per-class IoU of several networks side by side."""
+"""Tables of the IoU per class, several networks side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ def _percent(value: float | None) -> str:
 
 
 def rows(columns: Columns) -> tuple[list[list[str]], list[list[str]]]:
-  """Header and one row per class; and the means, of all classes and of subsets.
+  """A header with one row per class; and rows of means, over all classes and over subsets.
 
-  Numbers are in per cent, `–` where one is undefined.
+  Numbers are in per cent, `–` where undefined.
 
   Args:
-    columns: Network name -> `iou` (class name -> IoU in [0, 1], NaN or None if undefined), `miou` and
-      `subsets` (name -> mean over these classes), as in `results.json`.
+    columns: By network name: `iou` by class name (in [0, 1]; NaN or None if undefined), `miou`, and
+      `subsets`, means over some classes by name, as in `results.json`.
   """
   first = next(iter(columns.values()))
   row = lambda name, values: [name, *map(_percent, values)]
@@ -41,7 +41,7 @@ def markdown(columns: Columns) -> str:
 
 
 def grid_markdown(grid: Sequence[Sequence[str]]) -> str:
-  """A header and rows as GitHub Markdown."""
+  """A grid, whose first row is the header, as GitHub Markdown."""
   header, *body = grid
   lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
   return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
@@ -56,7 +56,7 @@ def show(columns: Columns, title: str) -> None:
 def show_grid(
   grid: Sequence[Sequence[str]], means: Sequence[Sequence[str]] = (), *, title: str
 ) -> None:
-  """Prints a header and rows, and below them further rows in bold."""
+  """Prints a grid, whose first row is the header, and below it the rows of `means` in bold."""
   header, *body = grid
   table = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD)
   table.add_column(header[0], no_wrap=True)

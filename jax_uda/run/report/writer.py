@@ -1,15 +1,16 @@
-"""Scalars of a run: JSON lines always; TensorBoard files, with pictures and texts, if it can."""
+"""Scalars of a run as JSON lines; with tensorboardX also TensorBoard files, with figures and texts."""
 
 import json
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from jax_uda.common import files
 
 
-def _event_writer(folder: pathlib.Path, resume_step: int):
+def _event_writer(folder: pathlib.Path, resume_step: int) -> Any:
   """A tensorboardX writer that hides events after `resume_step`, or None without the package."""
   try:
     import tensorboardX
@@ -42,12 +43,12 @@ def has_scores(folder: pathlib.Path, step: int) -> bool:
 class MetricWriter:
   """Writes `metrics.jsonl` and TensorBoard events. Use as a context manager.
 
-  A run that continues from step k drops what was written after k, so that each step is there once.
-  A line of scalars is in its file at once, TensorBoard events after some seconds.
+  A run that continues from step k drops what was written after k, so that each step occurs once. A line of
+  scalars reaches its file at once, TensorBoard events after some seconds.
   """
 
   def __init__(self, folder: pathlib.Path, *, resume_step: int = 0):
-    """Opens the files in `folder`, which exists; `resume_step` is the step the run continues from."""
+    """Opens the files in an existing folder; `resume_step` is the step from which the run continues."""
     path = folder / "metrics.jsonl"
     if path.exists():
       files.write_atomically(path, _rows_until(path, resume_step))
@@ -72,7 +73,7 @@ class MetricWriter:
         self._events.add_scalar(name, value, step)
 
   def write_image(self, step: int, name: str, image: np.ndarray) -> None:
-    """Adds a picture, uint8 [H,W,3], to TensorBoard."""
+    """Adds a figure, uint8 [H,W,3], to TensorBoard."""
     if self._events:
       self._events.add_image(name, image, step, dataformats="HWC")
 
@@ -82,7 +83,7 @@ class MetricWriter:
       self._events.add_text(name, text, step)
 
   def close(self) -> None:
-    """Writes what is pending and closes the files."""
+    """Flushes and closes the files."""
     self._lines.close()
     if self._events:
       self._events.close()

@@ -35,7 +35,7 @@ def write_grey(path: pathlib.Path, label: np.ndarray) -> None:
 
 
 def write_palette(path: pathlib.Path, label: np.ndarray) -> None:
-  """As GTA5's labels: indices of a palette of colours."""
+  """As GTA5's labels: indices of a palette of colors."""
   path.parent.mkdir(parents=True, exist_ok=True)
   image = PIL.Image.frombytes("P", label.shape[::-1], label.tobytes())
   image.putpalette([(7 * i + 13) % 256 for i in range(768)])

@@ -5,9 +5,12 @@ import buckets
 import pytest
 
 from jax_uda.common import paths
-from jax_uda.data.datasets import base, camvid, catalog
+from jax_uda.data.datasets import base, catalog, image_files
 from jax_uda.data.datasets import bucket as store
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 SPEC = dict(name="camvid", train=("train",), val=("val",), size=(6, 8))
 
@@ -22,8 +25,8 @@ class Host:
 
   def builder(self):
     self._monkeypatch.setenv("HOME", str(self._home))
-    data_dir = paths.as_path("gs://prepared/sets", "config.data.dir")
-    return catalog.find_builder(dict(SPEC, path=str(self._photos)), data_dir, "data.source")
+    data_dir = paths.as_path("gs://prepared/sets", "data_dir")
+    return catalog.find_builder(dict(SPEC, path=str(self._photos)), data_dir, Role.SOURCE)
 
   def prepare(self, **kwargs):
     return base.prepare(self.builder(), **kwargs)
@@ -44,10 +47,10 @@ def hosts(bucket, small_camvid, tmp_path, monkeypatch):
 @pytest.fixture
 def images_read(monkeypatch):
   """The images that were read to prepare a data set."""
-  found = []
-  read = camvid.read
-  monkeypatch.setattr(camvid, "read", lambda pair: (found.append(pair.image.name), read(pair))[1])
-  return found
+  names = []
+  read = image_files.read_image
+  monkeypatch.setattr(image_files, "read_image", lambda file: names.append(file.name) or read(file))
+  return names
 
 
 @pytest.fixture
@@ -164,7 +167,7 @@ def test_a_renewed_data_set_reaches_the_other_hosts(hosts, small_camvid, images_
 def test_a_host_without_the_photographs_copies_them_prepared(hosts, small_camvid):
   one = contents(hosts[0].prepare())
   shutil.rmtree(small_camvid)
-  assert hosts[1].builder().is_prepared
+  assert hosts[1].builder().is_complete
   assert contents(hosts[1].prepare()) == one
 
 

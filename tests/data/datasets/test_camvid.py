@@ -6,15 +6,18 @@ import PIL.Image
 import pytest
 
 from jax_uda.data import label_spaces
-from jax_uda.data.datasets import base, camvid, shards
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.datasets import base, camvid, image_files, pairs, shards
+from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 BOTH = ("image", "label")
 DEFAULTS = dict(train=("train/0006R0", "train/0016E5"), val=("val",))
 
 
 def make(tmp_path, root, **kwargs):
-  return camvid.builder(tmp_path / "prepared", "data.source", path=root, **DEFAULTS | kwargs)
+  return camvid.builder(tmp_path / "prepared", Role.SOURCE, path=root, **DEFAULTS | kwargs)
 
 
 def test_prepared_examples_are_the_selected_files_in_order(tmp_path, small_camvid):
@@ -32,8 +35,9 @@ def test_labels_of_the_targets_training_images_are_not_even_looked_for(tmp_path,
   for file in (small_camvid / "trainannot").iterdir():
     file.unlink()
   parts = dict(path=small_camvid, **DEFAULTS)
-  folder = base.prepare(camvid.builder(tmp_path / "prepared", "data.target", **parts))
-  train, val = (Examples(folder, split, fields=BOTH) for split in ("train", "val"))
+  folder = base.prepare(camvid.builder(tmp_path / "prepared", Role.TARGET, **parts))
+  assert [list(example) for example in TargetExamples(folder)] == [["image"]] * 2
+  train, val = (LabelledExamples(folder, split) for split in ("train", "val"))
   assert {int(label) for example in train for label in example["label"].ravel()} == {255}
   assert int(val[0]["label"].min()) == 0
 
@@ -52,14 +56,14 @@ def test_jpeg_images_are_found(tmp_path, small_camvid):
 
 
 def test_a_label_with_a_palette_is_read_as_ids(small_camvid):
-  pair = camvid.find(small_camvid, "train/0006R0", "data.source")[0]
-  expected = camvid.read(pair)[1]
+  pair = pairs.find(small_camvid, "train", camvid.LAYOUT, prefix="0006R0")[0]
+  expected = pairs.read(pair)[1]
   with PIL.Image.open(pair.label) as file:
     ids = np.array(file)
   paletted = PIL.Image.frombytes("P", ids.shape[::-1], ids.tobytes())
   paletted.putpalette([255 - i % 256 for i in range(768)])
   paletted.save(pair.label)
-  np.testing.assert_array_equal(camvid.read(pair)[1], expected)
+  np.testing.assert_array_equal(pairs.read(pair)[1], expected)
 
 
 def break_image(root):
@@ -105,14 +109,14 @@ def test_data_left_half_written_is_not_used(tmp_path, small_camvid):
 
 
 def test_missing_files_are_explained(tmp_path, small_camvid):
-  with pytest.raises(ValueError, match=r"config\.data\.source\.path = .*is no folder.*SegNet"):
+  with pytest.raises(ValueError, match=r"^path = .*is no folder.*SegNet"):
     make(tmp_path, tmp_path / "nowhere")
-  with pytest.raises(ValueError, match=r"config\.data\.source\.path.*no folder 'test'.*SegNet"):
-    make(tmp_path, small_camvid, val=("test/0001TP",))
-  with pytest.raises(ValueError, match=r"no .*image Seq05VD\* in"):
-    make(tmp_path, small_camvid, val=("val/Seq05VD",))
-  with pytest.raises(ValueError, match=r"config\.data\.source\.train = 'train' must be a tuple"):
-    make(tmp_path, small_camvid, train="train")
+  with pytest.raises(ValueError, match=r"^path: .*no folder test; .*SegNet"):
+    make(tmp_path, small_camvid, val=("test/0001TP",)).find_pairs()
+  with pytest.raises(ValueError, match=r"no image Seq05VD\*\.png in"):
+    make(tmp_path, small_camvid, val=("val/Seq05VD",)).find_pairs()
+  with pytest.raises(ValueError, match=r"^train = 'trian/0001TP' is unknown. Known: test, t"):
+    make(tmp_path, small_camvid, train=("trian/0001TP",))
   (small_camvid / "trainannot" / "0006R0_1.png").unlink()
   with pytest.raises(
     ValueError, match=r"No label for image .*0006R0_1\.png: expected .*trainannot"
@@ -125,8 +129,8 @@ def test_the_folder_depends_on_the_settings(tmp_path, small_camvid):
   names = [path()]
   names += [path(size=(6, 8)), path(train=("train",)), path(val=("val/0016E5_2",))]
   parts = dict(path=small_camvid, **DEFAULTS)
-  for field in ("data.target", "eval.targets.more"):
-    names.append(str(camvid.builder(tmp_path / "prepared", field, **parts).data_path))
+  for role in (Role.TARGET, Role.EVALUATION):
+    names.append(str(camvid.builder(tmp_path / "prepared", role, **parts).data_path))
   (small_camvid / "train" / "0006R0_1.png").touch()
   assert path() == names[0]
   small_camvid.rename(tmp_path / "elsewhere")
@@ -140,8 +144,8 @@ def test_a_changed_file_is_noticed_and_only_its_part_is_written_again(
   monkeypatch.setattr(shards, "SHARD_SIZE", 1)
   folder = base.prepare(make(tmp_path, small_camvid))
   reads = []
-  read = camvid.read
-  monkeypatch.setattr(camvid, "read", lambda pair: reads.append(pair.image.stem) or read(pair))
+  read = image_files.read_image
+  monkeypatch.setattr(image_files, "read_image", lambda f: reads.append(f.stem) or read(f))
   changes = (
     lambda: os.utime(small_camvid / "train" / "0006R0_1.png", (1, 1)),
     lambda: PIL.Image.new("L", (16, 12)).save(small_camvid / "trainannot" / "0006R0_1.png"),
@@ -161,16 +165,22 @@ def test_a_changed_file_is_noticed_and_only_its_part_is_written_again(
 
 
 def test_for_evaluation_no_training_image_is_needed(tmp_path, small_camvid):
-  made = camvid.builder(tmp_path, "eval.targets.more", path=small_camvid, val=("val",))
-  folder = base.prepare(made)
+  builder = camvid.builder(tmp_path, Role.EVALUATION, path=small_camvid, val=("val",))
+  folder = base.prepare(builder)
   assert len(Examples(folder, "val", fields=BOTH)) == 2
   assert not (folder / "names_train.json").exists()
 
 
 def test_the_photographs_have_the_known_numbers(tmp_path, camvid_dir):
   counts = {
-    selection: len(camvid.find(camvid_dir, selection, "data.source"))
-    for selection in ("train/0001TP", "train/0006R0", "train/0016E5", "val/0016E5", "val")
+    (split, prefix): len(pairs.find(camvid_dir, split, camvid.LAYOUT, prefix=prefix))
+    for split, prefix in (
+      ("train", "0001TP"),
+      ("train", "0006R0"),
+      ("train", "0016E5"),
+      ("val", "0016E5"),
+      ("val", ""),
+    )
   }
   assert list(counts.values()) == [62, 101, 204, 101, 101]
   dusk = dict(train=("train/0001TP",), val=("train/0001TP",), size=(60, 80))
@@ -189,5 +199,5 @@ def test_labels_are_given_in_the_classes_asked_for(tmp_path, small_camvid):
   label = Examples(base.prepare(other), "val", fields=("label",))[0]["label"]
   as_19 = [10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 18, 255]  # sky, building, …, sign is traffic sign, void
   np.testing.assert_array_equal(label, np.tile([*as_19, *as_19[:4]], (12, 1)))
-  with pytest.raises(ValueError, match="config.data.source.classes = 'camvid' is unknown"):
+  with pytest.raises(ValueError, match="^classes = 'camvid' is unknown"):
     make(tmp_path, small_camvid, classes="camvid")

@@ -1,13 +1,24 @@
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from jax_uda import data as data_lib
 from jax_uda.data.datasets import base, camvid, catalog, image_files
 from jax_uda.data.label_spaces import CAMVID11
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 STREETS = dict(name="streets", size=(8, 12), num_train=6, num_val=3)
+
+
+def load(data, data_dir):
+  return catalog.load_domains(**data, data_dir=data_dir)
 
 
 def spec(source=(), target=(), cache_mbytes=1):
@@ -19,7 +30,7 @@ def spec(source=(), target=(), cache_mbytes=1):
 
 
 def test_domains_hold_what_training_and_evaluation_need(tmp_path, quick_streets):
-  domains = catalog.load_domains(spec(), tmp_path)
+  domains = load(spec(), tmp_path)
   assert domains.label_space is CAMVID11
   sizes = [
     len(getattr(domains, f"{d}_{s}")) for s in ("train", "val") for d in ("source", "target")
@@ -35,7 +46,7 @@ def test_domains_hold_what_training_and_evaluation_need(tmp_path, quick_streets)
 
 
 def test_class_counts_are_those_of_the_labels_and_are_kept(tmp_path, quick_streets, monkeypatch):
-  domains = catalog.load_domains(spec(), tmp_path)
+  domains = load(spec(), tmp_path)
   counts = domains.source_train.class_counts
   for example, row in zip(domains.source_train, counts, strict=True):
     assert [np.sum(example["label"] == c) for c in range(11)] == row.tolist()
@@ -45,13 +56,13 @@ def test_class_counts_are_those_of_the_labels_and_are_kept(tmp_path, quick_stree
     raise AssertionError("counted twice")
 
   monkeypatch.setattr(np, "bincount", fail)
-  again = catalog.load_domains(spec(), tmp_path)
+  again = load(spec(), tmp_path)
   np.testing.assert_array_equal(again.source_train.class_counts, counts)
 
 
 def test_the_same_folder_may_be_both_domains(tmp_path, small_camvid):
   both = dict(name="camvid", path=str(small_camvid), train=("train",), val=("val",))
-  domains = catalog.load_domains({"source": both, "target": both, "cache_mbytes": 0}, tmp_path)
+  domains = load({"source": both, "target": both, "cache_mbytes": 0}, tmp_path)
   assert len(domains.target_train) == 4 and domains.class_frequency[0] > 0
 
 
@@ -62,23 +73,19 @@ class NoLabels(base.Builder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     image = image_files.encode_png(np.full((4, 4, 3), 9, np.uint8))
-    return {"train": self.numbered("train", [("a", image, b"no label")] * 3, 3)}
+    return {"train": self.numbered("train", [base.Encoded("a", image, b"no label")] * 3, 3)}
 
 
-def test_an_image_only_source_never_reads_a_label(tmp_path):
+def test_a_target_never_reads_a_label(tmp_path):
   config = tfds.core.BuilderConfig(name="x")
   folder = base.prepare(NoLabels(tmp_path, config))
-  assert [example["image"].max() for example in Examples(folder, "train", fields=("image",))] == [
-    9
-  ] * 3
-  with pytest.raises(Exception):  # noqa: B017 - whatever the decoder says
-    Examples(folder, "train", fields=("image", "label"))[0]
+  assert [example["image"].max() for example in TargetExamples(folder)] == [9] * 3
+  with pytest.raises(ValueError, match="its label cannot be decoded"):
+    LabelledExamples(folder, "train")[0]
 
 
 def test_decoded_examples_are_kept_within_the_budget(tmp_path, small_camvid, monkeypatch):
-  builder = camvid.builder(
-    tmp_path, "data.source", path=small_camvid, train=("train",), val=("val",)
-  )
+  builder = camvid.builder(tmp_path, Role.SOURCE, path=small_camvid, train=("train",), val=("val",))
   folder = base.prepare(builder)
   decodes = []
   decode = cv2.imdecode
@@ -95,9 +102,7 @@ def test_decoded_examples_are_kept_within_the_budget(tmp_path, small_camvid, mon
 
 
 def test_examples_cannot_be_changed_and_have_an_end(tmp_path, small_camvid):
-  builder = camvid.builder(
-    tmp_path, "data.source", path=small_camvid, train=("train",), val=("val",)
-  )
+  builder = camvid.builder(tmp_path, Role.SOURCE, path=small_camvid, train=("train",), val=("val",))
   examples = Examples(base.prepare(builder), "train", fields=("image", "label"))
   with pytest.raises(ValueError, match="read-only"):
     examples[0]["image"][0, 0] = 0
@@ -108,30 +113,51 @@ def test_examples_cannot_be_changed_and_have_an_end(tmp_path, small_camvid):
 @pytest.mark.parametrize(
   "source, message",
   (
-    ({"name": "street"}, r"config\.data\.source\.name = 'street'.*mean 'streets'"),
-    ({"name": ""}, r"config\.data\.source\.name = ''.*camvid, .*streets"),
+    ({"name": "street"}, r"source\.name = 'street'.*mean 'streets'"),
+    ({"name": ""}, r"source\.name = ''.*camvid, .*streets"),
     (
       {"num_trian": 3},
-      r"config\.data\.source has no field 'num_trian'.*mean 'num_train'.*Known: domain",
+      r"source has no field 'num_trian'.*mean 'num_train'.*Known: domain",
     ),
-    ({"domain": "dasy"}, r"config\.data\.source\.domain = 'dasy'.*mean 'day'"),
+    ({"domain": "dasy"}, r"source\.domain = 'dasy'.*mean 'day'"),
   ),
 )
 def test_mistakes_in_the_config_are_explained(tmp_path, quick_streets, source, message):
   with pytest.raises(ValueError, match=message):
-    catalog.load_domains(spec(source=source), tmp_path)
+    load(spec(source=source), tmp_path)
 
 
 def test_a_missing_argument_is_named(tmp_path, small_camvid):
-  with pytest.raises(ValueError, match=r"config\.data\.source: .*'val'"):
-    catalog.find_builder(
-      dict(name="camvid", path=str(small_camvid), train=("train",)), tmp_path, "data.source"
-    )
+  with pytest.raises(ValueError, match=r"^missing a required argument: 'path'"):
+    catalog.find_builder(dict(name="camvid", train=("train",)), tmp_path, Role.SOURCE)
 
 
 def test_domains_with_different_classes_are_rejected(tmp_path, quick_streets, small_camvid):
   data = spec()
   data["target"] = dict(name="camvid", path=str(small_camvid), train=("train",), val=("val",))
   data["target"]["classes"] = "cityscapes19"
-  with pytest.raises(ValueError, match=r"source has the classes of CamVid.*Cityscapes"):
-    catalog.load_domains(data, tmp_path)
+  with pytest.raises(
+    ValueError, match=r"target has the classes of Cityscapes.*the source those of CamVid"
+  ):
+    load(data, tmp_path)
+
+
+def test_a_batch_for_a_notebook_takes_plain_values(tmp_path, quick_streets):
+  domains = load(spec(), tmp_path)
+  settings = dict(batch_size=2, crop_size=(4, 6), seed=0, num_threads=0)
+  stream = data_lib.batches(domains.source_train, domains.target_train, **settings)
+  first, second = next(stream), next(stream)
+  assert first["source"]["image"].shape == (2, 4, 6, 3) and list(first["target"]) == ["image"]
+  stream.close()
+  later = data_lib.batches(domains.source_train, domains.target_train, start_step=1, **settings)
+  np.testing.assert_array_equal(next(later)["source"]["label"], second["source"]["label"])
+  with pytest.raises(ValueError, match="^target_margins = "):
+    data_lib.batches([], [], target_margins=(1,), **settings)
+
+
+def test_the_package_imports_nothing_before_it_is_asked():
+  code = "import sys, jax_uda.data, jax_uda.data.streets; print(*sys.modules)"
+  run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert not {"jax", "flax", "tensorflow_datasets", "grain"} & set(run.stdout.split())
+  assert {"load_domains", "batches", "Role"} <= set(dir(data_lib))
+  assert not hasattr(data_lib, "no_such_name")

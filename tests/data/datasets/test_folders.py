@@ -8,6 +8,9 @@ import pytest
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import base, catalog, folders, shards
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 BOTH = ("image", "label")
 SIZE = (6, 8)
@@ -37,7 +40,7 @@ def fields(tmp_path):
 
 
 def make(tmp_path, root, **kwargs):
-  return folders.builder(tmp_path / "prepared", "data.source", path=root, **SETTINGS | kwargs)
+  return folders.builder(tmp_path / "prepared", Role.SOURCE, path=root, **SETTINGS | kwargs)
 
 
 def read_train(builder):
@@ -45,9 +48,9 @@ def read_train(builder):
 
 
 def test_pairs_are_found_below_the_folders_and_ids_are_mapped(tmp_path, fields):
-  found = read_train(make(tmp_path, fields))
-  assert len(found) == 3
-  for example, stem in zip(found, ("a/1", "a/10", "b/2"), strict=True):
+  actual = read_train(make(tmp_path, fields))
+  assert len(actual) == 3
+  for example, stem in zip(actual, ("a/1", "a/10", "b/2"), strict=True):
     file = cv2.imread(str(fields / "train" / "images" / f"{stem}.png"))[..., ::-1]
     np.testing.assert_array_equal(example["image"], file)
     np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
@@ -62,7 +65,7 @@ COLORS = dict(
 
 
 def paint(root, *, as_palette=False):
-  """Label files where colours stand for classes."""
+  """Label files where colors stand for classes."""
   colors = np.array([(90, 60, 30), (0, 160, 0), (220, 0, 0), (0, 0, 1), (255, 255, 255)], np.uint8)
   index = np.tile([0, 1, 2, 3, 4, 4, 0, 0], (SIZE[0], 1))
   for file in root.glob("*/labels/**/*.png"):
@@ -71,13 +74,13 @@ def paint(root, *, as_palette=False):
 
 
 @pytest.mark.parametrize("as_palette", (False, True))
-def test_colours_may_stand_for_classes(tmp_path, fields, as_palette):
+def test_colors_may_stand_for_classes(tmp_path, fields, as_palette):
   paint(fields, as_palette=as_palette)
   for example in read_train(make(tmp_path, fields, **COLORS)):
     np.testing.assert_array_equal(example["label"], np.tile(IDS, (SIZE[0], 1)))
 
 
-def test_a_class_may_have_no_colour(tmp_path, fields):
+def test_a_class_may_have_no_color(tmp_path, fields):
   paint(fields)
   ignored = (*COLORS["ignore_colors"], (220, 0, 0), (0, 0, 1))
   some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), ()), ignore_colors=ignored)
@@ -85,7 +88,7 @@ def test_a_class_may_have_no_colour(tmp_path, fields):
     np.testing.assert_array_equal(np.unique(example["label"]), (0, 1, 255))
 
 
-def test_an_unknown_colour_is_named(tmp_path, fields):
+def test_an_unknown_color_is_named(tmp_path, fields):
   paint(fields)
   some = COLORS | dict(label_colors=((90, 60, 30), (0, 160, 0), (220, 0, 0)))
   with pytest.raises(
@@ -100,8 +103,8 @@ def test_suffixes_of_the_stems_are_told_apart(tmp_path, fields):
       for file in list((fields / split / kind).rglob("*.png")):
         file.rename(file.with_stem(f"{file.stem}{suffix}"))
   (fields / "train" / "images" / "a" / "1_depth.png").write_bytes(b"not ours")
-  made = make(tmp_path, fields, image_suffix="_rgb", label_suffix="_ids")
-  assert len(read_train(made)) == 3
+  builder = make(tmp_path, fields, image_suffix="_rgb", label_suffix="_ids")
+  assert len(read_train(builder)) == 3
 
 
 @pytest.mark.parametrize("kind, ending", (("images", ".jpg"), ("labels", ".tif")))
@@ -114,14 +117,14 @@ def test_files_that_differ_in_their_endings_alone_are_both_named(tmp_path, field
 
 
 def test_images_without_labels_are_a_target(tmp_path, fields):
-  found = read_train(make(tmp_path, fields, train=("train/images",)))
-  assert len(found) == 3 and all((example["label"] == 255).all() for example in found)
+  actual = read_train(make(tmp_path, fields, train=("train/images",)))
+  assert len(actual) == 3 and all((example["label"] == 255).all() for example in actual)
 
 
 def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, fields):
   (fields / "train" / "labels" / "a" / "1.png").write_bytes(b"?")
-  made = folders.builder(tmp_path / "prepared", "data.target", path=fields, **SETTINGS)
-  assert all((example["label"] == 255).all() for example in read_train(made))
+  builder = folders.builder(tmp_path / "prepared", Role.TARGET, path=fields, **SETTINGS)
+  assert all((example["label"] == 255).all() for example in read_train(builder))
 
 
 def test_linked_folders_are_read(tmp_path, fields):
@@ -140,9 +143,9 @@ def test_labels_with_a_palette_and_of_one_bit_are_ids(tmp_path, fields):
     else:
       image = PIL.Image.fromarray(values.astype(bool))
     image.save(label)
-    made = make(tmp_path, fields, classes=("a", "b"), label_ids=ids, ignore_ids=())
-    found = made.read(made.builder_config.pairs["train"][0])[1]
-    np.testing.assert_array_equal(found, values == ids[1])
+    builder = make(tmp_path, fields, classes=("a", "b"), label_ids=ids, ignore_ids=())
+    actual = builder.read(builder.builder_config.pairs["train"][0])[1]
+    np.testing.assert_array_equal(actual, values == ids[1])
 
 
 def test_images_are_fitted_into_the_working_size(tmp_path, fields):
@@ -153,13 +156,13 @@ def test_images_are_fitted_into_the_working_size(tmp_path, fields):
   assert val["label"].shape == SIZE, "scores are taken at the size of the label files"
 
 
-def test_classes_have_the_given_colours_or_different_ones():
+def test_classes_have_the_given_colors_or_different_ones():
   palette = ((1, 2, 3), (4, 5, 6))
-  space = folders.make_label_space(("a", "b"), palette, "data.source")
+  space = folders.make_label_space(("a", "b"), palette)
   np.testing.assert_array_equal(space.palette, palette)
-  chosen = folders.make_label_space([str(i) for i in range(40)], (), "data.source").palette
+  chosen = folders.make_label_space([str(i) for i in range(40)]).palette
   assert len({tuple(color) for color in chosen.tolist()}) == 40
-  known = folders.make_label_space("cityscapes19", (), "data.source")
+  known = folders.make_label_space("cityscapes19")
   assert known is label_spaces.CITYSCAPES19
 
 
@@ -176,7 +179,7 @@ def add_id(root):
   cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.full(SIZE, 9, np.uint8))
 
 
-def colour(root):
+def color(root):
   cv2.imwrite(str(root / "train" / "labels" / "a" / "1.png"), np.zeros((*SIZE, 3), np.uint8))
 
 
@@ -190,7 +193,7 @@ def remove(root):
     (truncate, r"images/a/1\.png cannot be read"),
     (shrink, r"labels/a/1\.png has size \(6, 7\), its image \(6, 8\)"),
     (add_id, r"labels/a/1\.png holds the ids 9, which are neither in label_ids nor in ignore_ids"),
-    (colour, r"labels/a/1\.png holds colours \(RGB\)"),
+    (color, r"labels/a/1\.png holds colors \(RGB\)"),
     (remove, r"1 of 4 images have no label, .*a/1\.png: expected .*labels/a/1\.png"),
   ),
 )
@@ -205,12 +208,12 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
 @pytest.mark.parametrize(
   "change, message",
   (
-    (dict(train=("nowhere", "train/labels")), r"data\.source\.train: there is no folder .*nowhere"),
-    (dict(train="train/images"), r"data\.source\.train = 'train/images' must be \(image folder"),
+    (dict(train=("nowhere", "train/labels")), r"^train: there is no folder .*nowhere"),
+    (dict(train="train/images"), r"^train = 'train/images' must be \(image folder"),
     (dict(val=("val/labels",), image_suffix="_x"), r"no image \*_x\{"),
     (dict(classes=("a",), label_ids=()), "must be 2 to 253 different names"),
     (dict(classes=("a", "a"), label_ids=()), "must be 2 to 253 different names"),
-    (dict(classes="cityscapes"), r"data\.source\.classes = 'cityscapes'.*mean 'cityscapes19'"),
+    (dict(classes="cityscapes"), r"^classes = 'cityscapes'.*mean 'cityscapes19'"),
     (dict(label_ids=(1, 2)), "label_ids has 2 entries for 3 classes"),
     (dict(label_ids=(1, 2, (3, 1))), r"id 1 is given twice\."),
     (
@@ -223,14 +226,14 @@ def test_a_bad_file_is_named_and_leaves_no_half_written_data(tmp_path, fields, d
     (COLORS | dict(label_colors=((1, 2, 3),)), "label_colors has 1 entries for 3 classes"),
     (
       COLORS | dict(label_colors=((1, 2, 3), 4, 5)),
-      r"label_colors: 4 is no colour \(red, green, blue",
+      r"label_colors: 4 is no color \(red, green, blue",
     ),
     (
       COLORS | dict(label_colors=((1, 2, 3), (4, 5, 6), (7, (8, 9, 10)))),
-      r"label_colors: \(7, \(8, 9, 10\)\) is no colour",
+      r"label_colors: \(7, \(8, 9, 10\)\) is no color",
     ),
-    (COLORS | dict(ignore_colors=((0, 160, 0),)), r"the colour \(0, 160, 0\) is given twice"),
-    (dict(palette=((1, 2, 3),)), "palette must be 3 colours .* given are 1"),
+    (COLORS | dict(ignore_colors=((0, 160, 0),)), r"the color \(0, 160, 0\) is given twice"),
+    (dict(palette=((1, 2, 3),)), "palette must be 3 colors .* given are 1"),
   ),
 )
 def test_mistakes_in_the_settings_are_explained(tmp_path, fields, change, message):
@@ -238,7 +241,7 @@ def test_mistakes_in_the_settings_are_explained(tmp_path, fields, change, messag
     make(tmp_path, fields, **change)
 
 
-def test_the_prepared_folder_depends_on_paths_and_ids_but_not_on_colours(tmp_path, fields):
+def test_the_prepared_folder_depends_on_paths_and_ids_but_not_on_colors(tmp_path, fields):
   path = lambda **kwargs: str(make(tmp_path, fields, **kwargs).data_path)
   names = [path()]
   palette = ((1, 2, 3), (4, 5, 6), (7, 8, 9))
@@ -265,22 +268,23 @@ def test_a_repaired_file_lets_a_stopped_preparation_continue(tmp_path, fields, m
 
 def test_for_evaluation_no_training_image_is_needed(tmp_path, fields):
   settings = {key: value for key, value in SETTINGS.items() if key != "train"}
-  make = lambda field: folders.builder(tmp_path, field, path=fields, **settings)
-  folder = base.prepare(make("eval.targets.more"))
+  make = lambda role: folders.builder(tmp_path, role, path=fields, **settings)
+  folder = base.prepare(make(Role.EVALUATION))
   assert len(Examples(folder, "val", fields=BOTH)) == 1
-  with pytest.raises(ValueError, match=r"data\.source\.train = \(\) must be \(image folder"):
-    make("data.source")
+  with pytest.raises(ValueError, match=r"^train = \(\) must be \(image folder"):
+    make(Role.SOURCE)
 
 
 def test_two_folders_with_the_same_classes_are_the_domains_of_a_run(tmp_path, fields):
   source = dict(name="folders", path=str(fields), **SETTINGS)
   data = {"source": source, "target": source | dict(train=("train/images",)), "cache_mbytes": 1}
-  domains = catalog.load_domains(data, tmp_path)
+  load = lambda data: catalog.load_domains(**data, data_dir=tmp_path)
+  domains = load(data)
   assert domains.label_space.names == ("soil", "crop", "weed")
   np.testing.assert_allclose(domains.class_frequency, (3 / 6, 1 / 6, 2 / 6))
   assert list(domains.target_train[0]) == ["image"]
   with pytest.raises(ValueError, match="have no labelled pixel"):
-    catalog.load_domains(data | {"source": data["target"]}, tmp_path)
+    load(data | {"source": data["target"]})
   other = source | dict(classes=("soil", "crop", "tree"))
-  with pytest.raises(ValueError, match=r"the classes of soil, crop, weed \(3 classes\)"):
-    catalog.load_domains(data | {"target": other}, tmp_path)
+  with pytest.raises(ValueError, match=r"the source those of soil, crop, weed \(3 classes\)"):
+    load(data | {"target": other})

@@ -9,17 +9,19 @@ import pytest
 
 from jax_uda.data.datasets import image_files, pairs
 
+pytestmark = pytest.mark.fast
+
 SIZE = (6, 8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 
 
 @pytest.mark.parametrize("ending", (".png", ".tif"))
 def test_16_bits_are_scaled_to_8(tmp_path, ending):
-  grey, colours = tmp_path / f"grey{ending}", tmp_path / f"colours{ending}"
+  grey, colors = tmp_path / f"grey{ending}", tmp_path / f"colors{ending}"
   cv2.imwrite(str(grey), IMAGE[..., 0].astype(np.uint16) * 257)
-  cv2.imwrite(str(colours), IMAGE[..., ::-1].astype(np.uint16) * 257)
+  cv2.imwrite(str(colors), IMAGE[..., ::-1].astype(np.uint16) * 257)
   np.testing.assert_array_equal(image_files.read_image(grey), np.stack([IMAGE[..., 0]] * 3, -1))
-  np.testing.assert_array_equal(image_files.read_image(colours), IMAGE)
+  np.testing.assert_array_equal(image_files.read_image(colors), IMAGE)
   cv2.imwrite(str(grey), np.full(SIZE, 300, np.uint16))
   assert (image_files.read_image(grey) == 1).all()
 
@@ -32,12 +34,12 @@ def test_floats_are_refused(tmp_path, shape):
 
 
 @pytest.mark.parametrize("mode", ("L", "P", "1", "RGBA", "CMYK"))
-def test_all_usual_modes_become_colours(tmp_path, mode):
+def test_all_usual_modes_become_colors(tmp_path, mode):
   picture = PIL.Image.fromarray(IMAGE).convert(mode)
   picture.save(tmp_path / "a.tif" if mode == "CMYK" else tmp_path / "a.png")
   file = next(tmp_path.iterdir())
-  found = image_files.read_image(file)
-  np.testing.assert_array_equal(found, np.array(PIL.Image.open(file).convert("RGB")))
+  actual = image_files.read_image(file)
+  np.testing.assert_array_equal(actual, np.array(PIL.Image.open(file).convert("RGB")))
 
 
 @pytest.mark.parametrize("bits", (1, 2, 4))

@@ -11,20 +11,25 @@ import PIL.Image
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.data.datasets import base, catalog, layouts, pairs, public
+from jax_uda.data.datasets import base, catalog, layouts, pairs
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
 from jax_uda.run import check_data
 
 BOTH = ("image", "label")
 EXPECTED = [*range(19), 255]
 
 
-def make(tmp_path, name, field="", **kwargs):
+def make(tmp_path, name, role=None, **kwargs):
   spec = dict(name=name, path=str(tmp_path / "raw"), size=(), **kwargs)
   # Dark Zurich's training images have no labels.
-  field = field or ("data.target" if name == "dark_zurich" else "data.source")
-  return catalog.find_builder(spec, tmp_path / "prepared", field)
+  role = role or (Role.TARGET if name == "dark_zurich" else Role.SOURCE)
+  return catalog.find_builder(spec, tmp_path / "prepared", role)
+
+
+def load(data, data_dir):
+  return catalog.load_domains(**data, data_dir=data_dir)
 
 
 def prepared(tmp_path, name, fields=BOTH, **kwargs):
@@ -45,7 +50,7 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("name", public.BUILDERS)
+@pytest.mark.parametrize("name", layouts.LAYOUTS)
 def test_a_data_set_is_read_back_with_exact_ids(tmp_path, name):
   getattr(miniatures, name)(tmp_path / "raw")
   read = prepared(tmp_path, name)
@@ -101,21 +106,18 @@ def _bdd(root, images, labels):
   for number, name in enumerate(labels):
     label = np.full(miniatures.SIZE, number, np.uint8)
     miniatures.write_grey(root / "labels/sem_seg/masks/train" / f"{name}.png", label)
-  return [
-    pairs.read(pair)
-    for pair in pairs.find(root, "train", layouts.LAYOUTS["bdd100k"], "data.source")
-  ]
+  return [pairs.read(pair) for pair in pairs.find(root, "train", layouts.LAYOUTS["bdd100k"])]
 
 
 def test_images_of_one_name_in_several_folders_keep_their_labels(tmp_path):
   names = ("a/1", "a/2", "b/1", "b/3")
-  found = _bdd(tmp_path, names, names)
-  assert [label.max() for _, label in found] == [0, 1, 2, 3]
+  examples = _bdd(tmp_path, names, names)
+  assert [label.max() for _, label in examples] == [0, 1, 2, 3]
 
 
 def test_labels_in_other_folders_are_found_by_name(tmp_path):
-  found = _bdd(tmp_path, ("a/1", "a/2", "b/1"), ("1", "x/2", "a/1"))
-  assert [label.max() for _, label in found] == [2, 1, 0]
+  examples = _bdd(tmp_path, ("a/1", "a/2", "b/1"), ("1", "x/2", "a/1"))
+  assert [label.max() for _, label in examples] == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_training_labels_and_all_images_are_resized_and_scores_taken_at_full_siz
   miniatures.cityscapes(tmp_path / "raw")
   folder = base.prepare(
     catalog.find_builder(
-      dict(name="cityscapes", path=str(tmp_path / "raw"), size=(8, 10)), tmp_path, "x"
+      dict(name="cityscapes", path=str(tmp_path / "raw"), size=(8, 10)), tmp_path, Role.SOURCE
     )
   )
   train, val = (Examples(folder, split, fields=BOTH)[0] for split in ("train", "val"))
@@ -168,7 +170,9 @@ def test_without_a_size_images_get_that_of_the_usual_recipe(tmp_path):
   miniatures.bdd100k(tmp_path / "raw")
   assert make(tmp_path, "bdd100k").data_path.parent.name.startswith("full-")
   spec = dict(name="gta5", path=str(tmp_path))
-  assert catalog.find_builder(spec, tmp_path, "x").data_path.parent.name.startswith("720x1280-")
+  assert catalog.find_builder(spec, tmp_path, Role.SOURCE).data_path.parent.name.startswith(
+    "720x1280-"
+  )
 
 
 def test_a_condition_of_acdc_is_a_split(tmp_path):
@@ -209,13 +213,15 @@ def test_night_images_bring_their_day_images_into_the_training_batches(tmp_path)
   source = dict(name="cityscapes", path=str(root), size=(8, 16))
   target = dict(name="dark_zurich", path=str(root), size=(8, 16), day_images=True)
   data = dict(source=source, target=target, cache_mbytes=1)
-  domains = catalog.load_domains(data, tmp_path)
+  domains = load(data, tmp_path)
   for example, day in zip(domains.target_train, (8, 7), strict=True):
     file = cv2.imread(str(root / f"rgb_anon/train/day/D1/D1_{day}_rgb_anon.png"))[..., ::-1]
     np.testing.assert_array_equal(example["day_image"], cv2.resize(file, (16, 8)))
     assert sorted(example) == ["day_image", "image"]
   batches = pipeline.training_batches(
-    domains.source_train, domains.target_train, batch_size=2, crop_size=(4, 6), seed=0
+    domains.source_train,
+    domains.target_train,
+    pipeline.BatchSettings(batch_size=2, crop_size=(4, 6), seed=0),
   )
   assert batches[0]["target"]["day_image"].shape == (2, 4, 6, 3)
   assert domains.target_val[0]["label"].shape == (10, 20)
@@ -274,7 +280,7 @@ def test_a_target_without_any_label_folder_serves_training(tmp_path):
   miniatures.gta5(tmp_path / "gta5")
   source = dict(name="gta5", path=str(tmp_path / "gta5"), size=())
   data = dict(source=source, target=spec, cache_mbytes=1)
-  domains = catalog.load_domains(data, tmp_path)
+  domains = load(data, tmp_path)
   assert list(domains.target_train[0]) == ["image"] and len(domains.target_train) == 2
 
 
@@ -283,23 +289,23 @@ def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, monkeypatc
   opened = []
   read_ids = pairs.read_ids
   monkeypatch.setattr(pairs, "read_ids", lambda file: opened.append(file.name) or read_ids(file))
-  read = prepared(tmp_path, "cityscapes", field="data.target")
+  read = prepared(tmp_path, "cityscapes", role=Role.TARGET)
   assert opened == ["lindau_000000_000019_gtFine_labelIds.png"]
   assert all((example["label"] == 255).all() for example in read("train"))
-  source = prepared(tmp_path, "cityscapes", field="data.source")
+  source = prepared(tmp_path, "cityscapes", role=Role.SOURCE)
   assert source("train")[0]["label"][0].tolist() == EXPECTED
 
 
 def test_of_a_set_for_evaluation_only_that_is_prepared(tmp_path):
   miniatures.cityscapes(tmp_path / "raw")
   shutil.rmtree(tmp_path / "raw/leftImg8bit/train")
-  read = prepared(tmp_path, "cityscapes", field="eval.targets.more")
+  read = prepared(tmp_path, "cityscapes", role=Role.EVALUATION)
   assert len(read("val")) == 1
   with pytest.raises(ValueError, match="has no split 'train'"):
     read("train")
   shutil.rmtree(tmp_path / "raw")
   miniatures.gta5(tmp_path / "raw")
-  assert len(prepared(tmp_path, "gta5", field="eval.targets.more")("val")) == 1
+  assert len(prepared(tmp_path, "gta5", role=Role.EVALUATION)("val")) == 1
 
 
 @pytest.mark.parametrize(
@@ -307,7 +313,7 @@ def test_of_a_set_for_evaluation_only_that_is_prepared(tmp_path):
   (
     ("gta5", {}, "labels", r"labels of train \(3 images, e\.g\. .*00001\.png\).*role=target"),
     ("cityscapes", {}, "gtFine/val", "labels of val .*only a test split may go without"),
-    ("cityscapes", dict(field="data.target"), "gtFine/val", "labels of val"),
+    ("cityscapes", dict(role=Role.TARGET), "gtFine/val", "labels of val"),
     ("acdc", dict(train="night/train"), "gt/night/train", "labels of train"),
     ("nighttime_driving", {}, "gtCoarse_daytime_trainvaltest", "labels of val"),
   ),
@@ -355,7 +361,7 @@ def test_rare_classes_may_be_drawn_by_the_reference_s_statistics(tmp_path):
   plain = dict(name="gta5", path=str(root), size=(8, 16))
   source = plain | dict(class_stats=str(tmp_path / "stats.json"))
   data = dict(source=source, target=plain, cache_mbytes=0)
-  domains = catalog.load_domains(data, tmp_path)
+  domains = load(data, tmp_path)
   assert domains.source_train.class_counts[:, 5].tolist() == [100, 200, 300]
   assert domains.class_frequency[5] == 1
 
@@ -366,7 +372,7 @@ def test_a_set_for_evaluation_alone_cannot_be_trained_on(tmp_path):
   with pytest.raises(
     ValueError, match=r"nighttime_driving has no split 'train': it serves evaluation only"
   ):
-    catalog.load_domains(dict(source=spec, target=spec, cache_mbytes=0), tmp_path)
+    load(dict(source=spec, target=spec, cache_mbytes=0), tmp_path)
 
 
 def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
@@ -386,8 +392,8 @@ def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
 def test_check_data_reads_the_files(tmp_path):
   miniatures.gta5(tmp_path / "raw")
   number, read = check_data.reader(make(tmp_path, "gta5"), "train")
-  found = check_data.scan(number, read, 19)
-  assert found.sizes == {(10, 20): 3} and found.pixels.tolist() == [30] * 19
+  findings = check_data.scan(number, read, 19)
+  assert findings.sizes == {(10, 20): 3} and findings.pixels.tolist() == [30] * 19
 
 
 def check_run(tmp_path, source, target):
@@ -447,20 +453,18 @@ def test_missing_folders_and_images_are_explained(tmp_path):
 
 
 @pytest.mark.parametrize("case", golden("base/image_rescale"))
-@pytest.mark.parametrize("index", range(3))
-def test_prepared_examples_match_the_reference_s_resizing(tmp_path, case, index):
-  root = tmp_path / "raw"
+def test_prepared_examples_match_the_reference_s_resizing(tmp_path, case):
   ids = np.array(miniatures.CITYSCAPES)[case.lab_in % 20].astype(np.uint8)
-  miniatures.write_palette(root / "labels/1.png", ids)
-  (root / "images").mkdir()
-  cv2.imwrite(str(root / "images/1.png"), case.img_in)  # blue, green, red as OpenCV read it
-  width, height = case[f"img{index}_size_wh"].tolist()
-  spec = dict(name="gta5", path=str(root), size=(height, width))
-  folder = base.prepare(catalog.find_builder(spec, tmp_path, "x"))
-  example = Examples(folder, "train", fields=BOTH)[0]
-  assert_close(example["image"][..., ::-1], case[f"img{index}_out"], rtol=0, atol=1)
-  expected = np.array(EXPECTED)[case[f"lab{index}_out"] % 20]
-  np.testing.assert_array_equal(example["label"], expected)
+  miniatures.write_palette(tmp_path / "raw/labels/1.png", ids)
+  (tmp_path / "raw/images").mkdir()
+  cv2.imwrite(str(tmp_path / "raw/images/1.png"), case.img_in)  # blue, green, red as OpenCV read it
+  for image, label in zip(case.parts("img"), case.parts("lab"), strict=True):
+    width, height = image.size_wh.tolist()
+    spec = dict(name="gta5", path=str(tmp_path / "raw"), size=(height, width))
+    folder = base.prepare(catalog.find_builder(spec, tmp_path, Role.SOURCE))
+    example = Examples(folder, "train", fields=BOTH)[0]
+    assert_close(example["image"][..., ::-1], image.out, rtol=0, atol=1)
+    np.testing.assert_array_equal(example["label"], np.array(EXPECTED)[label.out % 20])
 
 
 @pytest.mark.parametrize("case", golden("base/label_maps"))
@@ -471,24 +475,24 @@ def test_prepared_examples_match_the_reference_s_resizing(tmp_path, case, index)
 def test_all_known_ids_are_mapped_as_in_the_reference(tmp_path, case, name, key):
   kind = layouts.LAYOUTS[name].labels[0]
   image = tmp_path / "image.png"
-  label = np.arange(kind.number, dtype=np.uint8)[None]
+  label = np.arange(kind.num_ids, dtype=np.uint8)[None]
   miniatures.write_image(image, size=label.shape)
   write = miniatures.write_red16 if name == "synthia" else miniatures.write_grey
   write(tmp_path / "label.png", label)
   read = pairs.read(pairs.Pair(image, tmp_path / "label.png", kind))[1]
-  np.testing.assert_array_equal(read[0], case[key][: kind.number])
+  np.testing.assert_array_equal(read[0], case[key][: kind.num_ids])
 
 
 def test_the_page_on_data_sets_names_them_all_and_its_example_fits(tmp_path):
   text = (pathlib.Path(__file__).parents[3] / "docs" / "data.md").read_text()
-  assert all(f"| `{name}`" in text for name in public.BUILDERS)
-  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  assert all(f"| `{name}`" in text for name in layouts.LAYOUTS)
+  code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
   names = {}
   exec(code, names)
   config = names["config"]
   for spec in (config.data.source, config.data.target, config.eval.targets.night):
     here = dict(spec) | dict(path=str(tmp_path))
-    assert catalog.find_builder(here, tmp_path, "x").label_space.num_classes == 19
+    assert catalog.find_builder(here, tmp_path, Role.SOURCE).label_space.num_classes == 19
 
 
 @pytest.mark.parametrize("bits", (1, 2, 4, 8))

@@ -10,6 +10,7 @@ import pytest
 from jax_uda.data.datasets import base, catalog, image_files, shards
 from jax_uda.data.pipeline import rare_class
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
 from jax_uda.run import prepare_data
 
@@ -46,7 +47,7 @@ def reads(monkeypatch):
 
 def make(root):
   spec = dict(name="gta5", path=str(root), size=(5, 10))
-  return catalog.find_builder(spec, root.parent / "prepared", "data.source")
+  return catalog.find_builder(spec, root.parent / "prepared", Role.SOURCE)
 
 
 def run(root, **kwargs):
@@ -83,7 +84,7 @@ DAMAGES = {
     empty: "cannot be read as an image",
     other_size: r"has size \(10, 19\), its image \(10, 20\)",
     unknown_ids: r"holds the ids \[35, 99\]; known are 0\.\.34, 255",
-    miniatures.write_image: r"holds colours \(RGB\)",
+    miniatures.write_image: r"holds colors \(RGB\)",
     pathlib.Path.unlink: "No label for image",
   },
 }
@@ -178,7 +179,7 @@ def test_a_class_that_never_occurs_is_named_and_never_drawn(root, capsys):
   for file in sorted((root / "labels").iterdir()):
     miniatures.write_palette(file, miniatures.columns((*miniatures.CITYSCAPES[:16], 28, 32, 33, 0)))
   folder = run(root)
-  assert "train: 7 images; never occurs: train\n" in capsys.readouterr().out
+  assert "train: 7 images\n    never occurs: train\n" in capsys.readouterr().out
   counts = catalog.class_counts(folder, "train", 19)
   table = rare_class.make_table(counts, temperature=0.01, min_pixels=5)
   assert sorted(table.classes.tolist()) == [i for i in range(19) if i != 16]
@@ -240,6 +241,7 @@ def test_a_file_left_out_and_repaired_is_taken_in(root, reads):
     ("gta5:train=x", "", "--dataset.train = 'x' is unknown"),
     ("gta5", "720", "--size=720 must be HEIGHT,WIDTH in pixels or full"),
     ("gta5", "720,0", "--size=720,0 must be"),
+    ("gta5:role=taget", "", "--dataset.role = 'taget' is unknown. Did you mean 'target'"),
     ("synthia", "", "--manual_dir: .*has no folder RGB"),
   ),
 )
@@ -257,13 +259,13 @@ def test_all_data_sets_of_a_recipe_are_prepared(root, tmp_path, capsys):
   config.data.update(source=gta, target=gta)
   config.eval.targets = dict(night=dict(name="nighttime_driving", path=str(tmp_path / "night")))
   with pytest.raises(ValueError, match="00002"):
-    prepare_data.prepare_recipe(config, skip=False)
-  prepare_data.prepare_recipe(config, skip=True)
+    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=False)
+  prepare_data.prepare_recipe(config.data, config.eval.targets, skip=True)
   text = capsys.readouterr().out
   for part in ("data.source: gta5 is in", "data.target: gta5", "eval.targets.night: nighttime"):
     assert part in text
   # of the target's training images no label is opened
-  assert "train: 6 images\n" in text and "train: 7 images, no labels\n" in text
+  assert "train: 6 images\n" in text and "train: 7 images\n    no labelled pixels\n" in text
   assert text.count("val: 1 images") == 3
 
 
@@ -276,18 +278,14 @@ def test_flags_become_the_dict_of_a_recipe():
   assert make("dark_zurich:day_images", "full") == night
   camvid = dict(name="camvid", path="/d", train=("train/0006R0", "val"), val=("val",))
   assert make("camvid:train=train/0006R0+val", "") == camvid
-  field, spec = prepare_data.make_spec("acdc:role=eval", "/d", None)
-  assert field.startswith("eval.targets.") and spec == dict(name="acdc", path="/d")
+  role, spec = prepare_data.make_spec("acdc:role=eval", "/d", None)
+  assert role is Role.EVALUATION and spec == dict(name="acdc", path="/d")
 
 
 def test_what_is_prepared_for_a_role_is_found_by_a_run(root, tmp_path):
-  for role, field in (
-    ("source", "data.source"),
-    ("target", "data.target"),
-    ("eval", "eval.targets.x"),
-  ):
+  for role in Role:
     folder = prepare_data.prepare(
-      f"gta5:role={role}", root, size="5,10", data_dir=tmp_path / "prepared", skip=False
+      f"gta5:role={role.value}", root, size="5,10", data_dir=tmp_path / "prepared", skip=False
     )
     spec = dict(name="gta5", path=str(root), size=(5, 10))
-    assert catalog.find_builder(spec, tmp_path / "prepared", field).data_path == folder
+    assert catalog.find_builder(spec, tmp_path / "prepared", role).data_path == folder

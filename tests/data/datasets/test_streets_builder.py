@@ -9,12 +9,13 @@ from jax_uda.data import streets
 from jax_uda.data.datasets import base, drawing
 from jax_uda.data.datasets import streets as builders_streets
 from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.roles import Role
 
 SMALL = dict(domain="day", size=(8, 12), num_train=3, num_val=2)
 
 
 def make(tmp_path, **kwargs):
-  return builders_streets.builder(tmp_path, "data.source", **SMALL | kwargs)
+  return builders_streets.builder(tmp_path, Role.SOURCE, **SMALL | kwargs)
 
 
 def test_prepared_examples_are_the_drawn_scenes(tmp_path, quick_streets):
@@ -63,9 +64,9 @@ def test_the_folder_depends_on_all_parameters_and_the_version(tmp_path, quick_st
 
 
 def test_mistakes_in_the_config_are_explained(tmp_path, quick_streets):
-  with pytest.raises(ValueError, match=r"config\.data\.source\.domain = 'dask'.*mean 'dusk'"):
+  with pytest.raises(ValueError, match="^domain = 'dask'.*mean 'dusk'"):
     make(tmp_path, domain="dask")
-  with pytest.raises(ValueError, match=r"config\.data\.source: num_train = 0 .*between 1 and"):
+  with pytest.raises(ValueError, match="^num_train = 0 .*between 1 and"):
     make(tmp_path, num_train=0)
 
 

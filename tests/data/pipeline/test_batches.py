@@ -8,8 +8,11 @@ import pytest
 from jax_uda.data.datasets import base, camvid
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import class_balance
-from jax_uda.data.pipeline.examples import Examples
+from jax_uda.data.pipeline.examples import LabelledExamples, TargetExamples
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.data.roles import Role
+
+pytestmark = pytest.mark.fast
 
 SIZE = (8, 12)
 SAMPLING = RareClassSampling(temperature=0.05, min_pixels=1, crop_min_pixels=2)
@@ -26,23 +29,29 @@ class Fake(list):
 def examples(number, size=SIZE, seed=0):
   """Channel 0 repeats the label, channels 1 and 2 say which image and which column it is."""
   rng = np.random.default_rng(seed)
-  made = Fake()
+  originals = Fake()
   for i in range(number):
     label = rng.integers(0, 3, size).astype(np.uint8)
     label[0, 0] = 255
     columns = np.broadcast_to(np.arange(size[1]), size)
     image = np.stack([label, np.full(size, i), columns], -1).astype(np.uint8)
-    made.append({"image": image, "label": label})
-  return made
+    originals.append({"image": image, "label": label})
+  return originals
 
 
 def images(number, seed=1):
   return [{"image": example["image"]} for example in examples(number, seed=seed)]
 
 
-def batches(source=None, target=None, **kwargs):
-  settings = dict(batch_size=4, crop_size=(6, 8), seed=3) | kwargs
-  return pipeline.training_batches(source or examples(6), target or images(5), **settings)
+def batches(source=None, target=None, *, process_index=0, process_count=1, **kwargs):
+  settings = pipeline.BatchSettings(**dict(batch_size=4, crop_size=(6, 8), seed=3) | kwargs)
+  source, target = (
+    examples(6) if source is None else source,
+    images(5) if target is None else target,
+  )
+  return pipeline.training_batches(
+    source, target, settings, process_index=process_index, process_count=process_count
+  )
 
 
 def assert_equal(a, b):
@@ -71,37 +80,35 @@ def test_a_batch_depends_on_its_step_alone(rare_class, num_threads):
 def test_class_balanced_draws_follow_their_order_and_exclude_rare_class_sampling():
   order = class_balance.BalancedOrder(examples(6).class_counts, seed=3)
   for step in (4, 0):
-    found = batches(class_balanced=True)[step]["source"]["image"][:, 0, 0, 1]
-    assert found.tolist() == [order[4 * step + row] for row in range(4)]
+    actual = batches(class_balanced=True)[step]["source"]["image"][:, 0, 0, 1]
+    assert actual.tolist() == [order[4 * step + row] for row in range(4)]
   with pytest.raises(ValueError, match="exclude each other"):
     batches(class_balanced=True, rare_class=SAMPLING)
 
 
 def test_an_interrupted_iterator_and_its_successor_give_the_stream_of_one():
   whole = [batches(rare_class=SAMPLING)[step] for step in range(6)]
-  found = []
+  actual = []
   for start, stop, num_threads in ((0, 2, 4), (2, 6, 0)):
     iterator = pipeline.iterate(batches(rare_class=SAMPLING), start, num_threads=num_threads)
-    found += [next(iterator) for _ in range(start, stop)]
+    actual += [next(iterator) for _ in range(start, stop)]
     iterator.close()
-  for a, b in zip(found, whole, strict=True):
+  for a, b in zip(actual, whole, strict=True):
     assert_equal(a, b)
 
 
 def test_threads_read_files_as_one_thread_does(tmp_path, small_camvid):
-  builder = camvid.builder(
-    tmp_path, "data.source", path=small_camvid, train=("train",), val=("val",)
-  )
+  builder = camvid.builder(tmp_path, Role.SOURCE, path=small_camvid, train=("train",), val=("val",))
   folder = base.prepare(builder)
   one_image = 12 * 16 * 4
 
   def stream(num_threads):
-    source = Examples(folder, "train", fields=("image", "label"), cache_bytes=2 * one_image)
-    target = Examples(folder, "train", fields=("image",))
+    source = LabelledExamples(folder, "train", cache_bytes=2 * one_image)
+    target = TargetExamples(folder)
     iterator = pipeline.iterate(batches(source, target), num_threads=num_threads)
-    found = [next(iterator) for _ in range(12)]
+    actual = [next(iterator) for _ in range(12)]
     iterator.close()
-    return found
+    return actual
 
   for a, b in zip(stream(0), stream(4), strict=True):
     assert_equal(a, b)
@@ -120,8 +127,8 @@ def test_the_stream_is_the_same_everywhere(rare_class, expected):
 
 
 def test_steps_and_seeds_differ():
-  found = [batches()[0], batches()[1], batches(seed=4)[0]]
-  for a, b in itertools.combinations(found, 2):
+  actual = [batches()[0], batches()[1], batches(seed=4)[0]]
+  for a, b in itertools.combinations(actual, 2):
     assert (a["source"]["image"] != b["source"]["image"]).any()
     assert (a["target"]["image"] != b["target"]["image"]).any()
 
@@ -134,15 +141,13 @@ def test_the_rows_of_two_processes_are_those_of_one(rare_class):
 
 
 def test_a_batch_that_cannot_be_split_is_an_error():
-  with pytest.raises(
-    ValueError, match=r"config\.batch_size = 4 .*3 processes; use a multiple of 3"
-  ):
+  with pytest.raises(ValueError, match=r"^batch_size = 4 .*3 processes; use a multiple of 3"):
     batches(process_count=3)
 
 
 def test_an_empty_domain_is_an_error():
   with pytest.raises(ValueError, match="no training images"):
-    pipeline.training_batches(examples(3), [], batch_size=1, crop_size=(2, 2), seed=0)
+    batches(target=[])
 
 
 @pytest.mark.parametrize(
@@ -155,8 +160,8 @@ def test_the_target_does_not_depend_on_the_source(change):
 
 def test_source_and_target_are_drawn_and_cropped_independently():
   same = examples(6)
-  found = batches(same, same)
-  rows = [found[step] for step in range(20)]
+  actual = batches(same, same)
+  rows = [actual[step] for step in range(20)]
   of = lambda domain: np.concatenate([row[domain]["image"][:, 0, 0, 1:] for row in rows])
   source, target = of("source"), of("target")
   assert 0.05 < (source[:, 0] == target[:, 0]).mean() < 0.4  # image; 1/6 by chance
@@ -171,17 +176,17 @@ def test_labels_of_the_target_change_nothing():
 
 @pytest.mark.parametrize("domain", ("source", "target"))
 def test_each_image_is_drawn_once_an_epoch_in_changing_order(domain):
-  found = batches(target=images(6), batch_size=3)
-  drawn = np.concatenate([found[step][domain]["image"][:, 0, 0, 1] for step in range(8)])
+  actual = batches(target=images(6), batch_size=3)
+  drawn = np.concatenate([actual[step][domain]["image"][:, 0, 0, 1] for step in range(8)])
   epochs = drawn.reshape(4, 6)
   np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(6), (4, 1)))
   assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
 def test_the_label_follows_the_image_through_crop_and_flip():
-  found, mirrored = batches(), []
+  actual, mirrored = batches(), []
   for step in range(10):
-    source = found[step]["source"]
+    source = actual[step]["source"]
     np.testing.assert_array_equal(source["image"][..., 0], source["label"])
     steps = np.diff(source["image"][..., 2].astype(int), axis=-1)  # of the column
     assert (abs(steps) == 1).all()
@@ -202,18 +207,18 @@ def test_a_small_image_is_padded_after_the_flip():
 
 def with_a_rare_class(number=20):
   """Class 4 has four pixels in a corner of image 11."""
-  made = examples(number)
-  made[11]["label"][6:, 10:] = 4
-  made[11]["image"][..., 0] = made[11]["label"]
-  return made
+  originals = examples(number)
+  originals[11]["label"][6:, 10:] = 4
+  originals[11]["image"][..., 0] = originals[11]["label"]
+  return originals
 
 
 def test_rare_classes_are_favoured_and_kept_in_the_crop():
   source = with_a_rare_class()
   share = {}
   for name, rare_class in (("uniform", None), ("rare", SAMPLING)):
-    found = batches(source, rare_class=rare_class)
-    labels = np.concatenate([found[step]["source"]["label"] for step in range(25)])
+    actual = batches(source, rare_class=rare_class)
+    labels = np.concatenate([actual[step]["source"]["label"] for step in range(25)])
     share[name] = (labels == 4).any((1, 2)).mean()
   # A crop holds the corner with probability 1/15, of eleven at least one does with more than 1/2.
   assert share["uniform"] < 0.05 and share["rare"] > 0.4
@@ -225,12 +230,12 @@ def test_the_last_crop_is_kept_when_none_holds_enough():
 
 
 def test_whole_target_images_are_mirrored_and_not_cropped():
-  found = np.concatenate([batches(crop_target=False)[t]["target"]["image"] for t in range(10)])
-  assert found.shape == (40, *SIZE, 3)
+  actual = np.concatenate([batches(crop_target=False)[t]["target"]["image"] for t in range(10)])
+  assert actual.shape == (40, *SIZE, 3)
   columns = np.arange(SIZE[1])
-  mirrored = (found[:, :, 0, 2] == SIZE[1] - 1).all(1)
+  mirrored = (actual[:, :, 0, 2] == SIZE[1] - 1).all(1)
   np.testing.assert_array_equal(
-    found[~mirrored][..., 2], np.broadcast_to(columns, SIZE)[None].repeat((~mirrored).sum(), 0)
+    actual[~mirrored][..., 2], np.broadcast_to(columns, SIZE)[None].repeat((~mirrored).sum(), 0)
   )
   assert 0.2 < mirrored.mean() < 0.8
   for step in range(3):
@@ -239,13 +244,11 @@ def test_whole_target_images_are_mirrored_and_not_cropped():
 
 def test_whole_target_images_of_several_sizes_are_an_error():
   mixed = [*images(2), *({"image": e["image"]} for e in examples(2, size=(9, 12)))]
-  made = batches(target=mixed, crop_target=False)
+  originals = batches(target=mixed, crop_target=False)
   with pytest.raises(ValueError, match=r"crop_target = False .*first has \(8, 12\) .*\(9, 12\)"):
-    made[0]
+    originals[0]
   with pytest.raises(ValueError, match="no training images"):
-    pipeline.training_batches(
-      examples(3), [], batch_size=1, crop_size=(2, 2), seed=0, crop_target=False
-    )
+    batches(target=[], crop_target=False)
 
 
 @pytest.mark.parametrize("crop_target", (True, False))
@@ -271,9 +274,9 @@ def test_margins_of_the_target_follow_the_crop_and_padding_is_not_valid():
     {"image": np.stack([rows(0), rows(0), e["image"][..., 2]], -1).astype(np.uint8)}
     for e in images(3)
   ]
-  made = batches(target=target, target_margins=margins, crop_size=(6, 14))
+  originals = batches(target=target, target_margins=margins, crop_size=(6, 14))
   for step in range(5):
-    batch = made[step]["target"]
+    batch = originals[step]["target"]
     row, column = batch["image"][..., 0], batch["image"][..., 2]
     inside = (row >= 1) & (row < 6) & (column >= 3) & (column < 8)
     assert batch["valid"].dtype == np.uint8
@@ -284,20 +287,20 @@ def test_margins_of_the_target_follow_the_crop_and_padding_is_not_valid():
 
 
 def test_evaluation_batches_hold_every_example_once_in_order():
-  made = [*examples(5), *examples(2, size=(4, 4)), *examples(1)]
-  found = list(pipeline.evaluation_batches(made, 2))
-  assert [len(batch["image"]) for batch in found] == [2, 2, 1, 2, 1]
+  originals = [*examples(5), *examples(2, size=(4, 4)), *examples(1)]
+  actual = list(pipeline.evaluation_batches(originals, 2))
+  assert [len(batch["image"]) for batch in actual] == [2, 2, 1, 2, 1]
   for name in ("image", "label"):
-    rows = [row for batch in found for row in batch[name]]
-    for row, example in zip(rows, made, strict=True):
+    rows = [row for batch in actual for row in batch[name]]
+    for row, example in zip(rows, originals, strict=True):
       np.testing.assert_array_equal(row, example[name])
 
 
 def test_evaluation_labels_may_be_larger_than_images_and_differ_in_size():
   image = examples(1)[0]["image"]
-  made = [{"image": image, "label": np.zeros(size)} for size in ((9, 9), (9, 9), (5, 4))]
-  found = [batch["label"].shape for batch in pipeline.evaluation_batches(made, 3)]
-  assert found == [(2, 9, 9), (1, 5, 4)]
+  originals = [{"image": image, "label": np.zeros(size)} for size in ((9, 9), (9, 9), (5, 4))]
+  actual = [batch["label"].shape for batch in pipeline.evaluation_batches(originals, 3)]
+  assert actual == [(2, 9, 9), (1, 5, 4)]
 
 
 def test_a_closed_iterator_is_finished():

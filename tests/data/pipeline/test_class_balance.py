@@ -4,6 +4,8 @@ from golden_cases import golden
 
 from jax_uda.data.pipeline import class_balance
 
+pytestmark = pytest.mark.fast
+
 
 def test_draws_start_uniform_and_prefer_what_was_drawn_less():
   np.testing.assert_allclose(class_balance.draw_probabilities(np.zeros(4)), 0.25)
@@ -51,17 +53,17 @@ def test_lists_are_taken_in_order_first_and_rare_classes_come_more_often():
 
 
 def test_shares_start_again_after_a_block(monkeypatch):
-  seen = []
+  states = []
   draw_probabilities = class_balance.draw_probabilities
   monkeypatch.setattr(class_balance, "BLOCK", 10)
   monkeypatch.setattr(
     class_balance,
     "draw_probabilities",
-    lambda images: seen.append(images.copy()) or draw_probabilities(images),
+    lambda images: states.append(images.copy()) or draw_probabilities(images),
   )
   class_balance.BalancedOrder(counts_of(), seed=0)[20]
-  assert [n for n, images in enumerate(seen) if not images.any()] == [0, 10, 20]
-  assert seen[9][0] == 9  # every image holds class 0, whatever class it was drawn for
+  assert [n for n, images in enumerate(states) if not images.any()] == [0, 10, 20]
+  assert states[9][0] == 9  # every image holds class 0, whatever class it was drawn for
 
 
 def test_a_source_without_labels_is_an_error():

@@ -6,6 +6,8 @@ import pytest
 from jax_uda.data import label_spaces
 from jax_uda.data.pipeline import class_stats
 
+pytestmark = pytest.mark.fast
+
 NAMES = ("ulm_000001_000019_leftImg8bit.png", "bonn_000000_000019_leftImg8bit.png")
 STATS = [
   {"0": 90, "18": 7, "file": "data/gtFine/train/bonn/bonn_000000_000019_gtFine_labelTrainIds.png"},

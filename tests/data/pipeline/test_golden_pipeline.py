@@ -9,11 +9,13 @@ from jax_uda.data.pipeline import crop
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.run import evaluation, metrics
 
+pytestmark = pytest.mark.fast
+
 TARGET = [{"image": np.zeros((2, 2, 3), np.uint8)}]
 
 
 class Numbered(list):
-  """`count` images whose colour is their number, with the pixel counts [F,C] given."""
+  """`count` images whose color is their number, with the pixel counts [F,C] given."""
 
   def __init__(self, class_counts):
     label = np.zeros((2, 2), np.uint8)
@@ -36,39 +38,42 @@ def test_rare_classes_bring_their_images_as_often_as_the_reference_draws_them(ca
     temperature=float(case.temperature), min_pixels=int(case.min_pixels), crop_min_pixels=-1
   )
   source = Numbered(case.pixel_count)
-  batches = pipeline.training_batches(
-    source, TARGET, batch_size=500, crop_size=(2, 2), seed=0, rare_class=sampling, cat_max_ratio=1.0
+  settings = pipeline.BatchSettings(
+    batch_size=500, crop_size=(2, 2), seed=0, rare_class=sampling, cat_max_ratio=1.0
   )
-  found = np.concatenate([batches[step]["source"]["image"][:, 0, 0, 0] for step in range(8)])
-  shares = np.bincount(found, minlength=number) / len(found)
+  batches = pipeline.training_batches(source, TARGET, settings)
+  actual = np.concatenate([batches[step]["source"]["image"][:, 0, 0, 0] for step in range(8)])
+  shares = np.bincount(actual, minlength=number) / len(actual)
   assert not shares[expected == 0].any()
-  assert_close(shares, expected, rtol=0, atol=4 * np.sqrt(expected.max() / len(found)))
+  assert_close(shares, expected, rtol=0, atol=4 * np.sqrt(expected.max() / len(actual)))
 
 
 @pytest.mark.parametrize("case", golden("base/crop_accept"))
 def test_with_the_recorded_boxes_a_batch_holds_the_recorded_crop(case, monkeypatch):
-  boxes = [crop.Box(y1, x1, y2 - y1, x2 - x1) for y1, y2, x1, x2 in case.seq_boxes_y1y2x1x2]
-  recorded, draw_any = iter(boxes), crop.draw_box
+  boxes = [crop.Window(y1, x1, y2 - y1, x2 - x1) for y1, y2, x1, x2 in case.seq_boxes_y1y2x1x2]
+  recorded, draw_any = iter(boxes), crop.draw_window
   of_source = lambda size: size == case.seq_label.shape
   monkeypatch.setattr(
     crop,
-    "draw_box",
+    "draw_window",
     lambda size, *rest: next(recorded) if of_source(size) else draw_any(size, *rest),
   )
   image = np.repeat(case.seq_label[..., None], 3, -1)
   batches = pipeline.training_batches(
     [{"image": image, "label": case.seq_label}],
     TARGET,
-    batch_size=1,
-    crop_size=case.seq_result.shape,
-    seed=0,
-    cat_max_ratio=float(case.cat_max_ratio),
-    flip=False,
+    pipeline.BatchSettings(
+      batch_size=1,
+      crop_size=case.seq_result.shape,
+      seed=0,
+      cat_max_ratio=float(case.cat_max_ratio),
+      flip=False,
+    ),
   )
-  found = batches[0]["source"]
+  actual = batches[0]["source"]
   assert next(recorded, None) is None  # all boxes are drawn, none more
-  np.testing.assert_array_equal(found["label"][0], case.seq_result)
-  np.testing.assert_array_equal(found["image"][0, ..., 0], case.seq_result)
+  np.testing.assert_array_equal(actual["label"][0], case.seq_result)
+  np.testing.assert_array_equal(actual["image"][0, ..., 0], case.seq_result)
 
 
 @pytest.mark.parametrize("case", golden("base/miou"))

@@ -4,6 +4,8 @@ from golden_cases import assert_close, golden
 
 from jax_uda.data.pipeline import rare_class
 
+pytestmark = pytest.mark.fast
+
 CASES = golden("base/rcs")
 
 

@@ -7,6 +7,8 @@ from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline import batches as pipeline
 from jax_uda.data.pipeline import rescale, stored_labels
 
+pytestmark = pytest.mark.fast
+
 SIZE = (6, 10)
 IMAGES = [np.full((*SIZE, 3), i, np.uint8) for i in range(3)]
 
@@ -41,12 +43,11 @@ def test_nearest_takes_the_pixel_at_the_centre():
   np.testing.assert_array_equal(stored_labels.nearest(label, (1, 2)), [[1, 4]])
 
 
-@pytest.mark.parametrize("scale", ((), (0.8, 1.5)))
+@pytest.mark.parametrize("scale", (None, (0.8, 1.5)))
 def test_a_batch_has_the_files_labels_and_never_the_data_sets(labelled, scale):
   source = [{"image": image, "label": np.zeros(SIZE, np.uint8)} for image in IMAGES]
-  batches = pipeline.training_batches(
-    source, labelled, batch_size=3, crop_size=(4, 10), seed=0, target_scale=scale
-  )
+  settings = pipeline.BatchSettings(batch_size=3, crop_size=(4, 10), seed=0, target_scale=scale)
+  batches = pipeline.training_batches(source, labelled, settings)
   labels = batches[0]["target"]["label"]
   assert labels.shape == (3, 4, 10)
   assert set(np.unique(labels)) - {255} == {0, 1}
@@ -63,6 +64,6 @@ def test_another_data_set_is_refused(labelled, tmp_path):
 
 def test_images_and_labels_are_scaled_together():
   example = {"image": np.zeros((4, 8, 3), np.uint8), "label": np.eye(4, 8, dtype=np.uint8)}
-  found = rescale.scale_example(example, 1.5)
-  assert found["image"].shape == (6, 12, 3) and found["label"].shape == (6, 12)
-  assert set(np.unique(found["label"])) == {0, 1}
+  actual = rescale.scale_example(example, 1.5)
+  assert actual["image"].shape == (6, 12, 3) and actual["label"].shape == (6, 12)
+  assert set(np.unique(actual["label"])) == {0, 1}

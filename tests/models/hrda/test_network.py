@@ -146,13 +146,13 @@ def test_a_training_pass_reports_its_crop():
 
 def test_without_the_decoder_the_detail_is_not_looked_at():
   model, variables, image = small()
-  outputs = model.apply(variables, image, parts=(), train=True, use_running_average=True)
+  outputs = model.apply(variables, image, outputs=(), train=True, use_running_average=True)
   assert outputs.logits is None and outputs.heads == {}
   features = model.apply(variables, image, method="encode", **EVAL)
   for a, b in zip(outputs.features, features, strict=True):
     np.testing.assert_array_equal(a, b)
   assert features[0].shape == (2, 8, 8, 8)
-  mapped = model.apply(variables, image, parts=("fused",), train=True, use_running_average=True)
+  mapped = model.apply(variables, image, outputs=("fused",), train=True, use_running_average=True)
   assert mapped.logits is None and mapped.heads == {} and mapped.fused.shape[1:3] == (8, 8)
 
 

@@ -34,7 +34,7 @@ def view(weight, value=0.0):
 
 
 def test_all_views_of_a_step_are_shown_and_the_cutmix_box_is_drawn(make):
-  exp, state = make("rccr")
+  exp, state = make("rccr", region_consistent=dict(contrast=dict(num_rows=8)))
   batch, _ = figures.validation_batch(exp)
   assert "label" not in batch["target"]
   snapshot = figures.step_views(exp.learner, state, batch)
@@ -104,7 +104,7 @@ def test_similarities_are_kept_by_step_and_later_ones_dropped(tmp_path):
 
 def test_a_run_ends_with_its_pictures(make, tmp_path):
   pytest.importorskip("matplotlib")
-  exp, state = make("spcl", feature_dim=16)
+  exp, state = make("spcl", feature_dim=48)
   figures.keep_first_embeddings(exp, state, tmp_path)
   figures.draw_views(exp, state, tmp_path)
   changed = jax.tree.map(lambda x: x + 1, state.objective_state)

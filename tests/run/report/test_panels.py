@@ -22,9 +22,9 @@ def columns(num_rows=2, value=90):
 
 def test_ignored_pixels_are_black_and_classes_have_their_colours():
   label = np.array([[0, 10, 255, 200]], np.int32)
-  colours = panels.colourise(label, SPACE)
-  np.testing.assert_array_equal(colours[0, :2], SPACE.palette[[0, 10]])
-  assert colours.dtype == np.uint8 and not colours[0, 2:].any()
+  colors = panels.colorize(label, SPACE)
+  np.testing.assert_array_equal(colors[0, :2], SPACE.palette[[0, 10]])
+  assert colors.dtype == np.uint8 and not colors[0, 2:].any()
 
 
 def test_the_page_grows_with_rows_and_columns_and_shows_pictures_enlarged(tmp_path):
