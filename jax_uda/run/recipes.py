@@ -7,6 +7,7 @@ a module with a function `get_config(arg)`, where `arg` is what follows the colo
 import importlib
 import importlib.util
 import pathlib
+import re
 import sys
 import types
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from jax_uda.run import config as config_lib
 from jax_uda.run.config_dict import ConfigDict
 
 PACKAGE = "jax_uda.recipes"
+_RECIPE = re.compile(r"^(def )?get_config\b", re.MULTILINE)  # other modules are what recipes share
 _CHECKOUT = pathlib.Path(__file__).parents[2] / "configs"
 
 
@@ -36,7 +38,7 @@ def package() -> types.ModuleType:
 def names() -> list[str]:
   """The recipes of the package, e.g. `gta_to_cityscapes/sepico`, sorted."""
   folder = _folder()
-  files = (file for file in folder.rglob("*.py") if "\nget_config" in _definitions(file))
+  files = (file for file in folder.rglob("*.py") if _RECIPE.search(file.read_text("utf-8")))
   return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in files)
 
 
@@ -53,7 +55,10 @@ def load(recipe: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
     ValueError: The recipe refuses its arguments.
   """
   name, _, arg = recipe.partition(":")
-  config = _module(name).get_config(arg).unlock()
+  module = _module(name)
+  if not hasattr(module, "get_config"):
+    raise SettingError("recipe", f"= {name!r} has no function get_config(arg).")
+  config = module.get_config(arg).unlock()
   with registry.within("config"):
     for field, text in overrides:
       changes.set_from_text(config, field, text, accepts=lambda path: _may_add(config, path))
@@ -102,10 +107,6 @@ def _module(name: str) -> types.ModuleType:
 
 def _folder() -> pathlib.Path:
   return pathlib.Path(str(package().__file__)).resolve().parent
-
-
-def _definitions(file: pathlib.Path) -> str:
-  return file.read_text(encoding="utf-8").replace("\ndef ", "\n")
 
 
 def _run_file(name: str, file: pathlib.Path, search: list[str] | None = None) -> types.ModuleType:

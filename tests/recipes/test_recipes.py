@@ -4,6 +4,8 @@ import json
 
 import cv2
 import golden_cases
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,9 +15,9 @@ from jax_uda.data import label_spaces
 from jax_uda.data.datasets import drawing
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, recipes, smoke
+from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task
 
-pytestmark = pytest.mark.fast
 TASKS = ("gta_to_cityscapes/", "synthia_to_", "cityscapes_to_", "combinations/")
 PUBLISHED = [name for name in recipes.names() if name.startswith(TASKS)]
 
@@ -26,6 +28,7 @@ def resolved(recipe: str) -> dict[str, config_lib.ConfigDict]:
   return config_lib.stage_configs(config) or {"": config}
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("arg", ["", "smoke"])
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_loads_and_its_stages_have_their_method_and_network(name, arg):
@@ -44,6 +47,7 @@ def test_every_recipe_loads_and_its_stages_have_their_method_and_network(name, a
       json.dumps(config_diff.to_plain(stage))
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_smoke_run_is_small_and_all_its_terms_start(name):
   for stage in resolved(f"{name}:smoke").values():
@@ -56,6 +60,32 @@ def test_a_smoke_run_is_small_and_all_its_terms_start(name):
   assert list(resolved(name)) == list(resolved(f"{name}:smoke"))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_training_steps_of_a_smoke_run_fit_its_network(name):
+  task = Task(19, (1 / 19,) * 19)
+  for stage in resolved(f"{name}:smoke").values():
+    if stage.task != "train":
+      continue
+    network = models.build(num_classes=19, **stage.model)
+    method = methods.build(task, **stage.method)
+    learner = Learner(network, method, schedule=lambda step: 1e-3)
+    crop = tuple(stage.data.crop_size)
+    whole = crop if stage.data.crop_target else smoke.IMAGE
+    pixels = lambda *shape: jax.ShapeDtypeStruct((smoke.BATCH_SIZE, *shape), jnp.uint8)
+    batch = {
+      "source": {"image": pixels(*crop, 3), "label": pixels(*crop)},
+      "target": {"image": pixels(*whole, 3)},
+    }
+    if stage.data.pseudo_labels:
+      batch["target"]["label"] = pixels(*whole)
+    state = learner.abstract_state(crop)
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.student)) < 2_000_000
+    for phase in method.phases:
+      learner.step_of(phase).eval_shape(state, batch)
+
+
+@pytest.mark.fast
 def test_small_values_follow_the_last_word_of_a_setting():
   config = config_lib.default()
   config.method = dict(
@@ -72,6 +102,7 @@ def test_small_values_follow_the_last_word_of_a_setting():
   assert method["nested"] == dict(cell=4, num_rows=32, weight=0.1, enabled=True)
 
 
+@pytest.mark.fast
 def test_the_dark_recipes_weights_are_the_published_ones():
   config = recipes.load("cityscapes_to_dark_zurich/sepico")
   case = golden_cases.load(golden_cases.ROOT / "sepico/dark_class_weight_00.npz")
@@ -79,12 +110,14 @@ def test_the_dark_recipes_weights_are_the_published_ones():
   assert config.eval.class_weights == pytest.approx(case.class_weight_std016, abs=1e-5)
 
 
+@pytest.mark.fast
 def test_a_recipe_has_a_name_and_a_file():
   here, there = recipes._folder() / "demo.py", "configs/demo.py"
   plain = [config_diff.to_plain(recipes.load(f"{name}:seed=3")) for name in ("demo", here, there)]
   assert plain[0] == plain[1] == plain[2] and plain[0]["seed"] == 3
 
 
+@pytest.mark.fast
 def test_a_recipe_of_the_users_own_is_a_file(tmp_path):
   (tmp_path / "mine.py").write_text(
     "from jax_uda.recipes import demo\n\n\ndef get_config(arg):\n  return demo.get_config(arg)\n"
@@ -92,11 +125,13 @@ def test_a_recipe_of_the_users_own_is_a_file(tmp_path):
   assert recipes.load(f"{tmp_path / 'mine.py'}:seed=4").seed == 4
 
 
+@pytest.mark.fast
 def test_an_unknown_recipe_is_an_error_with_the_known_ones():
   with pytest.raises(SettingError, match=r"'gta_to_cityscapes/sepiko' .*Did you mean '.*sepico'"):
     recipes.load("gta_to_cityscapes/sepiko")
 
 
+@pytest.mark.fast
 def test_fields_of_a_stage_can_be_set_and_are_checked_before_the_first_one():
   load = lambda *fields: recipes.load("demo", [field.split("=") for field in fields])
   config = load("stages.warm_up.num_steps=7", "stages.self_training.method.name=daformer")
@@ -111,6 +146,7 @@ def test_fields_of_a_stage_can_be_set_and_are_checked_before_the_first_one():
       load(field)
 
 
+@pytest.mark.fast
 def test_drawn_streets_count_the_classes_of_the_recipe():
   draw = lambda *more: next(drawing.draw("day", 0, range(1), (32, 48), *more))
   decode = lambda png: cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
