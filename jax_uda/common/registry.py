@@ -23,16 +23,22 @@ class SettingError(ValueError):
     message: What is wrong and what to do; begins with "= value", a verb, or ": a sentence".
   """
 
-  def __init__(self, path: str | tuple[str, ...], message: str):
-    """Takes the path as a tuple of fields, or as a string with dots."""
+  def __init__(self, path: str | tuple[str, ...], message: str = ""):
+    """Takes the path as a tuple of fields, or as a string with dots.
+
+    The whole text may stand in `path` alone: libraries make errors anew from their texts.
+    """
     self.path = tuple(path.split(".")) if isinstance(path, str) else tuple(path)
     self.message = message
-    super().__init__(path, message)
+    super().__init__(str(self))
+
+  def __reduce__(self):
+    return type(self), (self.path, self.message)
 
   def __str__(self) -> str:
     if not self.path:
       return self.message.removeprefix(": ")
-    separator = "" if self.message.startswith(":") else " "
+    separator = "" if self.message.startswith(":") or not self.message else " "
     return f"{'.'.join(self.path)}{separator}{self.message}"
 
 
