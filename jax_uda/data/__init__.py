@@ -10,53 +10,44 @@ Names are imported when they are first used: the processes that draw scenes impo
 and must stay free of JAX.
 """
 
-import importlib
-from typing import TYPE_CHECKING
+from etils import epy as _epy
 
-if TYPE_CHECKING:
-  from jax_uda.data.datasets.catalog import Domains as Domains
-  from jax_uda.data.datasets.catalog import load_domains as load_domains
-  from jax_uda.data.datasets.catalog import load_evaluation as load_evaluation
-  from jax_uda.data.datasets.from_layout import DataSet as DataSet
-  from jax_uda.data.datasets.layouts import Labels as Labels
-  from jax_uda.data.datasets.layouts import Layout as Layout
-  from jax_uda.data.datasets.layouts import Part as Part
-  from jax_uda.data.label_spaces import LabelSpace as LabelSpace
-  from jax_uda.data.pipeline.batches import BatchSettings as BatchSettings
-  from jax_uda.data.pipeline.batches import batches as batches
-  from jax_uda.data.pipeline.batches import evaluation_batches as evaluation_batches
-  from jax_uda.data.pipeline.batches import training_batches as training_batches
-  from jax_uda.data.pipeline.examples import LabelledExample as LabelledExample
-  from jax_uda.data.pipeline.examples import TargetExample as TargetExample
-  from jax_uda.data.pipeline.rare_class import RareClassSampling as RareClassSampling
-  from jax_uda.data.roles import Role as Role
+with _epy.lazy_api_imports(globals()):
+  from jax_uda.data import label_spaces, streets
+  from jax_uda.data.datasets.catalog import Domains, load_domains, load_evaluation
+  from jax_uda.data.datasets.from_layout import DataSet
+  from jax_uda.data.datasets.layouts import Labels, Layout, Part
+  from jax_uda.data.label_spaces import LabelSpace
+  from jax_uda.data.pipeline.batches import (
+    BatchSettings,
+    batches,
+    evaluation_batches,
+    training_batches,
+  )
+  from jax_uda.data.pipeline.examples import LabelledExample, TargetExample
+  from jax_uda.data.pipeline.rare_class import RareClassSampling
+  from jax_uda.data.roles import Role
 
-_MODULES = {
-  "datasets.catalog": ("Domains", "load_domains", "load_evaluation"),
-  "datasets.from_layout": ("DataSet",),
-  "datasets.layouts": ("Labels", "Layout", "Part"),
-  "label_spaces": ("LabelSpace",),
-  "pipeline.batches": ("BatchSettings", "batches", "evaluation_batches", "training_batches"),
-  "pipeline.examples": ("LabelledExample", "TargetExample"),
-  "pipeline.rare_class": ("RareClassSampling",),
-  "roles": ("Role",),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-  if name in _MODULE_OF:
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-  else:
-    try:
-      value = importlib.import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-      if error.name != f"{__name__}.{name}":
-        raise
-      raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-  globals()[name] = value
-  return value
-
-
-def __dir__() -> list[str]:
-  return sorted({*globals(), *_MODULE_OF})
+__all__ = [
+  # Data sets.
+  "DataSet",
+  "Labels",
+  "LabelSpace",
+  "Layout",
+  "Part",
+  "label_spaces",
+  "streets",
+  # The domains of a run.
+  "Domains",
+  "Role",
+  "load_domains",
+  "load_evaluation",
+  # Batches.
+  "BatchSettings",
+  "LabelledExample",
+  "RareClassSampling",
+  "TargetExample",
+  "batches",
+  "evaluation_batches",
+  "training_batches",
+]

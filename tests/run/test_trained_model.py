@@ -1,12 +1,15 @@
 """The network of a run, loaded without its training data."""
 
 import json
+import pathlib
+import re
 import shutil
 
 import numpy as np
 import pytest
 import tiny_recipe
 
+import jax_uda as uda
 from jax_uda import run
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import experiment, record, start, trained_model
@@ -48,6 +51,16 @@ def test_a_run_is_loaded_and_predicts_as_it_was_evaluated(network, finished):
   expected = exp.learner.predict(variables, batch, exp.settings.evaluation.inference)
   assert (labels == expected.label).mean() > 0.999
   np.testing.assert_allclose(confidence, expected.confidence, atol=1e-5)
+
+
+def test_the_lines_of_the_readme_predict(finished):
+  readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+  (code,) = (
+    code for code in re.findall(r"```python\n(.*?)```", readme, re.S) if "uda.load" in code
+  )
+  names = dict(uda=uda, images=images(2, 32, 48, 3))
+  exec(code.replace("runs/demo/self_training", str(finished[0])), names)
+  assert names["labels"].shape == names["confidence"].shape == (2, 32, 48)
 
 
 def test_a_list_of_images_of_any_sizes_gives_lists_of_their_sizes(finished):
