@@ -11,7 +11,7 @@ The settings of self-training were chosen on drawn domains of seed 100 in eight 
 strength, end of the learning-rate decay, the images from which ClassMix takes classes, weights per batch
 or per pixel); those of the other methods were not searched. The README reports domains of seed 1.
 
-The settings of a method are in its stage: --config.stages.self_training.method.pseudo_threshold=0.8.
+The settings of a method are in its stage: --config.stages.self_training.method.self_training.pseudo_threshold=0.8.
 
 Arguments: method=<name> (a stage of that method instead of the two; see METHODS in `small.py`),
 target=dusk|night, seed=<training seed>, domains=<seed of the drawn scenes>, smoke (a minute, to see that

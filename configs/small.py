@@ -170,9 +170,9 @@ def _confeti(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> No
     method=replace(**settings) | dict(stage=1),
     num_steps=steps // 4,
     init_from="warm_up",
-    init_player="translator",
+    init_auxiliary="translator",
   )
-  _add_last_stage(config, method, settings).init_player = "joint"
+  _add_last_stage(config, method, settings).init_auxiliary = "joint"
   config.compare = ("warm_up", "joint", method)
 
 

@@ -46,9 +46,9 @@ def get_config(arg: str = ""):
     data=dict(rare_class=replace(), cat_max_ratio=1.0),
     eval=dict(every_steps=0),
   )
-  config.stages.joint = dict(init_player="translator")
+  config.stages.joint = dict(init_auxiliary="translator")
   config.stages.student = dict(
-    init_player="joint", method=dict(stage=2), data=dict(crop_size=(640, 640))
+    init_auxiliary="joint", method=dict(stage=2), data=dict(crop_size=(640, 640))
   )
   config.compare = ("joint", "student")
   return published.finish(config, args)

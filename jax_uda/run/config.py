@@ -65,7 +65,7 @@ def default() -> ConfigDict:
   config.init_carry = "weights"
   # Another run whose auxiliary networks (CONFETI's translator) this run begins with; named as in
   # init_from.
-  config.init_player = ""
+  config.init_auxiliary = ""
 
   # Or start from a weight file, PyTorch's or .safetensors; "package:NAME/…" lies in an installed
   # package. Parts that the file does not have start at random. A run with init_from ignores it, so

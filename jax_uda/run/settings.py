@@ -81,14 +81,14 @@ class StartSettings:
     init_from: Folder of another run, absolute or beside the run's own folder.
     init_carry: "weights": student and teacher start from the other run's student, at step 0. "run": step,
       student, teacher and optimizer continue.
-    init_player: Folder of another run whose auxiliary networks this run begins with.
+    init_auxiliary: Folder of another run whose auxiliary networks this run begins with.
     init_weights: A weight file; not read if `init_from` is set.
     init_network: Which network of a weight file with a whole training run: "student" or "teacher".
   """
 
   init_from: str | None = None
   init_carry: Literal["weights", "run"] = "weights"
-  init_player: str | None = None
+  init_auxiliary: str | None = None
   init_weights: str | None = None
   init_network: str = "student"
 
@@ -218,7 +218,7 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   return StartSettings(
     init_from=fields["init_from"] or None,
     init_carry=fields["init_carry"],
-    init_player=fields["init_player"] or None,
+    init_auxiliary=fields["init_auxiliary"] or None,
     init_weights=fields["init_weights"] or None,
     init_network=fields["init_network"],
   )

@@ -111,7 +111,7 @@ def _check_order(stages: dict[str, ConfigDict], workdir: pathlib.Path) -> None:
   for name, stage in stages.items():
     predecessors = {"data.pseudo_labels": stage.data.pseudo_labels}
     if not start.has_checkpoints(workdir / name):
-      predecessors |= {"init_from": stage.init_from, "init_player": stage.init_player}
+      predecessors |= {"init_from": stage.init_from, "init_auxiliary": stage.init_auxiliary}
     for field, other in predecessors.items():
       if other and other not in earlier and not (workdir / other).is_dir():
         raise SettingError(

@@ -6,7 +6,7 @@
   another run's student           `init_from` with `init_carry="weights"`, at step 0
   another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer
 
-Beside any start, `init_player` takes over the auxiliary networks of a further run.
+Beside any start, `init_auxiliary` takes over the auxiliary networks of a further run.
 """
 
 import contextlib
@@ -46,7 +46,10 @@ def check_predecessors(settings: StartSettings, workdir: pathlib.Path) -> None:
   """Raises SettingError if a run that is to start from another has no such run to start from."""
   if has_checkpoints(workdir):
     return
-  for field, name in (("init_from", settings.init_from), ("init_player", settings.init_player)):
+  for field, name in (
+    ("init_from", settings.init_from),
+    ("init_auxiliary", settings.init_auxiliary),
+  ):
     if name and not has_checkpoints(workdir.parent / name):
       folder = workdir.parent / name
       raise SettingError(field, f"= {name!r}: no checkpoints in {folder}; run it first.")
@@ -80,8 +83,8 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
     with _other_run(workdir, "init_from", settings.init_from) as others:
       take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
       state = take_over(state, others)
-  if settings.init_player:
-    with _other_run(workdir, "init_player", settings.init_player) as others:
+  if settings.init_auxiliary:
+    with _other_run(workdir, "init_auxiliary", settings.init_auxiliary) as others:
       state = _with_auxiliary(state, others)
   return state
 
@@ -154,12 +157,12 @@ def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
 def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
   """The state with the auxiliary networks of another run, as far as this run has them."""
   if state.auxiliary is None:
-    raise SettingError("init_player", ": this method has no second player; leave it empty.")
+    raise SettingError("init_auxiliary", ": this method has no auxiliary networks; leave it empty.")
   restored, missing = others.restore_shared({"auxiliary": {"params": state.auxiliary["params"]}})
   if len(missing) == len(jax.tree.leaves(state.auxiliary["params"])):
     raise SettingError(
-      "init_player",
-      f": the run in {others.folder.parent} has no such player; name one whose method trains it.",
+      "init_auxiliary",
+      f": the run in {others.folder.parent} has no such networks; name one whose method trains them.",
     )
   return state.replace(auxiliary={**state.auxiliary, **restored["auxiliary"]})
 

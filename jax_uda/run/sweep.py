@@ -16,7 +16,7 @@ from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import comparison, curves, progress, runs, table
 
 # Fields that name the run of an earlier stage.
-LINKS = ("init_from", "init_player", "data.pseudo_labels")
+LINKS = ("init_from", "init_auxiliary", "data.pseudo_labels")
 
 
 class Stage(NamedTuple):

@@ -50,26 +50,26 @@ def test_any_method_can_train_on_translated_images(name):
 
 
 def test_methods_see_the_translation_and_keep_the_image_given():
-  player = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
+  networks = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
   batch = batch_of()
   image = jax.random.randint(KEY, (2, 32, 32, 3), 0, 256).astype(jnp.uint8)
   batch["source"]["image"] = image
   rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(player.init, KEY)
+  shapes = jax.eval_shape(networks.init, KEY)
   now = jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.1, x.shape), jnp.float32), shapes)
   batch = with_unit_images(batch)
-  seen = jax.jit(player.prepare)(now["params"], batch)["source"]
+  seen = jax.jit(networks.prepare)(now["params"], batch)["source"]
   np.testing.assert_array_equal(seen["raw"], batch["source"]["image"])
   assert seen["image"].shape == image.shape and not np.allclose(seen["image"], seen["raw"])
   assert 0 <= seen["image"].min() <= seen["image"].max() <= 1  # of a tanh
-  assert player.update(now, None, None, batch) == (now, {})
+  assert networks.update(now, None, None, batch) == (now, {})
 
 
 def test_sides_that_4_does_not_divide_are_refused():
-  player = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
-  params = jax.eval_shape(player.init, KEY)["params"]
+  networks = translator.Translator(train=False, **SMALL).auxiliary(lambda step: 0.0)
+  params = jax.eval_shape(networks.init, KEY)["params"]
   with pytest.raises(ValueError, match=r"data.crop_size = \(34, 32\).*multiples of 4"):
-    jax.eval_shape(player.prepare, params, batch_of((34, 32)))
+    jax.eval_shape(networks.prepare, params, batch_of((34, 32)))
 
 
 def test_one_translator_a_method():

@@ -38,7 +38,7 @@ def test_every_recipe_loads_and_its_stages_have_their_method_and_network(name, a
   task = Task(num_classes, (1 / num_classes,) * num_classes)
   for stage in resolved(f"{name}:{arg}").values():
     assert stage.num_steps > 0 and not stage.stages
-    for before in filter(None, (stage.init_from, stage.init_player, stage.data.pseudo_labels)):
+    for before in filter(None, (stage.init_from, stage.init_auxiliary, stage.data.pseudo_labels)):
       assert before in config.stages
     if stage.task == "train":
       method = methods.build(task, **stage.method)

@@ -105,15 +105,17 @@ def test_training_starts_all_three_networks_at_the_file(make_config, released, t
   assert len(set(buffers)) == len(buffers), "the step donates each of them"
 
 
-def test_a_player_is_carried_over_beside_weights_from_a_file(make_config, tmp_path, monkeypatch):
-  config = make_config(init_weights="resnet.pth", init_player="translator")
+def test_auxiliary_networks_are_carried_over_beside_weights_from_a_file(
+  make_config, tmp_path, monkeypatch
+):
+  config = make_config(init_weights="resnet.pth", init_auxiliary="translator")
   settings = types.SimpleNamespace(start=settings_lib.start_of(config))
   exp = types.SimpleNamespace(settings=settings, initial_state=lambda: ["start"])
   monkeypatch.setattr(start, "from_file", lambda exp, state, workdir: [*state, "file"])
   monkeypatch.setattr(start, "_other_run", lambda *_: contextlib.nullcontext())
-  monkeypatch.setattr(start, "_with_auxiliary", lambda state, others: [*state, "player"])
+  monkeypatch.setattr(start, "_with_auxiliary", lambda state, others: [*state, "auxiliary"])
   none_yet = types.SimpleNamespace(latest_step=lambda: None)
-  assert start.restore_or_initialise(exp, none_yet, tmp_path) == ["start", "file", "player"]
+  assert start.restore_or_initialise(exp, none_yet, tmp_path) == ["start", "file", "auxiliary"]
 
 
 def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):

@@ -288,14 +288,14 @@ def test_a_config_that_works_is_not_refused_and_its_step_is_traced_once(recipe_w
   assert len(traced) == 2
 
 
-@pytest.mark.parametrize("field", ["init_from", "init_player"])
+@pytest.mark.parametrize("field", ["init_from", "init_auxiliary"])
 def test_a_run_without_its_predecessor_is_refused(field, recipe_with, tmp_path, monkeypatch):
   monkeypatch.setattr(experiment, "build", compiles)
   with pytest.raises(ValueError, match=rf"config\.{field} = 'before': no checkpoints in .*before"):
     training.train(recipe_with({field: "before"}), tmp_path / "run")
 
 
-@pytest.mark.parametrize("field", ["init_from", "init_player", "data.pseudo_labels"])
+@pytest.mark.parametrize("field", ["init_from", "init_auxiliary", "data.pseudo_labels"])
 def test_a_stage_before_its_predecessor_is_refused_before_the_first_stage(
   field, recipe_with, tmp_path, monkeypatch
 ):
