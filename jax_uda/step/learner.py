@@ -185,6 +185,10 @@ class Learner:
       batch: Rows that every process has, as for `step`.
     """
     phase = self.method.phase(int(state.step))
+    # Terms ask for the passes that draw detail crops (HRDA). Other networks draw none, and terms need not
+    # fit a batch of a few pictures: they may split it into groups, or draw many of its rows.
+    has_crops = hasattr(self.model, "crop_size")
+    method = self.method if has_crops else self.method._replace(terms={})
     order: list[str] = []  # jit returns dictionaries sorted by name
 
     @jax.jit
@@ -195,10 +199,11 @@ class Learner:
         train_step.teacher_network(self.model, self.method.teacher_outputs), state.teacher
       )
       scene = train_step.set_scene(
-        self.method, self.auxiliary, params, with_unit_images(batch), teacher, key
+        method, self.auxiliary, params, with_unit_images(batch), teacher, key
       )
       order.extend(scene.views)
-      return scene.batch, scene.views, self._crops(state, scene, teacher, key, phase)
+      crops = self._crops(state, scene, teacher, key, phase) if has_crops else {}
+      return scene.batch, scene.views, crops
 
     batch, views, crops = jax.device_get(look(state, batch))
     return Seen(batch, {name: views[name] for name in order}, crops)

@@ -34,7 +34,7 @@ def view(weight, value=0.0):
 
 
 def test_all_views_of_a_step_are_shown_and_the_cutmix_box_is_drawn(make):
-  exp, state = make("rccr", region_consistent=dict(contrast=dict(num_rows=8)))
+  exp, state = make("rccr")
   batch, _ = figures.validation_batch(exp)
   assert "label" not in batch["target"]
   snapshot = figures.step_views(exp.learner, state, batch)
