@@ -10,6 +10,7 @@ from jax_uda.methods._cluda import add_entropy_cropped, add_pixel_contrasted, cl
 from jax_uda.methods._confeti import confeti
 from jax_uda.methods._dacs import dacs, daformer
 from jax_uda.methods._mic import add_masked, mic
+from jax_uda.methods._pixel_loss import add_pixel_loss
 from jax_uda.methods._rccr import add_region_consistent, rccr
 from jax_uda.methods._sepico import sepico
 from jax_uda.methods._source_only import source_only
@@ -23,6 +24,7 @@ __all__ = [
   "add_entropy_cropped",
   "add_masked",
   "add_pixel_contrasted",
+  "add_pixel_loss",
   "add_region_consistent",
   "add_similarity",
   "add_translated",
@@ -64,6 +66,7 @@ COMPONENTS: dict[str, Callable[..., Method]] = {
   "entropy_cropped": add_entropy_cropped,
   "masked": add_masked,
   "pixel_contrasted": add_pixel_contrasted,
+  "pixel_loss": add_pixel_loss,
   "region_consistent": add_region_consistent,
   "similarity": add_similarity,
   "translated": add_translated,

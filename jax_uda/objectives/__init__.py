@@ -12,6 +12,7 @@ from jax_uda.objectives._feature_distance import feature_distance
 from jax_uda.objectives._image_classes import image_classes
 from jax_uda.objectives._output_adversarial import output_adversarial
 from jax_uda.objectives._pixel_contrast import pixel_contrast
+from jax_uda.objectives._pixel_loss import pixel_loss
 from jax_uda.objectives._region_consistency import region_consistency
 from jax_uda.objectives._similarity_contrast import prototype_pass, similarity_contrast
 from jax_uda.step.objective import Objective, Result, SourcePass, stateless
@@ -35,6 +36,7 @@ __all__ = [
   "translation_consistency",
   # Contrasts between pixels and regions.
   "pixel_contrast",
+  "pixel_loss",
   "region_consistency",
   # Alignment with another network.
   "feature_distance",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_uda import objectives
+from jax_uda import losses, objectives
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.objectives import Objective
 from jax_uda.ops import arrays
@@ -78,6 +78,14 @@ CASES = {
   # With 255 as a class, as published, labels cannot be missing.
   "pixel_contrast of weighted pixels": Case(
     objectives.pixel_contrast(grid=(5, 5), weighted=True, **TARGET), ("weights",)
+  ),
+  "pixel_loss": Case(
+    objectives.pixel_loss(
+      functools.partial(losses.pixel_contrast, ignore_is_class=False),
+      head="projection",
+      grid=(3, 3),
+      **SOURCE,
+    )
   ),
   # Its labels in the box are the teacher's; the weights are the box.
   "region_consistency": Case(
