@@ -193,7 +193,7 @@ def test_a_reason_is_told_once_with_all_runs_that_failed_for_it(tmp_path, monkey
 def test_a_mistake_ends_in_one_sentence(tmp_path, flags, message):
   line = [sys.executable, "-m", "jax_uda.cli.benchmark", "--methods=dacs", *flags]
   line = [*line[:3], f"--config={FILE}", f"--workdir={tmp_path}", *line[3:]]
-  run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120)
+  run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300)
   assert run.returncode and run.stderr.startswith("error: ") and message in run.stderr
   assert len(run.stderr.splitlines()) == 1
 

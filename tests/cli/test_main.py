@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def main(*arguments: str) -> subprocess.CompletedProcess:
   command = [sys.executable, "main.py", *arguments]
-  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+  return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 DEMO = "--config=configs/demo.py"

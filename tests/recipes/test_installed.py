@@ -39,7 +39,7 @@ def check(site: pathlib.Path, folder: pathlib.Path) -> None:
     env=os.environ | {"PYTHONPATH": str(site)},
     capture_output=True,
     text=True,
-    timeout=120,
+    timeout=300,
   )
   assert not done.returncode, done.stderr
   package, names, published, demo, shared = done.stdout.splitlines()
