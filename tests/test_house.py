@@ -130,7 +130,6 @@ def test_functions_are_short_and_take_few_arguments():
   assert not LONG.keys() - long.keys(), "these are short now: take them from the table"
 
 
-@pytest.mark.xfail(strict=False, reason="the voice is not through all files yet")
 def test_the_voice():
   wrong = []
   for module, path in MODULES.items():
