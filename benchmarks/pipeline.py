@@ -33,7 +33,7 @@ from PIL import Image
 from jax_uda.cli import host_memory
 from jax_uda.data import label_spaces, streets
 from jax_uda.data.datasets import base, catalog, image_files, shards
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExamples
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 

@@ -18,7 +18,7 @@ with _epy.lazy_api_imports(globals()):
   from jax_uda.data.datasets.from_layout import DataSet
   from jax_uda.data.datasets.layouts import Labels, Layout, Part
   from jax_uda.data.label_spaces import LabelSpace
-  from jax_uda.data.pipeline.batches import (
+  from jax_uda.data.pipeline.batching import (
     BatchSettings,
     batches,
     evaluation_batches,

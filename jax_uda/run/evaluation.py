@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import batches
+from jax_uda.data.pipeline import batching
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import metrics
 from jax_uda.step.inference import Inference
@@ -55,7 +55,7 @@ def confusion_of(
     batch_size: Images that are predicted together.
   """
   counts = np.zeros((num_classes, num_classes), np.int64)
-  for batch in batches.evaluation_batches(examples, batch_size):
+  for batch in batching.evaluation_batches(examples, batch_size):
     size = batch["label"].shape[1:]
     prediction = learner.predict(variables, batch["image"], inference, size=size)
     counts += metrics.confusion(batch["label"], prediction.label, num_classes)

@@ -14,7 +14,7 @@ from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
-from jax_uda.data.pipeline import batches, stored_labels
+from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
@@ -79,7 +79,7 @@ class Experiment:
       if data.pseudo_labels:
         folder = (stages or pathlib.Path()) / data.pseudo_labels
         target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
-      settings = batches.BatchSettings(
+      settings = batching.BatchSettings(
         batch_size=self.settings.batch_size,
         crop_size=data.crop_size,
         seed=self.settings.seed,
@@ -91,7 +91,7 @@ class Experiment:
         target_scale=data.target_scale,
         target_margins=data.target_margins,
       )
-      return batches.training_batches(
+      return batching.training_batches(
         self.domains.source_train,
         target,
         settings,

@@ -17,7 +17,7 @@ from jax_uda.data import label_spaces
 from jax_uda.data.datasets import folders as image_folders
 from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import submission

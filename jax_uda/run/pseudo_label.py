@@ -23,7 +23,7 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import batches, stored_labels
+from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, record, start
@@ -178,7 +178,7 @@ class Labeller:
     """Indices and images [B,H,W,3] of the training set, with a progress bar."""
     images, done = _Selection(self.target, indices), 0
     with tqdm(total=len(indices), desc=title, unit=" images", mininterval=0.5) as bar:
-      for batch in batches.evaluation_batches(images, self.batch_size):
+      for batch in batching.evaluation_batches(images, self.batch_size):
         number = len(batch["image"])
         yield indices[done : done + number], batch["image"]
         done += number

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import IGNORE
-from jax_uda.data.pipeline import batches
+from jax_uda.data.pipeline import batching
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.ops.pixels import to_unit
 from jax_uda.run.evaluation import forward
@@ -51,7 +51,7 @@ def run(learner: Learner, state: TrainState, source: Examples, batch_size: int) 
   sums = {name: one.init() for name, one in passes.items()}
   bar = tqdm(total=len(source), desc="pass over the source", unit=" images", mininterval=0.5)
   with bar:
-    for batch in batches.evaluation_batches(source, batch_size):
+    for batch in batching.evaluation_batches(source, batch_size):
       # A padded image has no labels: it counts for nothing.
       rows = (_padded(batch["image"], mesh.size, 0), _padded(batch["label"], mesh.size, IGNORE))
       sums = add(state.student, sums, *mesh_lib.put_whole(mesh, rows))

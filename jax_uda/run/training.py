@@ -14,7 +14,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
 from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
 from jax_uda.run import config as config_lib

@@ -21,16 +21,28 @@ class Network(Protocol):
     ...
 
 
-class Decoded(NamedTuple):
-  """What the decoder gives.
+class Decoded:
+  """The decoder's outputs of a pass, for code that cannot do without them."""
 
-  Attributes:
-    logits: [B, h, w, C] float32, at the decoder's stride.
-    fused: [B, h, w, D], the decoder's map before its classifier.
-  """
+  def __init__(self, logits: jax.Array | None, fused: jax.Array | None):
+    """Takes what the pass computed."""
+    self._logits, self._fused = logits, fused
 
-  logits: jax.Array
-  fused: jax.Array
+  @property
+  def logits(self) -> jax.Array:
+    """[B, h, w, C] float32, at the decoder's stride; a ValueError if the pass left it out."""
+    return _present(self._logits, "decoder")
+
+  @property
+  def fused(self) -> jax.Array:
+    """[B, h, w, D], the map before the classifier; a ValueError if the pass left it out."""
+    return _present(self._fused, "fused")
+
+
+def _present(array: jax.Array | None, name: str) -> jax.Array:
+  if array is None:
+    raise ValueError(f"this pass leaves the decoder out: add {name!r} to its Pass.outputs")
+  return array
 
 
 class Outputs(NamedTuple):
@@ -50,11 +62,5 @@ class Outputs(NamedTuple):
 
   @property
   def decoded(self) -> Decoded:
-    """`logits` and `fused`.
-
-    Raises:
-      ValueError: The pass left the decoder out.
-    """
-    if self.logits is None or self.fused is None:
-      raise ValueError('this pass leaves the decoder out: add "decoder" to its Pass.outputs')
+    """`logits` and `fused` as arrays; asking for one that was left out is an error."""
     return Decoded(self.logits, self.fused)

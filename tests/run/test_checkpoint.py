@@ -86,7 +86,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 import jax, jax.numpy as jnp, test_checkpoint
-from jax_uda import checkpoint
+from jax_uda.run import checkpoint
 state = test_checkpoint.toy_state(12)
 noise = jax.device_put(jax.random.normal(state.key, (400_000,)), state.weights.sharding)
 try:
@@ -99,8 +99,8 @@ except checkpoint.CheckpointError as error:
 
 def test_a_write_that_fails_says_so_and_loses_nothing(folder):
   # A limit on file sizes stands in for a full disk: the same error path, without a mount.
-  tests = pathlib.Path(__file__).parents[1]
-  environment = os.environ | {"PYTHONPATH": f"{tests}:{tests.parent}"}
+  folders = (pathlib.Path(__file__).parent, pathlib.Path(__file__).parents[2])
+  environment = os.environ | {"PYTHONPATH": ":".join(map(str, folders))}
   command = [sys.executable, "-c", FULL_DISK, str(folder)]
   run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
   assert "could not write" in run.stdout and "File too large" in run.stdout, run.stderr[-2000:]

@@ -74,7 +74,7 @@ ROWS = """
 import sys
 import jax, numpy as np
 from jax.sharding import Mesh
-from jax_uda import mesh as mesh_lib
+from jax_uda.common import mesh as mesh_lib
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 devices = np.array(jax.devices()).reshape(2, 2).T.ravel()
 mesh = Mesh(devices, ("data",))

@@ -120,7 +120,7 @@ REFUSED = {
   ),
   "cells of another size than the map's": (
     {"method": method("dacs", "region_consistent", contrast=dict(num_rows=1), cell=16)},
-    r"config\.method: the map \(4, 4\) of the head 'region' has no cells of 16 pixels",
+    r"config\.method: the map \(4, 4\) of the region head has no cells of 16 pixels",
   ),
   "a teacher that runs away": ({"ema.decay": 2.0}, r"config\.ema\.decay = 2\.0 must lie between"),
   "a crop with one side": (

@@ -81,5 +81,5 @@ def test_a_further_target_of_other_classes_is_an_error(make_config, tmp_path):
   (tmp_path / "images").mkdir()
   (tmp_path / "images" / "a.png").write_bytes(image_files.encode_png(np.zeros((8, 8, 3), np.uint8)))
   mine = dict(name="folders", path=str(tmp_path), train=("images",), val=("images",))
-  with pytest.raises(ValueError, match=r"config\.eval\.targets\.mine those of a, b"):
+  with pytest.raises(ValueError, match=r"config\.eval\.targets\.mine has the classes of a, b"):
     experiment.build(make_config(targets={"mine": mine | dict(classes=("a", "b"))}))

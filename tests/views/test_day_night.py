@@ -11,8 +11,8 @@ from golden_cases import golden
 
 from jax_uda.common import mesh
 from jax_uda.ops import resize
-from jax_uda.run import evaluation
-from jax_uda.step.method import Task
+from jax_uda.step.inference import Inference, make_predict
+from jax_uda.step.outputs import Outputs
 from jax_uda.views import day_night, pseudo_labels
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -46,12 +46,7 @@ def test_class_weights_and_weighted_predictions_match_reference(case):
   prob = resize.bilinear(weighted, tuple(case.image_hw.tolist()))
   close5(prob, case.weighted_prob)
   np.testing.assert_array_equal(jnp.argmax(prob, -1), case["pred"])
-  model = types.SimpleNamespace(apply=lambda _, x, **__: types.SimpleNamespace(logits=255 * x))
-  predict = evaluation.make_predict(
-    model,
-    Task(len(weights), class_frequency=tuple(case.class_frequency)),
-    mesh.data_mesh(1),
-    class_weights=tuple(weights.tolist()),
-  )
+  model = types.SimpleNamespace(apply=lambda _, x, **__: Outputs(255 * x, (), None, {}))
+  predict = make_predict(model, mesh.data_mesh(1), Inference(class_weights=tuple(weights.tolist())))
   prediction = predict({}, case.logits, tuple(case.image_hw.tolist()))
-  np.testing.assert_array_equal(prediction, case["pred"])
+  np.testing.assert_array_equal(prediction.label, case["pred"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import batches
+from jax_uda.data.pipeline import batching
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.ops import resize
 from jax_uda.ops.pixels import to_unit
@@ -69,7 +69,7 @@ def collect(
     pixels = _join(
       [
         _pixels_of(learner, embed, batch)
-        for batch in batches.evaluation_batches(examples, batch_size)
+        for batch in batching.evaluation_batches(examples, batch_size)
       ]
     )
     rows = _evenly(pixels[criterion], num_classes)

@@ -12,7 +12,7 @@ import pytest
 from golden_cases import assert_close, golden
 
 from jax_uda.data.datasets import base, catalog, layouts, pairs
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
 from jax_uda.run import check_data

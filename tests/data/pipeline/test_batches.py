@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jax_uda.data.datasets import base, camvid
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline import class_balance
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExamples
 from jax_uda.data.pipeline.rare_class import RareClassSampling

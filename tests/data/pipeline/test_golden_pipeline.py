@@ -1,13 +1,16 @@
 """The recorded rules of sampling, cropping and scoring hold for what comes out of the pipeline."""
 
+import types
+
 import numpy as np
 import pytest
 from golden_cases import assert_close, golden
 
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline import crop
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.run import evaluation, metrics
+from jax_uda.step.inference import Prediction
 
 pytestmark = pytest.mark.fast
 
@@ -87,11 +90,8 @@ def test_scores_of_evaluation_batches_are_the_recorded_ones(case):
       }
       for i in range(int(part.n_images))
     ]
-    counts = evaluation.confusion_of(
-      lambda _, image, size: image[..., 0],
-      None,
-      pipeline.evaluation_batches(images, 2),
-      int(part.num_classes),
-    )
+    echo = lambda _, images, inference, size: Prediction(images[..., 0], images[..., 0])
+    learner = types.SimpleNamespace(predict=echo)
+    counts = evaluation.confusion_of(learner, {}, images, int(part.num_classes), batch_size=2)
     np.testing.assert_array_equal(counts, part.confusion_gt_pred)
     np.testing.assert_allclose(metrics.mean_iou(counts), part.mIoU_nanmean, rtol=1e-9)

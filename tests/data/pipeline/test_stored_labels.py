@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jax_uda.data.datasets import image_files
-from jax_uda.data.pipeline import batches as pipeline
+from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline import rescale, stored_labels
 
 pytestmark = pytest.mark.fast
