@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tiny_recipe
 
+from jax_uda.run import changes, experiment, stages, start, training
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, stages, start, training
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -145,7 +145,7 @@ def test_stages_run_in_order_and_continue_from_one_another(make_config, tmp_path
   config.stages.warm_up = dict(stop_step=3)
   config.stages.longer = dict(init_from="warm_up", init_carry="run")
   config.stages.adapted = dict(
-    init_from="warm_up", init_carry="weights", method=dict(name="dacs"), stop_step=2
+    init_from="warm_up", init_carry="weights", method=changes.replace(name="dacs"), stop_step=2
   )
   config.compare = ("longer", "adapted")
   stages.train(config, tmp_path / "run")
