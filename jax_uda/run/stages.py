@@ -138,9 +138,23 @@ def _show_side_by_side(config: ConfigDict, results: Results) -> None:
     table.show(columns, title=f"IoU on {domain} validation images, %")
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> None:
-  """Runs or continues the recipe and prints its results side by side."""
-  _show_side_by_side(config, run_stages(config, workdir))
+def train(config: ConfigDict, workdir: str | pathlib.Path) -> Results:
+  """Runs or continues a recipe, with or without stages, and prints its results side by side.
+
+  Args:
+    config: The recipe's config.
+    workdir: Folder of the run, or of the stages' folders; the same call again continues.
+
+  Returns:
+    The content of `results.json` by stage; of a recipe without stages, by the name of `workdir`.
+
+  Raises:
+    ValueError: The config does not fit itself, the data, or the runs in `workdir`.
+    FloatingPointError: A loss is not finite.
+  """
+  results = run_stages(config, pathlib.Path(workdir).expanduser())
+  _show_side_by_side(config, results)
+  return results
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
