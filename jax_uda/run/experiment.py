@@ -57,11 +57,11 @@ class Experiment:
 
   def initial_state(self) -> TrainState:
     """The state before step 0 with random networks, on the devices."""
-    return self.learner.init(self.settings.seed, self.settings.data.crop_size)
+    return self.learner.init(self.settings.seed, self.settings.data.batches.crop_size)
 
   def abstract_state(self) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is compiled."""
-    return self.learner.abstract_state(self.settings.data.crop_size)
+    return self.learner.abstract_state(self.settings.data.batches.crop_size)
 
   def training_batches(self, stages: pathlib.Path | None = None) -> grain.MapDataset:
     """This process's rows of the training batches, by step.
@@ -79,22 +79,10 @@ class Experiment:
       if data.pseudo_labels:
         folder = (stages or pathlib.Path()) / data.pseudo_labels
         target = stored_labels.PseudoLabelled(target, folder, data.pseudo_labels)
-      settings = batching.BatchSettings(
-        batch_size=self.settings.batch_size,
-        crop_size=data.crop_size,
-        seed=self.settings.seed,
-        cat_max_ratio=data.cat_max_ratio,
-        rare_class=data.rare_class,
-        class_balanced=data.class_balanced,
-        flip=data.flip,
-        crop_target=data.crop_target,
-        target_scale=data.target_scale,
-        target_margins=data.target_margins,
-      )
       return batching.training_batches(
         self.domains.source_train,
         target,
-        settings,
+        data.batches,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
       )

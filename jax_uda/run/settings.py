@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
+from jax_uda.data.pipeline.batching import BatchSettings
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff
@@ -24,30 +25,16 @@ CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_s
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSettings:
-  """How training batches are drawn; the fields are arguments of `training_batches`.
+  """Where training batches come from.
 
   Attributes:
-    crop_size: (height, width) of the source crops and, with `crop_target`, of the target's.
-    crop_target: False: target images come whole.
-    target_scale: (least, largest) factor by which target images are resized before the crop.
-    target_margins: (top, bottom, left, right) pixels of target images whose pseudo-labels do not count.
-    flip: Whether half of the images are mirrored.
-    cat_max_ratio: Largest share of one class in an accepted source crop.
-    rare_class: How source images with rare classes are drawn; None: uniformly.
-    class_balanced: Whether source images of the class drawn least often so far come next.
+    batches: How batches are drawn.
     pseudo_labels: Folder of the stage whose files label the target's training images, absolute or
       beside the run's folder.
     num_threads: Threads that make batches ahead.
   """
 
-  crop_size: Size
-  crop_target: bool = True
-  target_scale: tuple[float, float] | None = None
-  target_margins: tuple[int, int, int, int] | None = None
-  flip: bool = True
-  cat_max_ratio: float = 0.75
-  rare_class: RareClassSampling | None = None
-  class_balanced: bool = False
+  batches: BatchSettings
   pseudo_labels: str | None = None
   num_threads: int = 2
 
@@ -197,7 +184,7 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     end_step=config_lib.last_step(config),
     batch_size=fields["batch_size"],
     log_every_steps=fields["log_every_steps"] or None,
-    data=_data_settings(fields["data"]),
+    data=_data_settings(fields["data"], fields["batch_size"], fields["seed"]),
     start=start_of(config),
     evaluation=evaluation_of(fields["eval"]),
     checkpoint=checkpoint,
@@ -275,7 +262,7 @@ def _check(fields: Mapping[str, Any]) -> None:
     )
 
 
-def _data_settings(group: Mapping[str, Any]) -> DataSettings:
+def _data_settings(group: Mapping[str, Any], batch_size: int, seed: int) -> DataSettings:
   with registry.within("data"):
     crop_size = _size(group["crop_size"], "crop_size")
     if crop_size is None or min(crop_size) < 1:
@@ -283,17 +270,22 @@ def _data_settings(group: Mapping[str, Any]) -> DataSettings:
         "crop_size", f"= {tuple(group['crop_size'])} must be (height, width) in pixels."
       )
     rare_class = group["rare_class"]
-    return DataSettings(
+    batches = BatchSettings(
+      batch_size=batch_size,
       crop_size=crop_size,
-      crop_target=group["crop_target"],
-      target_scale=_tuple(group["target_scale"]),
-      target_margins=_tuple(group["target_margins"]),
-      flip=group["flip"],
+      seed=seed,
       cat_max_ratio=group["cat_max_ratio"],
       rare_class=(
         registry.call(RareClassSampling, "rare_class", **rare_class) if rare_class else None
       ),
       class_balanced=group["class_balanced"],
+      flip=group["flip"],
+      crop_target=group["crop_target"],
+      target_margins=_tuple(group["target_margins"]),
+      target_scale=_tuple(group["target_scale"]),
+    )
+    return DataSettings(
+      batches=batches,
       pseudo_labels=group["pseudo_labels"] or None,
       num_threads=group["num_threads"],
     )

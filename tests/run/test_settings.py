@@ -24,7 +24,7 @@ def config_with(**fields):
 
 def test_empty_fields_are_none():
   settings = settings_lib.from_config(config_with())
-  assert settings.data.target_scale is settings.data.target_margins is None
+  assert settings.data.batches.target_scale is settings.data.batches.target_margins is None
   assert settings.data.pseudo_labels is settings.start.init_from is None
   assert settings.evaluation.every_steps is settings.figures.projection is None
   assert settings.evaluation.inference.window is settings.pseudo_label.label_size is None
@@ -34,8 +34,8 @@ def test_values_are_those_of_the_config():
   config = config_with(stop_step=3, eval__window=[16, 24], eval__stride=[8, 8])
   settings = settings_lib.from_config(config)
   assert settings.title == "dacs" and settings.end_step == 3 and settings.batch_size == 8
-  assert settings.data.crop_size == (32, 32)
-  assert settings.data.rare_class == RareClassSampling(
+  assert settings.data.batches.crop_size == (32, 32)
+  assert settings.data.batches.rare_class == RareClassSampling(
     temperature=0.1, min_pixels=4, crop_min_pixels=2
   )
   assert settings.evaluation.inference.window == (16, 24)
