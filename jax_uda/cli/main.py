@@ -18,7 +18,7 @@ MODES = {
   "check_data": "read all files of config.data, report what is there and what is wrong, and draw "
   "samples with their labels into the workdir",
   "prepare": "convert --dataset from --manual_dir, or the data sets that --config names outside its "
-  "stages, or continue to",
+  "stages; an interrupted conversion continues",
   "pseudo_label": "label the target's training images with the newest checkpoint, into "
   "WORKDIR/pseudo_labels",
   "import_weights": "check a weight file against a network (--from, --encoder, …) and write it to "

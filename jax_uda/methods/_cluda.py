@@ -54,7 +54,7 @@ def add_pixel_contrasted(
     weight: Factor of both terms.
     pixel_order: "interleaved" repeats a mistake of the published code; see `losses.pixel_contrast`.
     ignore_is_class: Whether pixels labelled 255 are a class of their own, as published.
-    exclude_things: Classes that play no part.
+    exclude_things: Classes whose pixels are no anchors; other anchors are still contrasted with them.
     outside_crop_weight: On HRDA, see `losses.multires_pixel_contrast`.
     hr_mask_from_label: On HRDA, see `losses.multires_pixel_contrast`.
   """

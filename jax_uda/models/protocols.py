@@ -38,8 +38,8 @@ class Module(Protocol):
 class Encoder(Module, Protocol):
   """Maps an image to feature maps at several strides.
 
-  A class may also have an attribute `tiny`, the options of its cheapest sensible form: rehearsals and
-  tests use it (`catalog.tiny`).
+  A class may also have an attribute `tiny`, the options of its cheapest sensible form: smoke runs
+  and tests use it (`catalog.tiny`).
   """
 
   @property

@@ -37,7 +37,7 @@ def pixel_contrast(
     weight: Factor of the term.
     pixel_order: The published code's is "interleaved", a mistake; see `losses.pixel_contrast`.
     ignore_is_class: Whether pixels labelled 255 are a class of their own, as published.
-    exclude_things: Classes that play no part.
+    exclude_things: Classes whose pixels are no anchors; other anchors are still contrasted with them.
     outside_crop_weight: On HRDA, see `losses.multires_pixel_contrast`.
     hr_mask_from_label: On HRDA, see `losses.multires_pixel_contrast`.
 
