@@ -1,8 +1,8 @@
 """CLUDA (Vayyat et al., 2022): contrast of all pixels of the decoder's fused map, on source and mix.
 
-`add_pixel_contrasted` adds it to any method with a mixed view, `add_entropy_cropped` moves HRDA's detail of
-the mixed images to where the prediction is least certain, `cluda` adds both to DAFormer. On HRDA with
-a feature weighter the contrast is that of two resolutions, as published. No extra pass.
+`add_pixel_contrasted` adds it to any method with the views `source` and `mixed`, `add_entropy_cropped` moves
+HRDA's detail of the mixed images to where the prediction is least certain, `cluda` adds both to DAFormer.
+On HRDA with a feature weighter two resolutions are contrasted, as published. There is no extra pass.
 """
 
 import types
