@@ -97,7 +97,7 @@ def sepico(
   labelled = dict.fromkeys(sepico_views.TEACHER_VIEWS, ("decoder",))
   return Method(
     views={"sepico": sepico_views.views(self_training, target)},
-    # The order of the terms is that of the passes through BatchNorm: source, target, mixed.
+    # Terms ask for the passes through BatchNorm in their order: source, target, mixed.
     terms={
       "source": objectives.cross_entropy(view="source", class_weights=weights),
       "contrast": contrast_term,

@@ -103,7 +103,8 @@ class PseudoLabelSettings:
     cap: Largest confidence threshold of a class; below it the median confidence counts.
     label_size: (height, width) of the label maps; None: those of the images.
     align_corners: How logits are resized.
-    exact_pixels: Up to so many pixels in the data set medians are exact; beyond, they come from a histogram.
+    exact_pixels: Medians are exact if the training images have up to so many pixels in all; else a
+      histogram estimates them.
   """
 
   cap: float = 0.9

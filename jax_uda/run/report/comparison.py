@@ -9,9 +9,9 @@ import numpy as np
 from jax_uda.run.report import table
 from jax_uda.run.report.runs import NETWORKS, Run
 
-REFERENCE = "dacs"  # equal compute is that of this method
-BASELINE = "source_only"  # a class collapsed if this method has more of it
-COLLAPSED = 0.01  # a class has collapsed if its IoU is below this
+REFERENCE = "dacs"  # equal compute means the compute of this method
+BASELINE = "source_only"  # a class has collapsed only where this method has more of it
+COLLAPSED = 0.01  # a class has collapsed if its IoU is below this, too
 
 Runs = Mapping[str, Mapping[int, Run]]  # by method and seed
 
