@@ -4,7 +4,8 @@
   python main.py --config=configs/demo.py --workdir=runs/demo --mode=eval   evaluate again
 
 A recipe takes arguments after a colon (--config=configs/demo.py:target=night,seed=1); a single field
-is set with --config.<field>=<value>. An installed package has the same command as `jax-uda`.
+is set with --config.<field>=<value>. An installed package has the same command as `jax-uda`. Flags whose
+description begins with a mode, as in "predict: …", belong to that --mode alone.
 """
 
 from jax_uda.cli import main

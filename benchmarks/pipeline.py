@@ -7,7 +7,7 @@ PNG, and pairs of 1024x512, both PNG. Files of labels are as Pillow writes them;
 as the data sets store them. The pipeline makes training batches of 4 + 4: records are read,
 source pairs and target images decoded, drawn by rare classes, cropped, mirrored and stacked; nothing
 is kept in memory. Bare decoding turns as many of the files' bytes, already in memory, into RGB images and
-labels, 4 pairs and 4 images a batch; and so, as a second measure, of the stored bytes. All run in turns, so
+labels, 4 pairs and 4 images per batch; and so, as a second measure, of the stored bytes. All run in turns, so
 that a ratio holds when the machine's speed drifts. It is images/s of the pipeline divided by images/s
 of bare decoding, medians over turns; beside it stands the ratio of the CPU time, which other load on the
 machine disturbs less.

@@ -151,7 +151,7 @@ def blur(x):
 
 
 def augment(x, gates, mean, std):
-  """Jitter and blur where the two gates, drawn once a step for the whole batch, are open."""
+  """Jitter and blur where the two gates, drawn once per step for the whole batch, are open."""
   jitter_open, blur_open = gates
   if jitter_open:
     x = (jitter(x * std + mean) - mean) / std

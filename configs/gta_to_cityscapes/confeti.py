@@ -13,8 +13,8 @@ Published: the README of the code has no numbers and its tables were not at hand
 Hyper-parameters of joint and student are those of the published code. The length of the first stage is
 not published: here 80 000 steps at images of the later stages' sizes, with a rate that falls in the
 second half, and without the release's smaller images. The last translator of joint is handed over.
-Scores are those of whole images: in `results.json` those of `full_size` are the published protocol, on
-images of 1024x2048, and those of `target` on the training's 640x1280.
+Whole images are scored. In `results.json`, `full_size` follows the published protocol, on images of
+1024x2048; `target` has the training's size of 640x1280.
 
 Arguments: see `published.start`.
 """

@@ -15,7 +15,7 @@ gives 52.1 mIoU. Ours: not run.
 
 Hyper-parameters are those of the published code. What differs: each stage starts from the last checkpoint
 of the one before (the code takes the best on the Cityscapes validation set); GTA5 keeps its ratio within
-720x1280 and is padded (the code distorts it) by bilinear, not bicubic interpolation; colours are jittered
+720x1280 and is padded (the code distorts it) by bilinear, not bicubic interpolation; colors are jittered
 after resizing, with kornia's formulas; the class-balanced draws are shared by the four groups; scores are
 those of whole images at 512x1024, the last stage's at half of its 1024x2048, and logits are resized to the image
 first and then to the label.

@@ -5,7 +5,7 @@
 
 Published: 77.1 mIoU with ViT-B, 78.4 with ViT-L (README of VFM-UDA). Ours: not run.
 
-Not reproduced: the random scaling of images by 0.9 to 1.1; the colour jitter of torchvision; up to 20
+Not reproduced: the random scaling of images by 0.9 to 1.1; the color jitter of torchvision; up to 20
 tries of a crop (ours: 11); GTA5 at a short side of 1440 (ours fits within 1440x2560: 1407x2560).
 
 Arguments: see `published.start`, and encoder=dinov2_vitb14|dinov2_vitl14.

@@ -5,8 +5,8 @@
 
 Published: 67.2 mIoU16, 66.8 in the revised version (abstracts). Ours: not run.
 
-What differs: the entropy that chooses the detail crops is that of the student's pass on the mixed view; the published
-code makes one more pass of the main head, with a dropout and a BatchNorm update of its own.
+What differs: the detail crops are chosen by the entropy of the student's pass on the mixed view. The published
+code makes one more pass of the main head for it, with a dropout and a BatchNorm update of its own.
 
 Arguments: see `published.start`, and pixel_order=interleaved (the published code) or aligned (what it meant).
 """

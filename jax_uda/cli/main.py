@@ -18,7 +18,7 @@ MODES = {
   "check_data": "read all files of config.data, report what is there and what is wrong, and draw "
   "samples with their labels into the workdir",
   "prepare": "convert --dataset from --manual_dir, or the data sets that --config names outside its "
-  "stages, or continue to",
+  "stages; an interrupted conversion continues",
   "pseudo_label": "label the target's training images with the newest checkpoint, into "
   "WORKDIR/pseudo_labels",
   "import_weights": "check a weight file against a network (--from, --encoder, …) and write it to "
@@ -32,65 +32,75 @@ _MODE = flags.DEFINE_enum(
 )
 
 # --- import_weights ---
-_FROM = flags.DEFINE_string("from", None, "Weight file: .pth, .pt, .bin or .safetensors.")
-_ENCODER = flags.DEFINE_string("encoder", None, "Network that the weights belong to, e.g. mit_b5.")
-_DECODER = flags.DEFINE_string(
-  "decoder", "", "Decoder in the file of a whole model, e.g. daformer; empty: none."
+_FROM = flags.DEFINE_string(
+  "from", None, "import_weights: file that is read: .pth, .pt, .bin or .safetensors."
 )
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 19, "Classes of the decoder.")
+_ENCODER = flags.DEFINE_string(
+  "encoder", None, "import_weights: encoder that the weights belong to, e.g. mit_b5."
+)
+_DECODER = flags.DEFINE_string(
+  "decoder", "", "import_weights: decoder in the file of a whole model, e.g. daformer; empty: none."
+)
+_NUM_CLASSES = flags.DEFINE_integer(
+  "num_classes", 19, "import_weights: number of classes of the decoder."
+)
 _NETWORK = flags.DEFINE_enum(
   "network",
   "student",
   ["student", "teacher"],
-  "Network to read from the file of a training run; in --mode=predict, the network that predicts.",
+  "import_weights: network to read from the file of a training run; predict: network that predicts.",
 )
-_OUT = flags.DEFINE_string("out", None, "Folder to write to; made if missing.")
+_OUT = flags.DEFINE_string("out", None, "import_weights: folder to write to; made if missing.")
 
 # --- predict ---
 _IMAGES = flags.DEFINE_string(
   "images",
   None,
-  "Folder of images to predict, e.g. of a test set; several with commas, and * for any part of a name.",
+  "predict: folder of images, e.g. of a test set; several with commas, and * for any part of a name.",
 )
 _IMAGE_SUFFIX = flags.DEFINE_string(
   "image_suffix",
   "",
-  "How the names of these images end before the dot, e.g. _rgb_anon; others are left out.",
+  "predict: how the names of these images end before the dot, e.g. _rgb_anon; others are left out.",
 )
 _IDS = flags.DEFINE_enum(
   "ids",
   "train",
   ["train", "cityscapes"],
-  "Written ids: those of the classes, 0, 1, 2, …, or the label ids of Cityscapes' own server.",
+  "predict: the ids that are written, train ids 0, 1, 2, …, or Cityscapes' label ids, which its server wants.",
 )
 _SERVER = flags.DEFINE_enum(
   "server",
   None,
   ["dark_zurich", "acdc", "cityscapes"],
-  "Write the ids that this server wants into a new folder, with a zip to hand in.",
+  "predict: write the ids that this server wants into a new folder, with a zip to hand in.",
 )
 
 # --- prepare ---
 _DATASET = flags.DEFINE_string(
   "dataset",
   None,
-  "gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary or camvid, with "
+  "prepare: gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary or camvid, with "
   "arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
 )
 _MANUAL_DIR = flags.DEFINE_string(
-  "manual_dir", None, "Folder of --dataset, as its archives unpack."
+  "manual_dir", None, "prepare: folder of --dataset, as its archives unpack."
 )
 _SIZE = flags.DEFINE_string(
-  "size", "", "HEIGHT,WIDTH into which images are fitted, or full; empty: as the usual recipes do."
+  "size",
+  "",
+  "prepare: HEIGHT,WIDTH into which images are fitted, or full; empty: as the usual recipes do.",
 )
 _DATA_DIR = flags.DEFINE_string(
-  "data_dir", "~/.cache/jax_uda", "Where prepared data sets are kept; config.data.dir of the runs."
+  "data_dir",
+  "~/.cache/jax_uda",
+  "prepare: folder of the prepared data sets; config.data.dir of the runs.",
 )
 _ON_ERROR = flags.DEFINE_enum(
   "on_error",
   "stop",
   ["stop", "skip"],
-  "What to do at a file that cannot be used; skip: name it and go on.",
+  "prepare: what to do at a file that cannot be used; skip: name it and go on.",
 )
 
 

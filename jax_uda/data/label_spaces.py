@@ -22,8 +22,8 @@ class LabelSpace:
     name: The name in messages.
     names: Class names in the order of the train ids.
     palette: [C, 3] uint8 RGB, one color per class.
-    subsets: Selections of train ids by name. `things` are the classes of countable objects, over which
-      DAFormer's feature distance is taken; `16` and `13` are the classes of SYNTHIA's scores.
+    subsets: Selections of train ids by name; tables have a mean IoU of each. `things` are the classes of
+      countable objects, `16` and `13` the classes of SYNTHIA's scores.
   """
 
   name: str

@@ -61,7 +61,8 @@ def pixel_contrast(
       what the published code does.
     ignore_is_class: Whether 255 is a class like any other. Otherwise pixels labelled 255 or below 0
       are left out as anchors, positives and negatives, and from the mean.
-    exclude_things: Classes whose pixels are no anchors and not in the mean, but contrasts.
+    exclude_things: Classes whose pixels are no anchors and do not count in the mean; other anchors are
+      still contrasted with them.
     block: The number of anchors at a time, all images together: memory grows with block * N, not
       with N * N.
     reduction: "mean", or "none" for the terms of the single anchors, q_i included.
@@ -120,7 +121,8 @@ def multires_pixel_contrast(
     hr_mask_from_label: Whether anchors of class 0 are outside, as in the reference, which multiplies
       labels by the mask.
     ignore_is_class: Whether 255 is a class like any other; see `pixel_contrast`.
-    exclude_things: Classes whose pixels are no anchors and not in the mean, but contrasts.
+    exclude_things: Classes whose pixels are no anchors and do not count in the mean; other anchors are
+      still contrasted with them.
     block: The number of anchors at a time, all images together.
     reduction: "mean", or "none" for the terms of the single anchors.
     return_parts: Whether to return the terms of both resolutions too.

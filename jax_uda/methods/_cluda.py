@@ -1,8 +1,8 @@
 """CLUDA (Vayyat et al., 2022): contrast of all pixels of the decoder's fused map, on source and mix.
 
-`add_pixel_contrasted` adds it to any method with a mixed view, `add_entropy_cropped` moves HRDA's detail of
-the mixed images to where the prediction is least certain, `cluda` adds both to DAFormer. On HRDA with
-a feature weighter the contrast is that of two resolutions, as published. No extra pass.
+`add_pixel_contrasted` adds it to any method with the views `source` and `mixed`, `add_entropy_cropped` moves
+HRDA's detail of the mixed images to where the prediction is least certain, `cluda` adds both to DAFormer.
+On HRDA with a feature weighter two resolutions are contrasted, as published. There is no extra pass.
 """
 
 import types
@@ -54,7 +54,7 @@ def add_pixel_contrasted(
     weight: Factor of both terms.
     pixel_order: "interleaved" repeats a mistake of the published code; see `losses.pixel_contrast`.
     ignore_is_class: Whether pixels labelled 255 are a class of their own, as published.
-    exclude_things: Classes that play no part.
+    exclude_things: Classes whose pixels are no anchors; other anchors are still contrasted with them.
     outside_crop_weight: On HRDA, see `losses.multires_pixel_contrast`.
     hr_mask_from_label: On HRDA, see `losses.multires_pixel_contrast`.
   """

@@ -58,8 +58,8 @@ def confeti(
     thing_classes: Classes whose features are compared; by default those of Cityscapes.
     feature_distance_weight: Factor of the distance to the frozen initial encoder.
     mixed_cam_after: Last step without the image classes of mixed images.
-    contrast_after: Last step of the prototypes' warm-up, and the first with a contrast: that of
-      mixed images; source and target images follow one step later.
+    contrast_after: Last step of the prototypes' warm-up. Mixed images are contrasted from this step on,
+      source and target images from the next.
     embedding_dim: Channels of the projection head, A.
     contrast: Keyword arguments of `objectives.prototype_contrast`.
     consistency_weight: Factor of the translation's consistency.

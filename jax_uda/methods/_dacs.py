@@ -39,7 +39,7 @@ def dacs(
     feature_distance_weight: Factor of the distance to the frozen initial encoder; 0 = no such term.
     thing_classes: Classes whose features are compared.
   """
-  # The order of the terms is that of the passes through BatchNorm: source, then mixed.
+  # Terms ask for the passes through BatchNorm in their order: source, then mixed.
   cross_entropy = functools.partial(
     objectives.cross_entropy,
     class_weights=class_weights(task, self_training.class_weight_power),

@@ -1,9 +1,9 @@
 """SePiCo (Xie et al., TPAMI 2023): self-training, and pixels contrasted with what a class looks like.
 
 One step, beside the source and mixed cross-entropies of DACS: the teacher embeds the source without
-augmentation, its labels sort the embeddings into class statistics; the student's source and target
-embeddings are contrasted with those. The target crop is the most class-diverse of ten, by the teacher's
-labels of the whole image, and is labelled again by itself.
+augmentation, and the source labels sort these embeddings into class statistics. The student's source and
+target embeddings are contrasted with the statistics. The target crop is the most class-diverse of ten by
+the teacher's labels of the whole image; then the teacher labels the crop again.
 
 Extra cost: one teacher encoder pass of the source, one of the whole target, and from `start_step` on one
 student encoder pass of the target.
@@ -97,7 +97,7 @@ def sepico(
   labelled = dict.fromkeys(sepico_views.TEACHER_VIEWS, ("decoder",))
   return Method(
     views={"sepico": sepico_views.views(self_training, target)},
-    # The order of the terms is that of the passes through BatchNorm: source, target, mixed.
+    # Terms ask for the passes through BatchNorm in their order: source, target, mixed.
     terms={
       "source": objectives.cross_entropy(view="source", class_weights=weights),
       "contrast": contrast_term,

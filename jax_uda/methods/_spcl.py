@@ -1,8 +1,9 @@
 """SPCL (Xie et al., 2021): pixels classified by their similarity to source prototypes of the classes.
 
 `add_similarity` adds the contrast to any method with views of both domains; `spcl` adds it to DACS. The
-published method has stages instead of a teacher, see `spcl_stages`; that the teacher labels the target,
-that a threshold of one constant decides, and the contrast of the mixed view are ours.
+published method has stages instead of a teacher, see `spcl_warm_up` and what follows it. Three things are
+ours: the teacher labels the target, one constant is the threshold of all classes, and the mixed view can
+be contrasted.
 """
 
 import types

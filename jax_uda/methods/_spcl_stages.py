@@ -6,7 +6,7 @@
 
 The pseudo-labels are written between them, by stages with `task="pseudo_label"`. With `groups=4` losses
 are averaged over four parts of the batch that do not share prototypes, as on the reference's four
-replicas. The color jitter is `views.color`'s, the reference's that of torchvision.
+replicas. The color jitter is `views.color`; the reference uses torchvision's.
 """
 
 from typing import Any

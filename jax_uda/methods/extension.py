@@ -49,7 +49,7 @@ def extend(
     terms={**method.terms, **terms},
     heads={**method.heads, **heads},
     passes=lambda phase: {**method.passes(phase), **passes},
-    # New terms may ask for new heads on any view, and those for the decoder.
+    # New terms may ask the teacher for a new head on any view, and a head may need the decoder.
     teacher_outputs={} if heads else method.teacher_outputs,
     start_steps={**method.start_steps, **(start_steps or {})},
   )

@@ -94,7 +94,7 @@ def build(
 def tiny(name: str) -> Options:
   """Returns the options that make an encoder or decoder as cheap as possible.
 
-  Tests and rehearsals use them. They are the attribute `tiny` of the class, and empty if it has none.
+  Tests and smoke runs use them. They are the attribute `tiny` of the class, and empty if it has none.
 
   Args:
     name: A key of `ENCODERS` or `DECODERS`, or "module:name".

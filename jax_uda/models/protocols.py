@@ -38,8 +38,8 @@ class Module(Protocol):
 class Encoder(Module, Protocol):
   """Maps an image to feature maps at several strides.
 
-  A class may also have an attribute `tiny`, the options of its cheapest sensible form: rehearsals and
-  tests use it (`catalog.tiny`).
+  A class may also have an attribute `tiny`, the options of its cheapest sensible form: smoke runs
+  and tests use it (`catalog.tiny`).
   """
 
   @property
@@ -53,7 +53,7 @@ class Encoder(Module, Protocol):
     ...
 
   def __call__(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
-    """Returns the maps [B, h_i, w_i, D_i] of image [B, H, W, 3], fine to coarse.
+    """Returns the maps [B, h_i, w_i, D_i] of a standardised image [B, H, W, 3], fine to coarse.
 
     Strides ascend or stay the same from map to map. Sides that are no multiple of a stride are rounded
     up or down, or refused by a ValueError. The maps have the compute dtype. Further keyword arguments

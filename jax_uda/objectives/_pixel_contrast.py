@@ -26,18 +26,18 @@ def pixel_contrast(
   outside_crop_weight: float = 0.0,
   hr_mask_from_label: bool = True,
 ) -> Objective[tuple[()]]:
-  """The contrast of a view, sampled on a grid; on HRDA that of both resolutions.
+  """Contrasts all cells of a view, sampled on a grid; on HRDA in both resolutions.
 
   On HRDA the network needs CLUDA's feature weighter, whose output blends the two.
 
   Args:
     view: Name of the view.
     grid: (height, width) of the grid of cells.
-    weighted: Whether the view's weights count (of pseudo-labels).
+    weighted: Whether the view's weights, those of pseudo-labels, count.
     weight: Factor of the term.
     pixel_order: The published code's is "interleaved", a mistake; see `losses.pixel_contrast`.
     ignore_is_class: Whether pixels labelled 255 are a class of their own, as published.
-    exclude_things: Classes that play no part.
+    exclude_things: Classes whose pixels are no anchors; other anchors are still contrasted with them.
     outside_crop_weight: On HRDA, see `losses.multires_pixel_contrast`.
     hr_mask_from_label: On HRDA, see `losses.multires_pixel_contrast`.
 

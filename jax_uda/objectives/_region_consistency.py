@@ -137,7 +137,7 @@ def _choose(uniforms: jax.Array, num_cells: int, num_rows: int) -> jax.Array:
   """[2, num_rows] indices below `num_cells`, without replacement."""
   if num_cells < num_rows:
     raise SettingError(
-      "method.region_consistent.num_rows",
+      "method.region_consistent.contrast.num_rows",
       f"= {num_rows}, but a batch has {num_cells} cells only: set it to {num_cells} or fewer.",
     )
   return jnp.argsort(uniforms[:, :num_cells], -1)[:, :num_rows]

@@ -49,12 +49,13 @@ def default() -> ConfigDict:
   # init_from, for the data.pseudo_labels of later stages.
   config.task = "train"
   config.pseudo_label = ConfigDict()
-  # A pixel is labelled if its confidence exceeds the median confidence of its predicted class, or
+  # A pixel is labelled if its confidence reaches the median confidence of its predicted class, or
   # this cap where the median is larger.
   config.pseudo_label.cap = 0.9
   config.pseudo_label.label_size = ()  # (height, width) of the label maps; empty = the images'
   config.pseudo_label.align_corners = True  # when logits are resized
-  # The median is exact for a class with up to so many pixels; for more, a histogram estimates it.
+  # Medians are exact if the training images have up to so many pixels in all; else a histogram
+  # estimates them.
   config.pseudo_label.exact_pixels = 2**26
 
   # Start from another run: its folder, absolute or relative to the parent of the workdir.

@@ -30,7 +30,7 @@ def forward(
     model: The network.
     variables: Its variables.
     image: [B,H,W,3] float32, RGB in [0, 1].
-    outputs: What runs behind the encoder: "decoder" and names of heads; None: everything.
+    outputs: What the network computes behind its encoder: "decoder" and names of heads; None: all.
   """
   return model.apply(variables, image, train=False, use_running_average=True, outputs=outputs)
 

@@ -103,7 +103,8 @@ class PseudoLabelSettings:
     cap: Largest confidence threshold of a class; below it the median confidence counts.
     label_size: (height, width) of the label maps; None: those of the images.
     align_corners: How logits are resized.
-    exact_pixels: Up to so many pixels in the data set medians are exact; beyond, they come from a histogram.
+    exact_pixels: Medians are exact if the training images have up to so many pixels in all; else a
+      histogram estimates them.
   """
 
   cap: float = 0.9
@@ -125,7 +126,7 @@ class RunSettings:
   """Everything that a run needs to know beside its learner and its data.
 
   Attributes:
-    title: The method and its extensions, for tables and figures.
+    title: The method and its components, for tables and figures.
     encoder: Name of the encoder.
     decoder: Name of the decoder.
     seed: Root of all random numbers.
@@ -177,7 +178,7 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
   )
   return RunSettings(
-    title=" + ".join([fields["method"]["name"], *_extensions(fields["method"])]),
+    title=" + ".join([fields["method"]["name"], *_components(fields["method"])]),
     encoder=fields["model"]["encoder"],
     decoder=fields["model"]["decoder"],
     seed=fields["seed"],
@@ -301,8 +302,8 @@ def _pseudo_label_settings(group: Mapping[str, Any]) -> PseudoLabelSettings:
     )
 
 
-def _extensions(method: Mapping[str, Any]) -> list[str]:
-  """The names of the method's extensions; a group that is none is refused when the method is built."""
+def _components(method: Mapping[str, Any]) -> list[str]:
+  """The names in `method.also`; if it is no group, building the method refuses it."""
   also = method.get("also") or {}
   return list(also) if isinstance(also, Mapping) else []
 

@@ -1,8 +1,8 @@
 """A recipe in small: the same stages, method and encoder, within seconds on a CPU.
 
-What a number counts is the last word of its name: `start_step` is a step, `mask_block` and `grid` are
+What a number counts is the last word of its name: `start_step` is a step, `block` and `grid` are
 sizes in pixels or cells, `feature_dim` and `width` numbers of channels. So a new setting needs no line
-here; `SMALLEST` holds the largest value in a smoke run for every such word. Encoders and decoders say
+here; `SMALLEST` holds, for every such word, the value to which a smoke run reduces larger ones. Encoders and decoders say
 themselves what their tiny form is (`models.catalog.tiny`).
 """
 

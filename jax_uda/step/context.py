@@ -45,8 +45,8 @@ class Pass(NamedTuple):
       is enough, names of heads. None computes all. What is computed and not used is not free: it
       moves BatchNorm's statistics.
     frozen: The student's variables are constants in this pass: no gradient reaches them.
-    inputs: Further arguments of the network by name, the same in every step: `mask_ratio` of DINOv2, a
-      function as HRDA's `crop_box`.
+    inputs: Further arguments of the network by name, the same in every step: `mask_ratio` of DINOv2, or
+      a function such as HRDA's `crop_box`.
   """
 
   outputs: tuple[str, ...] | None = None

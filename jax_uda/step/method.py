@@ -75,8 +75,9 @@ class Method(NamedTuple):
     terms: Terms of the training loss by name, in the order in which they ask for passes.
     heads: Heads that the segmentor must have, by name: called with `dtype=`, they give a module.
     passes: `phase -> {view: options of the student's pass}`.
-    teacher_outputs: By view or other name of a teacher's pass, what runs behind the encoder; all, if
-      not given. What is computed and not used is not free: BatchNorm's statistics are kept.
+    teacher_outputs: The outputs that a teacher's pass computes (as in `Pass.outputs`), by the name that
+      `teacher` is called with; all, if it is not here. What is computed and not used is not free: it
+      moves BatchNorm's statistics.
     extra_phases: Steps at which `passes` changes, beside the phases of the terms.
     start_steps: By regular expression of parameter paths, the step before which the optimizer leaves
       them untouched; None = for ever.

@@ -111,7 +111,7 @@ def add_terms(
 ) -> Result[dict[str, Any]]:
   """The sum of the terms, evaluated in their order; states and metrics are theirs, by name.
 
-  The order is that in which passes are first asked for, and so that of BatchNorm's statistics.
+  Passes run in the order in which terms first ask for them, and so move BatchNorm's statistics in it.
   """
   results = {name: term.apply(states[name], ctx, draws[name]) for name, term in terms.items()}
   metrics = {}

@@ -134,7 +134,7 @@ def load_domains(
   """The two domains of a run; prepares data sets that are not there yet.
 
   Args:
-    source: The description of the source data set; see above.
+    source: The description of the source data set, a dict as this module's docstring shows.
     target: The description of the target data set.
     data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
     cache_mbytes: The memory for decoded training images of each domain, in units of 2^20 bytes.

@@ -81,12 +81,12 @@ class HRDA(Segmentor):
     hr_logits: Logits of the detail crop, [B,h,w,C].
     hr_fused: Fused map of the detail crop, [B,h,w,D].
     hr_box: Detail crop (y1, y2, x1, x2) in pixels of the image, [B,4] int32.
-    lr_logits: Contribution of the context to the logits, [B,h,w,C] (`hrda_fusion.Fused.context`).
+    lr_logits: Contribution of the context to the logits, [B,h,w,C] (`hrda.fusion.Fused.context`).
     feature_weight: Feature weight before its sigmoid, [B,h,w,1]; only with a feature weighter.
 
   Attributes:
     crop_size: Size of the detail crop and of the windows in pixels.
-    fusion: Order of scaling and resizing the context, see `hrda_fusion`.
+    fusion: Order of scaling and resizing the context, see `hrda.fusion`.
   """
 
   decoder: MultiScaleDecoder
@@ -257,7 +257,7 @@ def wrap(
   Args:
     segmentor: A network at one resolution.
     crop_size: Size of the detail crop and of the windows in pixels.
-    fusion: Order of scaling and resizing the context, see `hrda_fusion`; CLUDA's is "resize_first".
+    fusion: Order of scaling and resizing the context, see `hrda.fusion`; CLUDA's is "resize_first".
     class_attention: Whether every class has an attention map of its own.
     feature_weighter: Whether to add CLUDA's feature weighter.
     attention_options: Keyword arguments of the `SegFormerHead`s that compute attention and feature

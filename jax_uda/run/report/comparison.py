@@ -9,9 +9,9 @@ import numpy as np
 from jax_uda.run.report import table
 from jax_uda.run.report.runs import NETWORKS, Run
 
-REFERENCE = "dacs"  # equal compute is that of this method
-BASELINE = "source_only"  # a class collapsed if this method has more of it
-COLLAPSED = 0.01  # a class has collapsed if its IoU is below this
+REFERENCE = "dacs"  # equal compute means the compute of this method
+BASELINE = "source_only"  # a class has collapsed only where this method has more of it
+COLLAPSED = 0.01  # a class has collapsed if its IoU is below this, too
 
 Runs = Mapping[str, Mapping[int, Run]]  # by method and seed
 
@@ -107,7 +107,7 @@ def about(summary: Mapping[str, Any], *, num_steps: int, every: int) -> str:
   """Explains in Markdown how to read the tables."""
   lines = [
     "IoU and mIoU on the target's validation images, in %, as mean ± standard deviation over seeds "
-    "(n - 1). Methods with the same network start from the same warm-up, one a seed. Nothing was selected by these "
+    "(n - 1). Methods with the same network start from the same warm-up, one per seed. Nothing was selected by these "
     "scores: they are those of the last step.",
     f"*Equal steps*: after step {num_steps}. *Equal compute*: at the last evaluation (every {every} "
     f"steps) until which no more time was spent in training steps, those of earlier stages among them, "
