@@ -256,7 +256,7 @@ def _loop(
   end, wait = settings.end_step, mesh_lib.must_wait(learner.mesh)
   phase = train_step = None
   for step in range(int(state.step), end):
-    with log.waiting_for_data():
+    with log.waiting_for_data(), registry.within("config", "data"):
       batch = mesh_lib.put_batch(learner.mesh, next(batches))
     if train_step is None or phase != learner.method.phase(step):
       log.flush()  # the metrics of another phase may have other names
