@@ -76,7 +76,7 @@ COMPONENTS: dict[str, Callable[..., Method]] = {
 def build(
   task: Task,
   *,
-  name: str,
+  name: str = "",
   also: Mapping[str, Mapping[str, Any]] = types.MappingProxyType({}),
   **settings: Any,
 ) -> Method:

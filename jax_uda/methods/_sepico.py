@@ -66,16 +66,20 @@ def sepico(
   weights = frequency_weights(task, self_training.class_weight_power)
   if class_weights is not None:
     weights = jnp.asarray(class_weights, jnp.float32)
-  contrast_term = registry.call(
-    objectives.class_contrast,
-    "method.contrast",
-    views=("source", "target"),
-    statistics_view="weak",
-    num_classes=task.num_classes,
-    dim=embedding_dim,
-    head=HEAD,
-    start_step=start_step,
-    **contrast,
+  with registry.within("method", "contrast"):
+    contrast_term = registry.call(
+      objectives.class_contrast,
+      (),
+      views=("source", "target"),
+      statistics_view="weak",
+      num_classes=task.num_classes,
+      dim=embedding_dim,
+      head=HEAD,
+      start_step=start_step,
+      **contrast,
+    )
+  cross_entropy = functools.partial(
+    objectives.cross_entropy, class_weights=weights, align_corners=self_training.align_corners
   )
   target = sepico_views.TargetCrop(
     num_classes=task.num_classes,
@@ -99,9 +103,9 @@ def sepico(
     views={"sepico": sepico_views.views(self_training, target)},
     # Terms ask for the passes through BatchNorm in their order: source, target, mixed.
     terms={
-      "source": objectives.cross_entropy(view="source", class_weights=weights),
+      "source": cross_entropy(view="source"),
       "contrast": contrast_term,
-      "mixed": objectives.cross_entropy(view="mixed", class_weights=weights),
+      "mixed": cross_entropy(view="mixed"),
     },
     heads={HEAD: functools.partial(ProjectionHead, dim=embedding_dim, **head_options)},
     passes=passes,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -25,11 +26,15 @@ from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import Example
+from jax_uda.ops import resize
+from jax_uda.ops.pixels import to_unit
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, record, start
 from jax_uda.run import settings as settings_lib
+from jax_uda.run.evaluation import forward
 from jax_uda.run.settings import PseudoLabelSettings
-from jax_uda.step.inference import Inference, Prediction, Size
+from jax_uda.step.inference import Prediction, Size
+from jax_uda.step.learner import Learner
 
 # (images uint8 [B,H,W,3], size) -> labels and confidences [B,*size]
 Predict = Callable[[np.ndarray, Size], Prediction]
@@ -90,11 +95,8 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
     "label_size": list(settings.label_size or ()),
     "align_corners": settings.align_corners,
   }
-  inference = Inference(align_corners=settings.align_corners)
   labeller = Labeller(
-    predict=lambda images, size: exp.learner.predict(
-      saved["student"], images, inference, size=size
-    ),
+    predict=_predictor(exp.learner, saved["student"], align_corners=settings.align_corners),
     target=target,
     label_space=exp.domains.label_space,
     settings=settings,
@@ -102,6 +104,29 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
   )
   labeller.write(origin, folder)
   say(f"pseudo-labels of {origin['images']} target images: {folder}")
+
+
+def _predictor(learner: Learner, variables: Any, *, align_corners: bool) -> Predict:
+  """The network on whole images, whose logits are resized once: to the size of the labels.
+
+  `Learner.predict` would resize them to the size of the image first, and then again.
+  """
+
+  @functools.partial(
+    jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(learner.mesh)
+  )
+  def run(variables: Any, images: jax.Array, size: Size) -> tuple[jax.Array, jax.Array]:
+    outputs = forward(learner.model, variables, to_unit(images), outputs=("decoder",))
+    logits = resize.bilinear(outputs.decoded.logits, size, align_corners)
+    probability = jax.nn.softmax(logits)
+    return jnp.argmax(probability, -1).astype(jnp.uint8), jnp.max(probability, -1)
+
+  def predict(images: np.ndarray, size: Size) -> Prediction:
+    size = (int(size[0]), int(size[1]))
+    label = lambda rows: run(variables, rows, size)
+    return Prediction(*mesh_lib.apply_to_rows(learner.mesh, label, images))
+
+  return predict
 
 
 @dataclasses.dataclass(frozen=True)

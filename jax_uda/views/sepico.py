@@ -70,7 +70,7 @@ class TargetCrop:
       batch: The batch; of `target` it reads `image`, `day_image` and `valid`.
       teacher: From a view's name and image [B,H,W,3] to `Outputs`.
       offsets: [B, candidates, 2] int32 top left corners (y, x) to choose from.
-      settings: Threshold and margins of pseudo-labels.
+      settings: Threshold, margins and resizing of pseudo-labels.
 
     Raises:
       SettingError: Images at day are missing.
@@ -85,12 +85,12 @@ class TargetCrop:
     image, day = target["image"], target["day_image"] if self.day_night_fusion else None
     valid = target.get("valid")
     if self.crop:
-      label, _ = self._predict(teacher, "whole_target", image, day)
+      label, _ = self._predict(teacher, "whole_target", image, day, settings.align_corners)
       offset = self._most_diverse(label, offsets, size)
       crop = jax.vmap(functools.partial(balanced_crop.crop, size=size))
       image = crop(image, offset)
       day, valid = (None if x is None else crop(x, offset) for x in (day, valid))
-    label, confidence = self._predict(teacher, "target", image, day)
+    label, confidence = self._predict(teacher, "target", image, day, settings.align_corners)
     pseudo = pseudo_labels.weigh(
       label,
       confidence,
@@ -102,10 +102,12 @@ class TargetCrop:
     )
     return View(image, pseudo.label, pseudo.weight)
 
-  def _predict(self, teacher: Passes, name: str, image, day) -> tuple[jax.Array, jax.Array]:
+  def _predict(
+    self, teacher: Passes, name: str, image, day, align_corners: bool
+  ) -> tuple[jax.Array, jax.Array]:
     """Labels and their confidence, both [B,H,W]."""
     softmax = lambda name, x: jax.nn.softmax(
-      resize.bilinear(teacher(name, x).decoded.logits, size_of(x))
+      resize.bilinear(teacher(name, x).decoded.logits, size_of(x), align_corners)
     )
     probability = softmax(name, image)
     if self.day_night_fusion:

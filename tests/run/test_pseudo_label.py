@@ -2,18 +2,23 @@
 
 import json
 import pathlib
+import types
 
+import flax.linen as nn
 import jax
 import numpy as np
 import PIL.Image
 import pytest
 import tiny_recipe
 
+from jax_uda.common import mesh
 from jax_uda.data.pipeline import stored_labels
+from jax_uda.ops import resize
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, pseudo_label, source_pass, stages, start
 from jax_uda.run.settings import PseudoLabelSettings
 from jax_uda.step.inference import Inference
+from jax_uda.step.outputs import Outputs
 
 DIM = 8
 
@@ -64,6 +69,24 @@ def test_all_stages_run_and_the_labels_are_those_of_the_exact_rule(finished):
   expected = label_thresholds.threshold_label(confidence, label, thresholds)
   np.testing.assert_array_equal(np.stack(labels_in(workdir / "labels")), expected)
   assert 0.3 < np.mean(expected != 255) < 0.8
+
+
+class _Coarse(nn.Module):
+  """Logits at a stride of 8 pixels."""
+
+  def __call__(self, image, *, train, use_running_average, outputs):
+    return Outputs(20 * image[:, ::8, ::8], (), None, {})
+
+
+def test_logits_are_resized_once_to_the_size_of_the_labels():
+  images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+  learner = types.SimpleNamespace(model=_Coarse(), mesh=mesh.data_mesh(1))
+  predict = pseudo_label._predictor(learner, {}, align_corners=True)
+  label, confidence = predict(images, (48, 80))
+  logits = 20 * images[:, ::8, ::8].astype(np.float32) / 255
+  probability = jax.nn.softmax(resize.bilinear(logits, (48, 80), align_corners=True))
+  np.testing.assert_allclose(confidence, probability.max(-1), rtol=1e-5)
+  np.testing.assert_array_equal(label, probability.argmax(-1))
 
 
 def test_a_finished_labelling_is_kept_and_a_broken_one_is_completed(finished):
