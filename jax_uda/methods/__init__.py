@@ -6,6 +6,7 @@ from typing import Any
 
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
+from jax_uda.methods import extension
 from jax_uda.methods._cluda import add_entropy_cropped, add_pixel_contrasted, cluda
 from jax_uda.methods._confeti import confeti
 from jax_uda.methods._dacs import dacs, daformer
@@ -107,5 +108,5 @@ def build(
       if users
       else registry.lookup(COMPONENTS, component, "method.also")
     )
-    method = registry.call(add, field, task, method, **arguments)
+    method = extension.add(add, field, task, method, **arguments)
   return method

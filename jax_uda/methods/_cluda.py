@@ -12,7 +12,6 @@ from typing import Any, Literal
 import jax
 
 from jax_uda import objectives
-from jax_uda.common import registry
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import daformer
 from jax_uda.methods.requirements import require_views
@@ -141,11 +140,11 @@ def cluda(
     feature_distance_weight=feature_distance_weight,
     thing_classes=thing_classes,
   )
-  method = registry.call(
+  method = extension.add(
     add_pixel_contrasted, "method.pixel_contrasted", task, method, **pixel_contrasted
   )
   if entropy_cropped is None:
     return method
-  return registry.call(
+  return extension.add(
     add_entropy_cropped, "method.entropy_cropped", task, method, **entropy_cropped
   )

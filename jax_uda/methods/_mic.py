@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda import objectives
-from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.methods import extension
 from jax_uda.methods._dacs import daformer
@@ -51,7 +50,7 @@ def add_masked(
     SettingError: An option is unknown, or `method` has no such view.
   """
   if domains not in ("target", "both"):
-    raise SettingError("method.masked.domains", f"= {domains!r}; expected 'target' or 'both'.")
+    raise SettingError("domains", f"= {domains!r}; expected 'target' or 'both'.")
   require_labels(method, "masked", "target")
 
   def draw(key: jax.Array, batch: Batch) -> dict[str, Any]:
@@ -111,4 +110,4 @@ def mic(
     thing_classes=thing_classes,
   )
   settings = {"jitter_strength": self_training.jitter_strength, **masked}
-  return registry.call(add_masked, "method.masked", task, method, **settings)
+  return extension.add(add_masked, "method.masked", task, method, **settings)

@@ -19,7 +19,6 @@ from jax_uda.ops.resize import Size
 from jax_uda.step.method import Method, Task, ViewMaker
 
 HEAD = "pixel_loss"
-FIELD = "method.also.pixel_loss"
 
 
 def _takes_pixels(loss: Any) -> bool:
@@ -65,7 +64,7 @@ def add_pixel_loss(
     SettingError: The loss is unknown, or `method` lacks a view.
   """
   del task
-  kernel = functools.partial(registry.choose(KERNELS, loss, f"{FIELD}.loss"), **options)
+  kernel = functools.partial(registry.choose(KERNELS, loss, "loss"), **options)
   head = HEAD if embedding_dim else None
 
   def check(draws, batch, teacher, all_views):

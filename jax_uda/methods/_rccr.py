@@ -107,7 +107,7 @@ def add_region_consistent(
   require_labels(method, "region_consistent", "target")
   term = registry.call(
     objectives.region_consistency,
-    "method.region_consistent.contrast",
+    "contrast",
     view="cutmix",
     source="source",
     target="target",
@@ -156,7 +156,7 @@ def rccr(
   shared = dict(
     jitter_strength=self_training.jitter_strength, align_corners=self_training.align_corners
   )
-  return registry.call(
+  return extension.add(
     add_region_consistent,
     "method.region_consistent",
     task,

@@ -98,10 +98,10 @@ def add_similarity(
     SettingError: An option is unknown, `method` has no such view, or crops the target itself.
   """
   if target not in ("mixed", "target"):
-    raise SettingError("method.similarity.target", f"= {target!r}; expected 'mixed' or 'target'.")
+    raise SettingError("target", f"= {target!r}; expected 'mixed' or 'target'.")
   term = registry.call(
     objectives.similarity_contrast,
-    "method.similarity.contrast",
+    "contrast",
     target="mixed" if target == "mixed" else VIEW,
     num_classes=task.num_classes,
     dim=feature_dim,
@@ -136,7 +136,7 @@ def spcl(
       `self_training` by default.
   """
   margins = dict(ignore_top=self_training.ignore_top, ignore_bottom=self_training.ignore_bottom)
-  return registry.call(
+  return extension.add(
     add_similarity,
     "method.similarity",
     task,

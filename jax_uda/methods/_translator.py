@@ -265,8 +265,8 @@ def add_translated(task: Task, method: Method, **settings: Any) -> Method:
   """
   del task
   if method.auxiliary:
-    raise SettingError("method", ": translated needs a method without auxiliary networks.")
-  translator = registry.call(Translator, "method.also.translated", **settings)
+    raise SettingError((), ": translated needs a method without auxiliary networks.")
+  translator = registry.call(Translator, (), **settings)
   return method._replace(auxiliary=translator.auxiliary)
 
 

@@ -1,11 +1,12 @@
 """A method with a component added: further views, terms and heads by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.step.context import Pass
-from jax_uda.step.method import Method, ViewMaker
+from jax_uda.step.method import Method, Task, ViewMaker
 from jax_uda.step.objective import Objective
 
 
@@ -41,9 +42,7 @@ def extend(
     ("component", makers, method.views),
   ):
     for repeated in new.keys() & old.keys():
-      raise SettingError(
-        "method", f": {name} brings a {kind} {repeated!r}, and there is one already."
-      )
+      raise SettingError((), f": {name} brings a {kind} {repeated!r}, and there is one already.")
   return method._replace(
     views={**method.views, **makers},
     terms={**method.terms, **terms},
@@ -53,3 +52,22 @@ def extend(
     teacher_outputs={} if heads else method.teacher_outputs,
     start_steps={**method.start_steps, **(start_steps or {})},
   )
+
+
+def add(
+  component: Callable[..., Method], field: str, task: Task, method: Method, **settings: Any
+) -> Method:
+  """`component(task, method, **settings)`; its errors name their setting below `field`.
+
+  Args:
+    component: A function from a method to a method, such as `add_masked`.
+    field: The field that holds the component's settings, e.g. "method.also.masked".
+    task: What the method must know of the data.
+    method: The method so far.
+    **settings: Keyword arguments of the component.
+
+  Raises:
+    SettingError: A setting is unknown or does not fit the method.
+  """
+  with registry.within(*field.split(".")):
+    return registry.call(component, (), task, method, **settings)

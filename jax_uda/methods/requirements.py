@@ -26,7 +26,7 @@ def require_labels(method: Method, name: str, view: str) -> None:
   """Raises SettingError if no pixel of a view that the component `name` learns from has a label."""
   if view in method.unlabelled:
     raise SettingError(
-      "method",
+      (),
       f": {name} needs labels of the view {view}, and this method makes no pseudo-labels. Add it to a "
       "method that does, e.g. dacs.",
     )

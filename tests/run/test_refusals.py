@@ -45,7 +45,7 @@ def contrasted(name):
 
 
 VIEW = r"config\.method: {} needs the view {}; this method has source only.*e\.g\. dacs"
-LABELS = r"config\.method: {} needs labels of the view target.* e\.g\. dacs"
+LABELS = r"config\.method\.also\.{0}: {0} needs labels of the view target.* e\.g\. dacs"
 STRIDE = r"{}.*config\.model\.encoder = 'compact'.*multiples of 8"
 
 # What is wrong -> fields of the config, what the message says.
@@ -186,11 +186,11 @@ REFUSED = {
         "confeti", stage=2, thing_classes=(1,), also=dict(translated=CUT), translator=CUT
       )
     },
-    r"config\.method: translated needs a method without auxiliary networks",
+    r"config\.method\.also\.translated: translated needs a method without auxiliary networks",
   ),
   "holes twice": (
     {"method": method("mic", thing_classes=(1,), also=dict(masked={}))},
-    r"config\.method: masked brings a term 'masked', and there is one already",
+    r"config\.method\.also\.masked: masked brings a term 'masked', and there is one already",
   ),
   # --- classes ---
   "things that are no classes": (
