@@ -1,7 +1,8 @@
 """Methods by name: a new one is a file here, a line in `METHODS`, and a config."""
 
+import contextlib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from jax_uda.common import registry
@@ -107,5 +108,21 @@ def build(
       if users
       else registry.lookup(COMPONENTS, component, "method.also")
     )
-    method = registry.call(add, field, task, method, **arguments)
+    with _also(component):
+      method = registry.call(add, field, task, method, **arguments)
   return method
+
+
+@contextlib.contextmanager
+def _also(component: str) -> Iterator[None]:
+  """Names settings of a component as they are written here, `method.also.<component>`.
+
+  A component names them as the method does that brings it, `method.<component>`.
+  """
+  try:
+    yield
+  except SettingError as error:
+    if error.path[:2] != ("method", component):
+      raise
+    path = ("method", "also", *error.path[1:])
+    raise SettingError(path, error.message) from error.__cause__
