@@ -12,11 +12,12 @@ encoder passes of the source, one of the target, and the training of the transla
 """
 
 import functools
+import inspect
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jax_uda import objectives
+from jax_uda import memory, objectives
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.methods._dacs import thing_classes_of
@@ -81,6 +82,8 @@ def confeti(
   comparisons = _comparisons(
     compare, contrast_after, cut if stage == 1 else None, consistency_weight
   )
+  known = inspect.signature(memory.cam_prototypes.update).parameters
+  registry.check_names(prototypes, known, "method.prototypes")
   prototype_term = objectives.cam_prototypes(
     view="mixed",
     warmup_view="pasted",

@@ -64,7 +64,11 @@ def add_pixel_loss(
     SettingError: The loss is unknown, or `method` lacks a view.
   """
   del task
-  kernel = functools.partial(registry.choose(KERNELS, loss, "loss"), **options)
+  function = registry.choose(KERNELS, loss, "loss")
+  parameters = inspect.signature(function).parameters
+  if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters.values()):
+    registry.check_names(options, parameters, "options")
+  kernel = functools.partial(function, **options)
   head = HEAD if embedding_dim else None
 
   def check(draws, batch, teacher, all_views):

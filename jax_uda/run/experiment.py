@@ -61,7 +61,7 @@ class Experiment:
 
   def abstract_state(self) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is compiled."""
-    return self.learner.abstract_state(self.settings.data.batches.crop_size)
+    return self.learner.abstract_state(self.settings.data.batches.crop_size, self.settings.seed)
 
   def training_batches(self, stages: pathlib.Path | None = None) -> grain.MapDataset:
     """This process's rows of the training batches, by step.

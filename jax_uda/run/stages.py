@@ -83,9 +83,9 @@ def for_each_trained_stage(
   for name, stage, heading in _announced(stages):
     if stage.task != "train":
       continue
-    if not start.has_checkpoints(workdir / name) and not (
-      from_file and start.starts_from_file(settings.from_config(stage).start)
-    ):
+    with registry.within("config"):
+      starts_from_file = from_file and start.starts_from_file(settings.start_of(stage))
+    if not starts_from_file and not start.has_checkpoints(workdir / name):
       print(f"{heading} is not trained yet", flush=True)
       continue
     print(heading, flush=True)

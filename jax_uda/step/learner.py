@@ -86,6 +86,7 @@ class Learner:
     self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
     self._steps: dict[int, Any] = {}
+    self._create = functools.cache(self._jitted_create)
     self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
 
   def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
@@ -95,20 +96,23 @@ class Learner:
       seed: Root of all randomness of the run.
       image_size: Any (height, width) that the model accepts; parameters do not depend on it.
     """
-    return self._create(seed, image_size)()
+    return self._create(seed, tuple(image_size))()
 
-  def abstract_state(self, image_size: tuple[int, int]) -> TrainState:
-    """Shapes, dtypes and shardings of the state; nothing is compiled."""
+  def abstract_state(self, image_size: tuple[int, int], seed: int = 0) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is compiled.
+
+    They do not depend on the arguments; `init` with the same ones does not trace the network again.
+    """
     sharding = mesh_lib.replicated(self.mesh)
     place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    return jax.tree.map(place, self._create(0, image_size).eval_shape())
+    return jax.tree.map(place, self._create(seed, tuple(image_size)).eval_shape())
 
   def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
     """The state before step 0 that starts from `variables` of the model."""
     key = jax.random.key(seed)
     return state.from_variables(variables, self.method, self.optimizer, key, self.auxiliary)
 
-  def _create(self, seed: int, image_size: tuple[int, int]) -> Any:
+  def _jitted_create(self, seed: int, image_size: tuple[int, int]) -> Any:
     create = lambda: state.create(
       self.model,
       self.method,
