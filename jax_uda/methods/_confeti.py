@@ -82,8 +82,6 @@ def confeti(
   comparisons = _comparisons(
     compare, contrast_after, cut if stage == 1 else None, consistency_weight
   )
-  known = inspect.signature(memory.cam_prototypes.update).parameters
-  registry.check_names(prototypes, known, "method.prototypes")
   prototype_term = objectives.cam_prototypes(
     view="mixed",
     warmup_view="pasted",
@@ -93,7 +91,7 @@ def confeti(
     comparisons=comparisons,
     head=HEAD,
     cam_head=CAM,
-    update=prototypes,
+    update=_checked(prototypes),
   )
   distance = objectives.feature_distance(
     view="source",
@@ -116,6 +114,13 @@ def confeti(
     start_steps={f"heads_{HEAD}": contrast_after},
     auxiliary=cut.auxiliary,
   )
+
+
+def _checked(prototypes: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Returns the settings of the prototypes; raises SettingError if one is unknown."""
+  known = inspect.signature(memory.cam_prototypes.update).parameters
+  registry.check_names(prototypes, known, "method.prototypes")
+  return prototypes
 
 
 def _terms(

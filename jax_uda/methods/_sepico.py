@@ -90,14 +90,6 @@ def sepico(
     day_night_fusion=day_night_fusion,
   )
 
-  def passes(phase: int) -> dict[str, Pass]:
-    started = phase >= start_step
-    return {
-      "source": Pass(outputs=("decoder", HEAD) if started else ("decoder",)),
-      "target": Pass(outputs=(HEAD,)),
-      "mixed": Pass(outputs=("decoder",)),
-    }
-
   labelled = dict.fromkeys(sepico_views.TEACHER_VIEWS, ("decoder",))
   return Method(
     views={"sepico": sepico_views.views(self_training, target)},
@@ -108,7 +100,17 @@ def sepico(
       "mixed": cross_entropy(view="mixed"),
     },
     heads={HEAD: functools.partial(ProjectionHead, dim=embedding_dim, **head_options)},
-    passes=passes,
+    passes=functools.partial(_passes, start_step),
     teacher_outputs={"weak": (HEAD,), **labelled},
     start_steps={f"heads_{HEAD}": start_step},
   )
+
+
+def _passes(start_step: int, phase: int) -> dict[str, Pass]:
+  """Options of the student's passes; the projection of the source is computed from `start_step` on."""
+  started = phase >= start_step
+  return {
+    "source": Pass(outputs=("decoder", HEAD) if started else ("decoder",)),
+    "target": Pass(outputs=(HEAD,)),
+    "mixed": Pass(outputs=("decoder",)),
+  }

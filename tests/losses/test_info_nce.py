@@ -62,6 +62,20 @@ def test_blocks_do_not_matter(denominator):
     )
 
 
+@pytest.mark.parametrize("denominator", ["negatives", "all"])
+def test_the_block_size_does_not_matter(denominator):
+  loss = lambda a, block: losses.info_nce(
+    a, YA, A, YA, temperature=0.7, exclude_diagonal=True, denominator=denominator, block=block
+  )
+  whole = jax.value_and_grad(loss)(A, 1024)
+  for block in (1, 4, 11):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+      jax.value_and_grad(loss)(A, block),
+      whole,
+    )
+
+
 def test_prototypes_as_contrasts_are_the_prototype_loss():
   prototypes = jax.random.normal(KEYS[3], (4, 4))
   np.testing.assert_allclose(
