@@ -128,7 +128,7 @@ def test_mistakes_in_the_config_are_explained(tmp_path, quick_streets, source, m
 
 
 def test_a_missing_argument_is_named(tmp_path, small_camvid):
-  with pytest.raises(ValueError, match=r"^missing a required argument: 'path'"):
+  with pytest.raises(ValueError, match=r"^missing a required (keyword-only )?argument: 'path'"):
     catalog.find_builder(dict(name="camvid", train=("train",)), tmp_path, Role.SOURCE)
 
 
