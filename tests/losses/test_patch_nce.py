@@ -8,8 +8,6 @@ from golden_cases import Case, assert_close, golden
 
 from jax_uda import losses
 
-pytestmark = pytest.mark.fast
-
 KEYS = jax.random.split(jax.random.key(0), 2)
 Q, K = (jax.random.normal(key, (3, 4, 5)) for key in KEYS)  # [B, P, A]
 

@@ -10,8 +10,6 @@ from jax_uda.memory import cam_prototypes
 from jax_uda.memory.cam_prototypes import CamPrototypes
 from jax_uda.ops import resize
 
-pytestmark = pytest.mark.fast
-
 KEYS = jax.random.split(jax.random.key(0), 5)
 X = jax.random.normal(KEYS[0], (2, 3, 4, 5))  # [B, h, w, A]
 CAM = jax.random.uniform(KEYS[1], (2, 3, 4, 3))

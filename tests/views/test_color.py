@@ -10,8 +10,6 @@ from golden_cases import assert_close, golden
 from jax_uda.ops import pixels
 from jax_uda.views import blur, color, strong
 
-pytestmark = pytest.mark.fast
-
 
 def recorded(part) -> strong.StrongDraws:
   """The recorded factors with both gates open."""
