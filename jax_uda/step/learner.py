@@ -85,7 +85,7 @@ class Learner:
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
     self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
-    self._steps: dict[int, Any] = {}
+    self._step_of = functools.cache(self._jitted_step)
     self._create = functools.cache(self._jitted_create)
     self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
 
@@ -145,12 +145,11 @@ class Learner:
     Args:
       phase: First step of the phase, `method.phase(step)`.
     """
-    if phase not in self._steps:
-      replicated = mesh_lib.replicated(self.mesh)
-      self._steps[phase] = jax.jit(
-        self.pure_step(phase), donate_argnums=0, out_shardings=(replicated, replicated)
-      )
-    return self._steps[phase]
+    return self._step_of(phase)
+
+  def _jitted_step(self, phase: int) -> Any:
+    replicated = mesh_lib.replicated(self.mesh)
+    return jax.jit(self.pure_step(phase), donate_argnums=0, out_shardings=(replicated, replicated))
 
   def pure_step(self, phase: int = 0) -> Step:
     """The step of a phase as a pure function, not compiled."""
