@@ -1,6 +1,7 @@
 """What the command lines share: flags of a run, one-sentence errors, how JAX is set up."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -11,10 +12,14 @@ from typing import TypeVar
 from absl import app, flags, logging
 
 from jax_uda.common.registry import SettingError
+from jax_uda.common.text import printable
 from jax_uda.run import recipes
 from jax_uda.run.config_dict import ConfigDict
 
 T = TypeVar("T")
+
+# Errors that say what the user can do; any other one is a fault of ours or of a library.
+_MISTAKES = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
 
 RECIPE = flags.DEFINE_string(
   "config",
@@ -36,6 +41,11 @@ _DISTRIBUTED = flags.DEFINE_string(
   None,
   "For runs of several processes, the same command on each: 'auto' on TPU pods and Slurm, else "
   "HOST:PORT,COUNT,INDEX with the address of process 0, their number, and which one this is.",
+)
+REPAIR = flags.DEFINE_bool(
+  "repair",
+  False,
+  "Read all prepared data first, and prepare damaged ones again; for all modes that use data.",
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
@@ -173,14 +183,33 @@ def _overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
   return pairs
 
 
+def repair(*configs: ConfigDict) -> None:
+  """Does what `--repair` asks for, before the prepared data of these recipes are used."""
+  if REPAIR.value:
+    from jax_uda.run import prepare_data
+
+    for recipe_config in configs:
+      prepare_data.repair_recipe(recipe_config)
+
+
+def sentence_of(error: Exception) -> str:
+  """What the user is told of an error; of one that is not a known kind of mistake, also its type."""
+  text = printable(str(error))
+  if isinstance(error, OSError) and error.errno == errno.EMFILE:
+    return f"{text}; allow more open files, e.g. ulimit -n 4096"
+  if isinstance(error, _MISTAKES):
+    return text
+  return f"{type(error).__name__}: {text} (not foreseen; --traceback shows where it came from)"
+
+
 def _guarded(main: Callable[[Overrides], None], argv: Sequence[str]) -> None:
   # Our own lines go to stdout; what libraries log about our errors would bury them.
   logging.set_verbosity(logging.FATAL)
   try:
     main(_overrides(argv[1:]))
-  except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
+  except Exception as error:
     if _TRACEBACK.value:
       raise
-    raise SystemExit(f"error: {error}") from None
+    raise SystemExit(f"error: {sentence_of(error)}") from None
   except KeyboardInterrupt:
     raise SystemExit("interrupted; the same command continues") from None

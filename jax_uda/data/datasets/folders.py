@@ -225,11 +225,11 @@ class Description:
 class Folders(from_files.FromFiles, skip_registration=True):
   """Images and labels from folders, at a working size."""
 
-  def write(self, *, skip: bool) -> None:
+  def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set on all cores; missing labels are named before anything takes time."""
     if not skip:
       check_labels([pair for split in self.settings.pairs.values() for pair in split])
-    super().write(skip=skip)
+    super().write(skip=skip, repair=repair)
 
 
 def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
@@ -259,8 +259,11 @@ def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
         splits[split] = find(root, folders, **suffixes)
     return splits
 
+  name_at = lambda root: from_files.make_name(size, root, parts, suffixes, space.names, *meaning)
   config = from_files.Config(
-    name=from_files.make_name(size, str(root), parts, suffixes, space.names, *meaning),
+    name=name_at(str(root)),
+    root=str(root),
+    name_at=name_at,
     find=find_all,
     read=lambda pair: read(pair, coding),
     size=size,
