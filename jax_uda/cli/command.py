@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import io
 import os
 import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -61,8 +63,8 @@ def set_up_jax() -> None:
   """Sets JAX's compilation cache and processes as the flags say; only process 0 prints."""
   import jax  # not before the flags are known to be right: a typo should not cost a second
 
-  if _CACHE.value:
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
+  if _CACHE.value and (folder := _writable(_CACHE.value)):
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
   if _DISTRIBUTED.value == "auto":
@@ -77,6 +79,22 @@ def set_up_jax() -> None:
       ) from None
   if jax.process_index():
     _print_nothing()
+
+
+def _writable(cache: str) -> pathlib.Path | None:
+  """The folder of compiled programs; None, and a line that says so, if it cannot be written."""
+  try:
+    folder = pathlib.Path(cache).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+  except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home folder
+    print(
+      f"compiled programs are not kept: {cache} cannot be written ({error}); "
+      "--compilation_cache=FOLDER names another place",
+      flush=True,
+    )
+    return None
+  return folder
 
 
 def _print_nothing() -> None:
@@ -137,7 +155,9 @@ def workdir() -> pathlib.Path:
   folder = require(WORKDIR, "runs/demo")
   if "://" in folder:
     raise ValueError(f"--workdir={folder} must be a folder on this machine or a shared disk")
-  return pathlib.Path(folder).expanduser()
+  from jax_uda.common import paths
+
+  return paths.expanded(folder, "--workdir")
 
 
 @contextlib.contextmanager
@@ -154,7 +174,14 @@ def naming_flags() -> Iterator[None]:
 
 def run(main: Callable[[Overrides], None]) -> None:
   """Runs `main` after reading the flags; a mistake of the user's ends in one sentence."""
-  if (folder := os.getcwd()) not in sys.path:
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows \u2026 instead of …
+      stream.reconfigure(errors="backslashreplace")
+  try:
+    folder = os.getcwd()
+  except FileNotFoundError:
+    raise SystemExit("error: the current folder has been removed; cd to another one") from None
+  if folder not in sys.path:
     sys.path.append(folder)  # for functions of the user's own, "module:name"
   app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
 
@@ -166,7 +193,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   try:
     program, *others = flags.FLAGS([text for text in argv if text not in overrides])
   except flags.Error as error:
-    raise SystemExit(f"error: {error}") from None
+    raise SystemExit(f"error: {printable(str(error))}") from None
   return [program, *overrides, *others]
 
 

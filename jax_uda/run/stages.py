@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jax_uda.common import registry
+from jax_uda.common import paths, registry
 from jax_uda.common.registry import SettingError
 from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
@@ -168,7 +168,7 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> Results:
     ValueError: The config does not fit itself, the data, or the runs in `workdir`.
     FloatingPointError: A loss is not finite.
   """
-  results = _alone(run_stages)(config, pathlib.Path(workdir).expanduser())
+  results = _alone(run_stages)(config, paths.expanded(workdir, "workdir"))
   _show_side_by_side(config, results)
   return results
 

@@ -111,7 +111,7 @@ def load(
   Raises:
     ValueError: There is no such run, or it has no checkpoint.
   """
-  run = _run_folder(pathlib.Path(folder).expanduser())
+  run = _run_folder(paths.expanded(folder, "folder"))
   config = _with_tuples(record.read_config(run))
   classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None)
   with registry.within("config"):

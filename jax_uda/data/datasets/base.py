@@ -26,6 +26,13 @@ class Encoded(NamedTuple):
   label: bytes
 
 
+class _Info(tfds.core.DatasetInfo):
+  """What TFDS knows of a data set."""
+
+  def initialize_from_bucket(self) -> None:
+    """Looks for nothing in TFDS' bucket, and leaves no temporary folder of that search behind."""
+
+
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A data set of images and labels. The name of its config stands for all its parameters.
 
@@ -72,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
       **more_features,
     }
-    return tfds.core.DatasetInfo(
+    return _Info(
       builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict(features)
     )
 
@@ -124,10 +131,16 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     try:
       # TFDS prints sizes that it does not know, and bars without an end; `numbered` has one.
       tfds.disable_progress_bar()
-      with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
+      with contextlib.redirect_stdout(io.StringIO()), self._folder_beside() as unused:
         self.download_and_prepare(download_dir=unused, download_config=settings)
     finally:
       tfds.enable_progress_bar()
+
+  def _folder_beside(self) -> tempfile.TemporaryDirectory:
+    """A temporary folder where the data set is written: /tmp may be full."""
+    place = pathlib.Path(self.data_path).parent
+    place.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=place, prefix="incomplete.", suffix=f"_{self.VERSION}")
 
   def _generate_examples(self, *args, **kwargs):
     raise NotImplementedError("the splits are generators already")  # abstract in the base class
@@ -169,9 +182,12 @@ def prepare(
   if changes or not folder.exists():
     try:
       builder.write(skip=skip)
-    except OSError:
+    except OSError as error:
       if not folder.exists():  # else another process has prepared it in the meantime
-        raise
+        raise OSError(
+          f"the prepared data set {folder} cannot be written ({error}); free some space or change the "
+          "rights there, or choose another place with config.data.dir (--data_dir)"
+        ) from error
   if builder.stored:
     bucket.publish(folder, builder.stored)
   return folder

@@ -42,7 +42,7 @@ def local_folder(data_dir: paths.Path) -> pathlib.Path:
   if not paths.is_remote(data_dir):
     return pathlib.Path(data_dir)
   scheme, _, place = os.fspath(data_dir).partition("://")
-  return pathlib.Path("~/.cache/jax_uda", scheme, place).expanduser()
+  return paths.expanded("~/.cache/jax_uda", "the local copy of a bucket") / scheme / place
 
 
 def read_marker(folder: paths.Path) -> Marker | None:

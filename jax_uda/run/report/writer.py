@@ -10,13 +10,20 @@ from jax_uda.run.report import metric_lines
 
 
 def _event_writer(folder: pathlib.Path, resume_step: int) -> Any:
-  """A tensorboardX writer that hides events after `resume_step`, or None without the package."""
+  """A tensorboardX writer that hides events after `resume_step`, or None without the package.
+
+  Nor is there one without a writable /dev/shm, as in some containers: it needs semaphores.
+  """
   try:
     import tensorboardX
+
+    # Its flush() does not wait for the thread that writes, so a short interval has to do.
+    return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=10)
   except ImportError:
     return None
-  # Its flush() does not wait for the thread that writes, so a short interval has to do.
-  return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=10)
+  except OSError as error:
+    print(f"no TensorBoard files: {error} (has this machine a writable /dev/shm?)", flush=True)
+    return None
 
 
 def has_scores(folder: pathlib.Path, step: int) -> bool:
