@@ -27,9 +27,8 @@ class DamagedFileError(ValueError):
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-  """A checksum of an object as JSON reads it back, whatever the order of its keys."""
-  text = json.dumps(json.loads(json.dumps(content)), sort_keys=True)
-  return _KIND + hashlib.sha256(text.encode()).hexdigest()[:16]
+  """A checksum of an object, the same for what JSON reads back: in it, keys keep their order."""
+  return _KIND + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def to_json(content: Mapping[str, Any], indent: int | None = 2) -> str:
@@ -37,9 +36,9 @@ def to_json(content: Mapping[str, Any], indent: int | None = 2) -> str:
   return json.dumps({**content, CHECKSUM: _checksum(content)}, indent=indent)
 
 
-def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
-  """Writes an object with its checksum, complete or not at all; see `files`."""
-  files.write_atomically(path, to_json(content))
+def write_json(path: pathlib.Path, content: Mapping[str, Any], indent: int | None = 2) -> None:
+  """Writes an object with its checksum, complete or not at all; see `files`. Indents take time."""
+  files.write_atomically(path, to_json(content, indent))
 
 
 def parse(data: bytes, kind: type[T]) -> T:

@@ -137,7 +137,7 @@ def _write_shard(
   finally:
     writer.close()
   os.replace(temporary, path)
-  state_files.write_json(path.with_suffix(".json"), dataclasses.asdict(note))
+  state_files.write_json(path.with_suffix(".json"), dataclasses.asdict(note), indent=None)
   return note
 
 
@@ -200,7 +200,7 @@ def _take_back(folder: pathlib.Path, partial: pathlib.Path, without: Collection[
         continue
       with contextlib.suppress(OSError):  # without hard links everything is written again
         os.link(folder / name, path)
-        state_files.write_json(path.with_suffix(".json"), note)
+        state_files.write_json(path.with_suffix(".json"), note, indent=None)
 
 
 def _plan(
@@ -276,7 +276,7 @@ def _finish(
     np.save(partial / f"class_counts_{split}.npy", np.array(counts, np.int64))
     names = [name for shard in every for name in shard.written.names]
     (partial / f"names_{split}.json").write_text(json.dumps(names))
-  state_files.write_json(partial / sources_lib.NOTES, notes)
+  state_files.write_json(partial / sources_lib.NOTES, notes, indent=None)
   builder.info.set_splits(tfds.core.SplitDict(infos))
   builder.info.write_to_directory(partial)
 
