@@ -66,7 +66,7 @@ def test_every_bad_file_is_named_and_the_others_are_counted(tmp_path, mine, caps
   assert "source train: 4 pairs; 1 of 6x8" in text and "3 pairs cannot be used" in text
   written = (tmp_path / "out" / "check_problems.txt").read_text()
   for part in (
-    "labels/0.png cannot be read: No such file",
+    "images/0.png has no label: expected",
     "labels/1.png holds the ids 9",
     "2.png cannot be read",
   ):

@@ -1,5 +1,6 @@
 """What all data sets share: the form of a stored example, and preparation without TensorFlow or chatter."""
 
+import collections
 import contextlib
 import io
 import pathlib
@@ -7,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
@@ -14,6 +16,7 @@ from jax_uda.common import paths
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import bucket, sources
 from jax_uda.data.datasets.sources import HasFiles
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 
 
@@ -95,6 +98,23 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def find_changes(self) -> sources.Changes | None:
     """How the source files differ from those that the prepared data set was made of; None: not at all."""
     return None
+
+  @property
+  def reading(self) -> Reading:
+    """How the images of this domain are read from files, e.g. for a prediction."""
+    return Reading()
+
+  def left_out(self) -> Mapping[str, collections.Counter[str]]:
+    """Split -> kind -> how many files of its folders are not read; empty if it is not known."""
+    return {}
+
+  def check_classes(self, counts: np.ndarray) -> None:
+    """Raises SettingError if the training labels lack a class that they should have.
+
+    Args:
+      counts: [N,C] pixels of each class in each training label.
+    """
+    del counts
 
   def write(self, *, skip: bool) -> None:
     """Writes the data set to `data_path`, complete or not at all.

@@ -27,6 +27,7 @@ from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, camvid, folders, from_layout, streets
 from jax_uda.data.datasets.layouts import LAYOUTS
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import class_stats
 from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
@@ -57,6 +58,8 @@ class Domains:
     target_train: Training images of the target. Their labels are not read.
     source_val: Labelled validation images of the source.
     target_val: Labelled validation images of the target, for evaluation.
+    reading: How image files of the target are read: bands and range of values, as the data set was
+      prepared.
   """
 
   label_space: LabelSpace
@@ -65,6 +68,7 @@ class Domains:
   target_train: TargetExamples
   source_val: LabelledExamples
   target_val: LabelledExamples
+  reading: Reading = Reading()
 
 
 def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Builder:
@@ -159,6 +163,8 @@ def load_domains(
     counts = _training_counts(source_builder, folder)
     if not counts.any():
       raise SettingError((), ": its training images have no labelled pixel to learn from.")
+    if not source_builder.class_stats:
+      source_builder.check_classes(counts)
     source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
     source_val = LabelledExamples(folder, "val")
   with registry.within("target"):
@@ -172,6 +178,7 @@ def load_domains(
     target_train=target_train,
     source_val=source_val,
     target_val=target_val,
+    reading=target_builder.reading,
   )
 
 

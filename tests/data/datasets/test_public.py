@@ -288,7 +288,9 @@ def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, monkeypatc
   miniatures.cityscapes(tmp_path / "raw")
   opened = []
   read_ids = pairs.read_ids
-  monkeypatch.setattr(pairs, "read_ids", lambda file: opened.append(file.name) or read_ids(file))
+  monkeypatch.setattr(
+    pairs, "read_ids", lambda file, *more: opened.append(file.name) or read_ids(file, *more)
+  )
   read = prepared(tmp_path, "cityscapes", role=Role.TARGET)
   assert opened == ["lindau_000000_000019_gtFine_labelIds.png"]
   assert all((example["label"] == 255).all() for example in read("train"))
