@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from absl import app, flags, logging
 
+from jax_uda.common import text as text_lib
 from jax_uda.common.registry import SettingError
 from jax_uda.run import recipes
 from jax_uda.run.config_dict import ConfigDict
@@ -156,7 +157,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   try:
     program, *others = flags.FLAGS([text for text in argv if text not in overrides])
   except flags.Error as error:
-    raise SystemExit(f"error: {error}") from None
+    raise SystemExit(f"error: {text_lib.printable(str(error))}") from None
   return [program, *overrides, *others]
 
 
@@ -181,6 +182,6 @@ def _guarded(main: Callable[[Overrides], None], argv: Sequence[str]) -> None:
   except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
     if _TRACEBACK.value:
       raise
-    raise SystemExit(f"error: {error}") from None
+    raise SystemExit(f"error: {text_lib.printable(str(error))}") from None
   except KeyboardInterrupt:
     raise SystemExit("interrupted; the same command continues") from None

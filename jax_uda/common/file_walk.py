@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from jax_uda.common import paths
 from jax_uda.common.paths import Path
 
-HIDDEN = "hidden files and folders"  # .ipynb_checkpoints, ._0.png and .DS_Store among them
-OF_SYSTEMS = "files of operating systems"
+HIDDEN = "hidden"  # .ipynb_checkpoints, ._0.png and .DS_Store among them
+OF_SYSTEMS = "of the operating system"
 THUMBNAILS = "thumbnails"
-AGAIN = "folders that links show again"
+AGAIN = "links to folders that are read anyway"
 
 _OF_SYSTEMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 _THUMBNAIL_FOLDERS = {"thumbs", "thumbnails", "@eadir"}
@@ -130,7 +130,7 @@ def find(folder: Path) -> Walk:
 
 
 def describe(left_out: collections.Counter[str]) -> str:
-  """The files that were left out, in words, e.g. "4 files left out: 3 thumbnails, 1 .txt"."""
+  """The files that were left out, in words, e.g. "4 files left out: 3 hidden, 1 .txt"."""
   parts = (f"{number} {kind}" for kind, number in left_out.most_common())
   total = left_out.total()
   return f"{total} {'file' if total == 1 else 'files'} left out: {', '.join(parts)}"

@@ -94,13 +94,23 @@ def read_image(file: Path, reading: Reading = PLAIN) -> np.ndarray:
     return value_range.to_8_bits(stored, reading.value_range)
 
 
-def is_turned(file: Path, max_pixels: int = MAX_PIXELS) -> bool:
+def may_be_deep(file: Path) -> bool:
+  """Whether a file may hold more than 8 bits per value: a TIFF, or a PNG of 16 bits."""
+  data = read_bytes(file)
+  with image_headers.ErrorsName(file):
+    name = image_headers.find_format(data)
+  return name == "TIFF" or (name == "PNG" and data[24:25] == b"\x10")
+
+
+def is_turned(file: Path) -> bool:
   """Whether the EXIF orientation of a file turns its image; raises ValueError if it cannot be read."""
   data = read_bytes(file)
   with image_headers.ErrorsName(file):
-    if image_headers.find_format(data) == "TIFF":
-      return tiff_files.read(data, max_pixels).orientation != 1
-    return image_headers.look(data, max_pixels).orientation != 1
+    name = image_headers.find_format(data)
+    if name == "TIFF":
+      return tiff_files.read_orientation(data) != 1
+    with image_headers.open_image(data, name) as image:
+      return image_headers.orientation_of(image) != 1
 
 
 def jpeg_bytes(file: Path, reading: Reading = PLAIN) -> bytes | None:

@@ -150,7 +150,7 @@ def look(data: bytes, max_pixels: int) -> Header:
   with open_image(data, name) as image:
     size = (image.height, image.width)
     check_pixels(size, max_pixels)
-    orientation = _orientation(image)
+    orientation = orientation_of(image)
   if name == "PNG":
     with open_image(data, name) as image:
       image.verify()  # the checksum of every chunk
@@ -159,7 +159,7 @@ def look(data: bytes, max_pixels: int) -> Header:
   return Header(name, size, orientation)
 
 
-def _orientation(image: PIL.Image.Image) -> int:
+def orientation_of(image: PIL.Image.Image) -> int:
   """The EXIF orientation 1 to 8; 1 if there is none, or if the metadata are damaged."""
   try:
     orientation = image.getexif().get(_ORIENTATION, 1)

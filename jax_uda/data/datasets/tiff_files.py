@@ -69,15 +69,26 @@ def read(data: bytes, max_pixels: int) -> Tiff:
     if page.colormap is not None:
       palette = (np.asarray(page.colormap, np.uint16).T >> 8).astype(np.uint8)
     nodata = float(page.nodata) if _NODATA in page.tags else None
-    orientation = page.tags.valueof(_ORIENTATION, 1)
+    orientation = _orientation(page)
   return Tiff(
     values=values,
     kind="RGB" if kind == "YCBCR" else kind,
     bits=page.bitspersample,
     palette=palette,
     nodata=nodata,
-    orientation=orientation if orientation in range(1, 9) else 1,
+    orientation=orientation,
   )
+
+
+def read_orientation(data: bytes) -> int:
+  """The orientation of a TIFF file, 1 to 8; nothing is decoded. Raises what tifffile raises."""
+  with tifffile.TiffFile(io.BytesIO(data)) as file:
+    return _orientation(file.pages.first)
+
+
+def _orientation(page: tifffile.TiffPage) -> int:
+  orientation = page.tags.valueof(_ORIENTATION, 1)
+  return orientation if orientation in range(1, 9) else 1
 
 
 def _name(code: Any) -> str:
