@@ -23,6 +23,8 @@ _ORIENTATION, _NODATA = 274, 42113  # numbers of tags
 
 # Compressions whose decoders write no more bytes than we ask for.
 _BOUNDED = {"NONE", "LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "ZSTD", "LZMA"}
+# Compressions that Pillow reads.
+_OF_PILLOW = {"LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "JPEG"} | {"CCITTFAX3", "CCITTFAX4"}
 _KINDS = {"MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "YCBCR", "SEPARATED"}
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is refused or harmless
@@ -136,16 +138,17 @@ def _values(data: bytes, page: tifffile.TiffPage) -> np.ndarray:
   """[H,W,D], the values of a page."""
   compression, kind = _name(page.compression), _name(page.photometric)
   is_whole = page.bitspersample in (8, 16, 32, 64) or page.dtype == bool
-  if compression == "NONE" and is_whole and kind != "YCBCR":
+  needs_codecs = compression != "NONE" or not is_whole
+  can_decode = compression in _BOUNDED and kind != "YCBCR"
+  # Before Pillow, which would not notice all damage.
+  if can_decode and not (needs_codecs and importlib.util.find_spec("imagecodecs") is None):
     return _with_bands_last(page)
   if _is_usual(page):
     return _decode_by_pillow(data, page)
-  if compression not in _BOUNDED or kind == "YCBCR":
+  if not can_decode:
     raise Refused(f"is stored as {compression} {kind}; convert it to a TIFF with DEFLATE or LZW.")
-  if importlib.util.find_spec("imagecodecs") is None:
-    what = f"is compressed with {compression}" if is_whole else f"has {page.bitspersample} bits"
-    raise Refused(f'{what}, which needs imagecodecs: pip install "jax-uda[tiff]".')
-  return _with_bands_last(page)
+  what = f"is compressed with {compression}" if is_whole else f"has {page.bitspersample} bits"
+  raise Refused(f'{what}, which needs imagecodecs: pip install "jax-uda[tiff]".')
 
 
 def _with_bands_last(page: tifffile.TiffPage) -> np.ndarray:
@@ -158,7 +161,9 @@ def _with_bands_last(page: tifffile.TiffPage) -> np.ndarray:
 def _is_usual(page: tifffile.TiffPage) -> bool:
   """Whether Pillow reads the values of a page as they are: grey, a palette, or RGB without more bands."""
   is_simple = _name(page.planarconfig) == "CONTIG" and page.index == 0 and page.sampleformat == 1
-  if not is_simple or page.tags.valueof(_ORIENTATION, 1) != 1:  # Pillow turns images by itself
+  if _name(page.compression) not in _OF_PILLOW or not is_simple:
+    return False
+  if page.tags.valueof(_ORIENTATION, 1) != 1:  # Pillow turns images by itself
     return False
   wanted = {"RGB": {(3, 8)}, "YCBCR": {(3, 8)}, "PALETTE": {(1, 8)}}
   wanted["MINISBLACK"] = {(1, 1), (1, 8), (1, 16)}
