@@ -254,6 +254,7 @@ def test_public_layouts_follow_the_same_rule(tmp_path):
   settings = dict(name="camvid", path=str(tmp_path), train="train", val="train")
   builder = catalog.find_builder(settings, tmp_path / "prepared", Role.SOURCE)
   assert [pair.image.name for pair in builder.find_pairs()["train"]] == ["0.PNG", "1.png"]
+  assert builder.left_out()["train"] == {file_walk.HIDDEN: 4, file_walk.AGAIN: 1}
 
 
 def deep(root, factor=4):

@@ -74,7 +74,13 @@ def test_every_bad_file_is_named_and_the_others_are_counted(tmp_path, mine, caps
 
 
 def test_a_class_that_never_occurs_is_named(tmp_path, mine, capsys):
-  run(tmp_path, spec(mine, classes=("crop", "weed", "stone", "wall")))
+  classes = ("crop", "weed", "stone", "wall")
+  with pytest.raises(
+    ValueError, match="^config.data.source: stone, wall never occur in the labels"
+  ):
+    run(tmp_path, spec(mine, classes=classes))
+  assert "never occurs: stone, wall" in capsys.readouterr().out
+  run(tmp_path, spec(mine, classes=classes, allow_missing=True))
   assert "never occurs: stone, wall" in capsys.readouterr().out
 
 

@@ -110,7 +110,7 @@ def is_turned(file: Path) -> bool:
     if name == "TIFF":
       return tiff_files.read_orientation(data) != 1
     with image_headers.open_image(data, name) as image:
-      return image_headers.orientation_of(image) != 1
+      return image_headers.orientation_of(image, data) != 1
 
 
 def jpeg_bytes(file: Path, reading: Reading = PLAIN) -> bytes | None:

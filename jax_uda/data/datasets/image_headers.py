@@ -50,6 +50,7 @@ _STRANGERS = {
   b"\x1f\x8b": "it is packed with gzip; unpack it",
   b"PK\3\4": "it is a zip archive; unpack it",
 }
+_PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _ORIENTATION = 274  # the number of the EXIF tag
 
 
@@ -150,7 +151,7 @@ def look(data: bytes, max_pixels: int) -> Header:
   with open_image(data, name) as image:
     size = (image.height, image.width)
     check_pixels(size, max_pixels)
-    orientation = orientation_of(image)
+    orientation = orientation_of(image, data)
   if name == "PNG":
     with open_image(data, name) as image:
       image.verify()  # the checksum of every chunk
@@ -159,8 +160,16 @@ def look(data: bytes, max_pixels: int) -> Header:
   return Header(name, size, orientation)
 
 
-def orientation_of(image: PIL.Image.Image) -> int:
-  """The EXIF orientation 1 to 8; 1 if there is none, or if the metadata are damaged."""
+def orientation_of(image: PIL.Image.Image, data: bytes) -> int:
+  """The EXIF orientation 1 to 8; 1 if there is none, or if the metadata are damaged.
+
+  Args:
+    image: What `open_image` returns.
+    data: The file.
+  """
+  # Pillow decodes a PNG to look for metadata behind the image.
+  if image.format == "PNG" and not any(mark in data for mark in _PNG_METADATA):
+    return 1
   try:
     orientation = image.getexif().get(_ORIENTATION, 1)
   except Exception:  # viewers show such images upright

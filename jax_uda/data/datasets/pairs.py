@@ -101,6 +101,31 @@ def _pair_up(root: Path, part: Part, layout: Layout) -> list[Pair]:
   return pairs
 
 
+def _choose_form(root: Path, split: str, layout: Layout) -> tuple[Part, ...]:
+  """The form of a split that is there; raises SettingError if there is none."""
+  forms = layout.splits[split]
+  lacking = lambda form: [part.images for part in form if not (root / part.images).is_dir()]
+  labelled = lambda form: all(part.labels and (root / part.labels).is_dir() for part in form)
+  complete = [form for form in forms if not lacking(form)]
+  form = next(filter(labelled, complete), next(iter(complete), None))
+  if form is None:
+    raise SettingError(
+      "path", f": {root} has no folder {', '.join(lacking(forms[0]))}; expected {layout.title}."
+    )
+  return form
+
+
+def left_out(root: Path, split: str, layout: Layout) -> collections.Counter[str]:
+  """Kind -> the number of files in the folders of a split that `file_walk` leaves out.
+
+  Raises:
+    SettingError: A folder is missing.
+  """
+  folders = {folder for part in _choose_form(root, split, layout) for folder in part if folder}
+  walks = [file_walk.find(root / folder) for folder in sorted(folders)]
+  return sum((walk.left_out for walk in walks), collections.Counter())
+
+
 def find(root: Path, split: str, layout: Layout, *, prefix: str = "") -> list[Pair]:
   """Finds the pairs of a split. The label file of a pair need not exist.
 
@@ -114,15 +139,7 @@ def find(root: Path, split: str, layout: Layout, *, prefix: str = "") -> list[Pa
     SettingError: A folder is missing or holds no such image.
     ValueError: Several files have one name, so that it is unclear which belong together.
   """
-  forms = layout.splits[split]
-  lacking = lambda form: [part.images for part in form if not (root / part.images).is_dir()]
-  labelled = lambda form: all(part.labels and (root / part.labels).is_dir() for part in form)
-  complete = [form for form in forms if not lacking(form)]
-  form = next(filter(labelled, complete), next(iter(complete), None))
-  if form is None:
-    raise SettingError(
-      "path", f": {root} has no folder {', '.join(lacking(forms[0]))}; expected {layout.title}."
-    )
+  form = _choose_form(root, split, layout)
   pairs = [pair for part in form for pair in _pair_up(root, part, layout)]
   pairs = [pair for pair in pairs if pair.image.name.startswith(prefix)]
   if not pairs:
