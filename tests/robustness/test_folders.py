@@ -6,11 +6,13 @@ import pathlib
 import numpy as np
 import PIL.Image
 import pytest
+from absl import flags
 from robustness import one_of_each
 from robustness.one_of_each import exif, picture, save
 from robustness.table import Case, check, check_sentence, parametrize
 
-from jax_uda.common import file_walk, paths, text
+from jax_uda.cli import command
+from jax_uda.common import file_walk, log, paths, text
 from jax_uda.data.datasets import base, catalog, folder_pairs
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
@@ -329,6 +331,18 @@ def test_names_reach_terminals_escaped():
   assert text.shown("\x1b[2J\u202egnp.\n") == "\\x1b[2J\\u202egnp.\\n"
   assert text.shown(pathlib.Path(LATIN)) == "stra\\xdfe.png"
   assert text.printable("a\n\tb\r\x07") == "a\n\tb\\r\\x07"
+
+
+def test_lines_and_errors_reach_the_terminal_escaped(capsys, monkeypatch):
+  log.say("a\x1b[2J\nb")
+  assert capsys.readouterr().out == "a\\x1b[2J\nb\n"
+
+  def fail(overrides):
+    raise ValueError("a\x1b[2J.png is damaged")
+
+  flags.FLAGS.mark_as_parsed()
+  with pytest.raises(SystemExit, match=r"^error: a\\x1b\[2J\.png is damaged$"):
+    command._guarded(fail, [""])
 
 
 def check_one_of_each(root, out, **changes):

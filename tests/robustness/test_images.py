@@ -210,6 +210,7 @@ CASES = (
   Case("TIFF over the limit", tiff(RGB, SMALL), sentence="more than max_image_pixels = 100"),
   Case("TIFF with a tile over the limit", tiff(RGB[:4, :4], SMALL, tile=(256, 256)), sentence="more than 8 [*] max_image_pixels = 800"),
   Case("TIFF of many bands over the limit", tiff(np.zeros((8, 8, 40), np.float64), SMALL, photometric="minisblack", planarconfig="contig"), sentence="more than 8 [*] max_image_pixels"),
+  Case("TIFF that unpacks to more than it says", content(lambda: _unpacking_tiff(), "a.tif"), sentence="damaged or cut off"),
   *(Case(f"{h}x{w}", png(np.full((h, w, 3), 7, np.uint8)), np.full((h, w, 3), 7)) for h, w in ((1, 1), (1, 300), (300, 1), (2, 4000), (8, 900))),
 )  # fmt: skip
 
@@ -222,6 +223,14 @@ def _tiff_bytes(array, **settings):
   file = io.BytesIO()
   tifffile.imwrite(file, array, **settings)
   return file.getvalue()
+
+
+def _unpacking_tiff():
+  """12x20 pixels, whose only part unpacks to a million bytes."""
+  part = iter([zlib.compress(bytes(10**6))])
+  return _tiff_bytes(
+    part, shape=(*SIZE, 3), dtype=np.uint8, compression="zlib", rowsperstrip=SIZE[0]
+  )
 
 
 def _cmyk_jpeg():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jax_uda.common import paths, registry
+from jax_uda.common import paths, registry, text
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces
@@ -115,8 +115,8 @@ class _Parts:
       if needed[split] and lacking:
         raise SettingError(
           "path",
-          f": no folder with the labels of {split} ({len(lacking)} images, e.g. {lacking[0]}); expected "
-          f"{self.layout.title}. {advice[split]}",
+          f": no folder with the labels of {split} ({len(lacking)} images, e.g. "
+          f"{text.shown(lacking[0])}); expected {self.layout.title}. {advice[split]}",
         )
 
 
