@@ -1,5 +1,6 @@
 """What all data sets share: the form of a stored example, and preparation without TensorFlow or chatter."""
 
+import collections
 import contextlib
 import io
 import pathlib
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
@@ -15,6 +17,7 @@ from jax_uda.common import lock, paths
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import bucket, seal, sources
 from jax_uda.data.datasets.sources import HasFiles
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 
 
@@ -107,6 +110,23 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def find_twin(self) -> pathlib.Path | None:
     """The folder of the same data set, prepared from the same files in another place; None: none."""
     return None
+
+  @property
+  def reading(self) -> Reading:
+    """How the images of this domain are read from files, e.g. for a prediction."""
+    return Reading()
+
+  def left_out(self) -> Mapping[str, collections.Counter[str]]:
+    """Split -> kind -> how many files of its folders are not read; empty if it is not known."""
+    return {}
+
+  def check_classes(self, counts: np.ndarray) -> None:
+    """Raises SettingError if the training labels lack a class that they should have.
+
+    Args:
+      counts: [N,C] pixels of each class in each training label.
+    """
+    del counts
 
   def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set to `data_path`, complete or not at all.

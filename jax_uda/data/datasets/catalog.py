@@ -26,6 +26,7 @@ from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, camvid, folders, from_layout, seal, sources, streets
 from jax_uda.data.datasets.layouts import LAYOUTS
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import class_stats
 from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
@@ -57,6 +58,8 @@ class Domains:
     source_val: Labelled validation images of the source.
     target_val: Labelled validation images of the target, for evaluation.
     identities: What the data sets "source" and "target" were made of; None of one that is drawn.
+    reading: How image files of the target are read: bands and range of values, as the data set was
+      prepared.
   """
 
   label_space: LabelSpace
@@ -66,6 +69,7 @@ class Domains:
   source_val: LabelledExamples
   target_val: LabelledExamples
   identities: Mapping[str, sources.Identity | None] = dataclasses.field(default_factory=dict)
+  reading: Reading = Reading()
 
 
 def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Builder:
@@ -174,6 +178,8 @@ def load_domains(
     counts = _training_counts(source_builder, folder)
     if not counts.any():
       raise SettingError((), ": its training images have no labelled pixel to learn from.")
+    if not source_builder.class_stats:
+      source_builder.check_classes(counts)
     source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
     source_val = LabelledExamples(folder, "val")
     identities = {"source": sources.identity(folder)}
@@ -190,6 +196,7 @@ def load_domains(
     source_val=source_val,
     target_val=target_val,
     identities=identities,
+    reading=target_builder.reading,
   )
 
 

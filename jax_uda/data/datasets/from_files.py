@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jax_uda.common import text
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, image_files, seal, shards, sources
@@ -170,9 +171,9 @@ class FromFiles(base.Builder, skip_registration=True):
     if not settings.full_size_counts:
       counted = label
     counts = np.bincount(counted.ravel(), minlength=256)[: self.label_space.num_classes]
-    name = pair.image.name
+    name = text.shown(pair.image.name)  # a name that is not UTF-8 cannot be stored as it is
     # A JPEG is a quarter of the PNG of its pixels, and `Examples` decodes it as it was read here.
-    stored = None if settings.size else image_files.jpeg_bytes(pair.image)
+    stored = None if settings.size else image_files.jpeg_bytes(pair.image, self.reading)
     example: dict[str, str | bytes] = {
       "name": name,
       "image": stored or image_files.encode_png(image),
