@@ -10,6 +10,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from jax_uda.common import files
 
 T = TypeVar("T")
@@ -95,3 +97,30 @@ def read_json(path: pathlib.Path, kind: type[T], purpose: str) -> T:
     return parse(path.read_bytes(), kind)
   except ValueError as error:
     raise DamagedFileError(path, str(error), purpose) from None
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes a compressed .npz file, complete or not at all; the format has its own checksums."""
+  with files.replacing(path) as temporary, temporary.open("wb") as file:
+    np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def read_arrays(path: pathlib.Path, purpose: str) -> dict[str, np.ndarray]:
+  """The arrays of an .npz file of ours that a run can do without; none if there is no such file.
+
+  A damaged file is moved aside, and a line says so.
+
+  Args:
+    path: The file.
+    purpose: What is lost if it is damaged, as a clause for the end of the line.
+  """
+  if not path.exists():
+    return {}
+  try:
+    with np.load(path, allow_pickle=False) as arrays:
+      return dict(arrays)
+  except Exception as error:  # zipfile and NumPy raise many types
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    print(f"{path} is damaged ({error}) and is {aside.name} now: {purpose}", flush=True)
+    return {}

@@ -159,7 +159,7 @@ def test_a_terminal_without_utf8_shows_sentences(tmp_path):
   "error, text",
   (
     (KeyError("epoch"), "KeyError: 'epoch' (not foreseen; --traceback shows where it came from)"),
-    (ValueError("a\x1b[2J\udcff"), "a\\x1b[2J\\udcff"),
+    (ValueError("a\x1b[2J\udcff"), "a\\x1b[2J\\xff"),
     (OSError("disk"), "disk"),
     (ValueError("Klasse „Straße“\nzwei"), "Klasse „Straße“\nzwei"),
   ),

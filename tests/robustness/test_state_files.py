@@ -19,7 +19,7 @@ from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
 from jax_uda.run import prepare_data, record, same_inputs
-from jax_uda.run.report import metric_lines, runs
+from jax_uda.run.report import metric_lines, prototypes, runs
 
 pytestmark = pytest.mark.fast
 
@@ -151,6 +151,28 @@ def test_on_a_full_disk_the_old_file_stays(tmp_path, monkeypatch):
     state_files.write_json(tmp_path / "results.json", {"step": 9})
   assert (tmp_path / "results.json").read_bytes() == before
   assert os.listdir(tmp_path) == ["results.json"]
+
+
+@pytest.mark.parametrize("how", ("empty", "half", "zeros", "no text"))
+def test_damaged_arrays_of_a_report_move_aside_and_the_run_goes_on(how, tmp_path, capsys):
+  path = tmp_path / "prototypes.npz"
+  state_files.write_arrays(path, {"term@1": np.eye(20)})
+  assert prototypes.read(tmp_path)["term"][1].shape == (20, 20)
+  path.write_bytes(DAMAGES[how](path.read_bytes()))
+  assert prototypes.read(tmp_path) == {} == prototypes.read(tmp_path)
+  assert "is prototypes.npz.damaged now" in capsys.readouterr().out
+
+
+def test_no_flipped_bit_changes_an_array_of_a_report(tmp_path):
+  path = tmp_path / "a.npz"
+  numbers = np.random.default_rng(0).normal(size=(4, 4))
+  state_files.write_arrays(path, {"numbers": numbers})
+  whole = path.read_bytes()
+  for bit in range(0, 8 * len(whole), 13):
+    path.write_bytes(_flipped(whole, bit))
+    arrays = state_files.read_arrays(path, "it is lost")
+    if "numbers" in arrays:
+      np.testing.assert_array_equal(arrays["numbers"], numbers)
 
 
 # --- metrics ---
@@ -287,6 +309,13 @@ def test_without_their_sources_damaged_data_stay_and_say_so(prepared, tmp_path):
   with pytest.raises(ValueError, match="there is no folder"):
     base.prepare(builder, repair=True)
   assert place.exists()
+
+
+def test_what_an_interrupted_renewal_has_left_is_removed(prepared, tmp_path):
+  place = _copy(prepared, tmp_path)
+  (place.with_name(f"{place.name}.partial") / "x").mkdir(parents=True)
+  assert base.prepare(_builder(tmp_path, prepared / "raw"), renew=True) == place
+  assert os.listdir(place.parent) == [place.name]
 
 
 # --- a path is not an identity ---

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from jax_uda.common import lock, paths
 from jax_uda.common.paths import Path
-from jax_uda.data.datasets import bucket, seal, sources
+from jax_uda.data.datasets import bucket, seal, shards, sources
 from jax_uda.data.datasets.sources import HasFiles
 from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
@@ -208,6 +208,8 @@ def prepare(
           f"the prepared data set {folder} cannot be written ({error}); free some space or change the "
           "rights there, or choose another place with config.data.dir (--data_dir)"
         ) from error
+  if renew:
+    shards.remove_partial(folder)
   if builder.stored:
     bucket.publish(folder, builder.stored)
   return folder

@@ -281,6 +281,14 @@ def _finish(
   builder.info.write_to_directory(partial)
 
 
+def remove_partial(folder: pathlib.Path) -> None:
+  """Removes what an interrupted renewal of a data set has left, now that nothing is to be renewed."""
+  partial = folder.with_name(f"{folder.name}.partial")
+  if partial.exists():
+    with locked(partial):
+      shutil.rmtree(partial)
+
+
 def put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
   """Renames `partial` to `folder`. Readers of an earlier `folder` keep its open files."""
   files.sync(partial)

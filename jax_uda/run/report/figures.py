@@ -83,8 +83,8 @@ def draw_at_end(
   album.add("views", lambda path: _draw_views(exp, state, views_of_step, path))
   if sample and projection:
     samples = {f"step {step}": sample}
-    if (workdir / FIRST_EMBEDDINGS).exists():
-      samples = {"before training": embeddings.load(workdir / FIRST_EMBEDDINGS)} | samples
+    if first := embeddings.load(workdir / FIRST_EMBEDDINGS):
+      samples = {"before training": first} | samples
     draw = lambda path: embeddings.draw(path, samples, space, projection=projection, title=title)
     album.add("projection", draw)
   similarities = prototypes.read(workdir)
