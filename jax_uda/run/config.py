@@ -104,6 +104,9 @@ def _data_defaults() -> ConfigDict:
   """The group `data`; its data sets are left to the recipe."""
   data = ConfigDict()
   data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
+  # How files of data sets are stored: "resized" as batches show them; "original" as the files are, resized
+  # when they are read, with the same result; "auto": the form that is prepared, else the smaller one.
+  data.store = "auto"
   data.source = ConfigDict()
   data.target = ConfigDict()
   data.crop_size = (512, 512)  # (height, width) in pixels

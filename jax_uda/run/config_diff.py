@@ -15,6 +15,7 @@ FREE_FIELDS = (
   "stop_step",
   "compare",
   "data.dir",
+  "data.store",
   "data.num_threads",
   "data.cache_mbytes",
 )

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, catalog, layouts, shards
+from jax_uda.data.datasets import base, catalog, disk, layouts, shards
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.roles import Role
 from jax_uda.run import arguments as run_arguments
@@ -19,6 +19,7 @@ from jax_uda.run.findings import Findings
 
 # Data set -> the arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
+_PUBLIC |= dict(store="auto")
 
 
 def _default_role(layout: layouts.Layout) -> Role:
@@ -30,7 +31,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     name: dict(role=_default_role(layout).value, **_PUBLIC)
     for name, layout in layouts.LAYOUTS.items()
   },
-  "camvid": dict(role=Role.SOURCE.value, train="train", val="val"),
+  "camvid": dict(role=Role.SOURCE.value, train="train", val="val", store="auto"),
 }
 _ROLES = {role.value: role for role in Role}
 # Role -> the field of a recipe that describes such a data set.
@@ -40,7 +41,7 @@ _FIELDS = {
   Role.EVALUATION: "config.eval.targets.NAME",
 }
 # Argument of a data set -> the flag that sets it. All others are given in --dataset.
-_FLAGS = {"path": "--manual_dir", "size": "--size"}
+_FLAGS = {"path": "--manual_dir", "size": "--size", "dir": "--data_dir"}
 
 
 def parse_size(text: str) -> Size | tuple[()] | None:
@@ -78,9 +79,8 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[Role
   arguments: dict[str, Any] = run_arguments.parse(text, **defaults).to_dict()
   role = registry.lookup(_ROLES, arguments.pop("role"), ("role",))
   if name == "camvid":  # its splits are made of several selections
-    arguments = {split: tuple(selected.split("+")) for split, selected in arguments.items()}
-  else:
-    arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
+    arguments |= {split: tuple(arguments[split].split("+")) for split in ("train", "val")}
+  arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
   sizes = {} if size is None else {"size": tuple(size)}
   return role, dict(name=name, path=str(path), **arguments, **sizes)
 
@@ -139,6 +139,7 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
   with _errors_name_flags():
     role, spec = make_spec(dataset, path, parse_size(size))
     builder = catalog.find_builder(spec, data_dir, role)
+    disk.check_space([builder], renew=True)
     folder = base.prepare(builder, skip=skip, renew=True)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
@@ -170,7 +171,9 @@ def prepare_recipe(
   builders = []
   for path, spec, role in described:
     with registry.within("config", *path):
-      builders.append(catalog.find_builder(spec, data_dir, role))
+      builders.append(catalog.find_builder(spec, data_dir, role, data["store"]))
+  with registry.within("config", "data"):
+    disk.check_space(builders, renew=True)
   for (path, _, _), builder in zip(described, builders, strict=True):
     with registry.within("config", *path):
       folder = base.prepare(builder, skip=skip, renew=True)

@@ -23,7 +23,7 @@ from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces
-from jax_uda.data.datasets import from_files, image_files, label_coding
+from jax_uda.data.datasets import from_files, image_files, label_coding, stores
 from jax_uda.data.datasets.label_coding import Coding, Color
 from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
@@ -232,13 +232,14 @@ class Folders(from_files.FromFiles, skip_registration=True):
     super().write(skip=skip)
 
 
-def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
+def builder(data_dir: Path, role: Role, *, store: str = "auto", **description: Any) -> Folders:
   """The data set of this description below `data_dir`, prepared or not.
 
   Args:
     data_dir: The folder of all prepared data sets.
     role: What the data set is used for. A label folder of a target's training images is not opened;
       for evaluation there are no training images.
+    store: One of `stores.STORES`: whether images are stored resized or as their files are.
     **description: The fields of `Description`.
 
   Raises:
@@ -265,6 +266,6 @@ def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
     read=lambda pair: read(pair, coding),
     size=size,
   )
-  dataset = Folders("folders", data_dir, config, space)
+  dataset = stores.choose(lambda config: Folders("folders", data_dir, config, space), config, store)
   dataset.find_pairs()  # so that missing folders are named at once
   return dataset
