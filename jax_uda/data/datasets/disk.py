@@ -1,5 +1,7 @@
 """Whether data sets fit on the disk, before their preparation begins."""
 
+import contextlib
+import json
 import pathlib
 import shutil
 from collections.abc import Iterable
@@ -7,6 +9,7 @@ from collections.abc import Iterable
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, shards, sources, stores
 from jax_uda.data.datasets.from_files import FromFiles, Splits
+from jax_uda.data.datasets.pairs import Pair
 
 MOST_PER_FILE = 100  # times the bytes of the image files: no data set takes more
 
@@ -35,14 +38,29 @@ def needed_bytes(dataset: FromFiles, *, renew: bool = False) -> int:
   return stores.estimate(dataset, _unwritten(dataset, pairs))
 
 
-def _unwritten(dataset: FromFiles, splits: Splits) -> dict[str, list]:
+def _unwritten(dataset: FromFiles, splits: Splits) -> dict[str, list[Pair]]:
   """The pairs of all shards that are not on disk, or are made of files that have changed."""
-  kept = sources.read_notes(pathlib.Path(dataset.data_path))
-  stamps = [note["sources"] for notes in kept.values() for _, note in notes]
-  unwritten: dict[str, list] = {}
-  for shard in shards.plan(splits, stores.partial_folder(dataset), skip=True):
-    if shard.note is None and shard.sources not in stamps:
-      unwritten.setdefault(shard.split, []).extend(shard.pairs)
+  notes = [
+    note
+    for entries in sources.read_notes(pathlib.Path(dataset.data_path)).values()
+    for _, note in entries
+  ]
+  for path in stores.partial_folder(dataset).glob("*.json"):
+    with contextlib.suppress(ValueError):  # a damaged note: its shard is written again
+      notes.append(json.loads(path.read_text()))
+  known: sources.Stamps = {}
+  for note in notes:
+    known |= note["sources"]
+  is_known = lambda pair: all(
+    (known.get(file) or [])[:2] == (stamp or [])[:2]
+    for file, stamp in sources.stamps([pair]).items()
+  )
+  unwritten: dict[str, list[Pair]] = {}
+  for split, pairs in splits.items():
+    for start in range(0, len(pairs), shards.SHARD_SIZE):
+      part = pairs[start : start + shards.SHARD_SIZE]
+      if not all(map(is_known, part)):
+        unwritten.setdefault(split, []).extend(part)
   return unwritten
 
 

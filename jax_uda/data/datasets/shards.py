@@ -146,7 +146,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 @dataclasses.dataclass
-class Shard(Generic[P]):
+class _Shard(Generic[P]):
   """A planned shard: what goes into it, and its note once it is written."""
 
   split: str
@@ -163,7 +163,7 @@ class Shard(Generic[P]):
 
 
 def _take_back(folder: pathlib.Path, partial: pathlib.Path) -> None:
-  """Links the shards and notes of a finished data set to where `plan` looks, unless newer ones are there."""
+  """Links the shards and notes of a finished data set to where `_plan` looks, unless newer ones are there."""
   for split, shards in sources_lib.read_notes(folder).items():
     for number, (name, note) in enumerate(shards):
       path = partial / f"{split}-{number:05d}.array_record"
@@ -174,18 +174,18 @@ def _take_back(folder: pathlib.Path, partial: pathlib.Path) -> None:
         path.with_suffix(".json").write_text(json.dumps(note))
 
 
-def plan(
+def _plan(
   splits: Mapping[str, Sequence[P]], partial: pathlib.Path, skip: bool
-) -> Iterator[Shard[P]]:
+) -> Iterator[_Shard[P]]:
   """Divides the pairs of each split into shards, and reads the notes of those that can be kept."""
   for split, pairs in splits.items():
     for number, start in enumerate(range(0, len(pairs), SHARD_SIZE)):
       part = pairs[start : start + SHARD_SIZE]
       path, sources = partial / f"{split}-{number:05d}.array_record", sources_lib.stamps(part)
-      yield Shard(split, path, part, sources, _read_note(path, sources, skip))
+      yield _Shard(split, path, part, sources, _read_note(path, sources, skip))
 
 
-def _fill(shards: Sequence[Shard[P]], convert: Convert[P], title: str, skip: bool) -> None:
+def _fill(shards: Sequence[_Shard[P]], convert: Convert[P], title: str, skip: bool) -> None:
   """Writes the shards that are not there yet."""
   total = sum(len(shard.pairs) for shard in shards)
   todo = [shard for shard in shards if shard.note is None]
@@ -211,7 +211,7 @@ def _fill(shards: Sequence[Shard[P]], convert: Convert[P], title: str, skip: boo
 
 
 def _finish(
-  builder: tfds.core.DatasetBuilder, partial: pathlib.Path, shards: Mapping[str, Sequence[Shard]]
+  builder: tfds.core.DatasetBuilder, partial: pathlib.Path, shards: Mapping[str, Sequence[_Shard]]
 ) -> None:
   """Gives the shards the names that TFDS expects and writes the files that describe them.
 
@@ -290,7 +290,7 @@ def write(
         shutil.rmtree(partial)
         return
       _take_back(folder, partial)
-    shards = list(plan(splits, partial, skip))
+    shards = list(_plan(splits, partial, skip))
     _fill(shards, convert, f"preparing {builder.name}", skip)
     problems = [text for shard in shards for text in shard.written.problems]
     of_split = {split: [shard for shard in shards if shard.split == split] for split in splits}
