@@ -96,6 +96,10 @@ def default() -> ConfigDict:
 
   # A recipe of several runs: what each stage changes in this config (see `stage_config`).
   config.stages = Stages()
+  # The checkpoint that is reported, predicted with, exported, and handed to later stages: "last", or
+  # "best_on_target", the one with the best mIoU on the target's validation images at any evaluation.
+  # The latter is an oracle: it is chosen with the target's labels. Both are then in results.json.
+  config.report = "last"
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
 
@@ -139,6 +143,8 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.align_corners = False  # when the network's output is resized
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
+  # (height, width) to which the target's labels are resized before counting; empty = as they are stored.
+  evaluation.label_size = ()
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation

@@ -14,6 +14,7 @@ FREE_FIELDS = (
   "projection",
   "stop_step",
   "compare",
+  "report",
   "data.dir",
   "data.store",
   "data.num_threads",

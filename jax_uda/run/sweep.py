@@ -132,7 +132,10 @@ def is_done(stage: Stage) -> bool:
   record.check_config(stage.config, stage.folder)
   path = stage.folder / "results.json"
   end = config_lib.last_step(stage.config)
-  return path.exists() and json.loads(path.read_text())["step"] == end
+  if not path.exists():
+    return False
+  results = json.loads(path.read_text())
+  return results.get("last", results)["step"] == end
 
 
 def train_jobs(jobs: Sequence[Job], report: Callable[[list[Job]], Any]) -> dict[str, str]:

@@ -44,7 +44,14 @@ BUILDERS: dict[str, MakeBuilder] = {
 }
 
 DATA_DIR = "~/.cache/jax_uda"  # where prepared data sets are kept unless a config says otherwise
-RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # keys of results.json
+RESERVED_NAMES = (
+  "source",
+  "target",
+  "step",
+  "checkpoint",
+  "last",
+  "label_size",
+)  # keys of results.json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

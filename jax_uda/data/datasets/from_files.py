@@ -89,8 +89,10 @@ def file_bytes(file: Path, image: np.ndarray) -> bytes:
       decode to other pixels, e.g. one of 16 bits, is not taken as it is.
   """
   data = image_files.read_bytes(file)
-  if data.startswith((_JPEG, _PNG)) and np.array_equal(examples.decode_image(data), image):
-    return data
+  if data.startswith((_JPEG, _PNG)):
+    decoded = examples.decode_image(data)
+    if decoded is not None and np.array_equal(decoded, image):
+      return data
   return image_files.encode_png(image)
 
 
