@@ -169,10 +169,10 @@ def finished(exp, tmp_path_factory):
         added = jax.tree.map(lambda x, step=step: np.asarray(x) + step, first.student)
         student = jax.device_put(added, mesh_lib.replicated(built.learner.mesh))
         state = first.replace(step=first.step + step, student=student)
-        checkpoints.save(state)
         if step < 8:
           results.report_midway(built, state, writer, folder)
         else:
+          checkpoints.save(state)
           results.write(built, state, folder, writer, at_end=True)
   return folder
 
