@@ -96,6 +96,10 @@ def default() -> ConfigDict:
 
   # A recipe of several runs: what each stage changes in this config (see `stage_config`).
   config.stages = Stages()
+  # The checkpoint that is reported, predicted with, exported, and handed to later stages: "last", or
+  # "best_on_target", the one with the best mIoU on the target's validation images at any evaluation.
+  # The latter is an oracle: it is chosen with the target's labels. Both are then in results.json.
+  config.report = "last"
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
 
@@ -104,6 +108,9 @@ def _data_defaults() -> ConfigDict:
   """The group `data`; its data sets are left to the recipe."""
   data = ConfigDict()
   data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
+  # How files of data sets are stored: "resized" as batches show them; "original" as the files are, resized
+  # when they are read, with the same result; "auto": the form that is prepared, else the smaller one.
+  data.store = "auto"
   data.source = ConfigDict()
   data.target = ConfigDict()
   data.crop_size = (512, 512)  # (height, width) in pixels
@@ -136,6 +143,8 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.align_corners = False  # when the network's output is resized
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
+  # (height, width) to which the target's labels are resized before counting; empty = as they are stored.
+  evaluation.label_size = ()
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation

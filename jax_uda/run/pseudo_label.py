@@ -27,8 +27,16 @@ from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.ops import resize
 from jax_uda.ops.pixels import to_unit
+from jax_uda.run import (
+  best_checkpoint,
+  checkpoint,
+  experiment,
+  label_thresholds,
+  record,
+  same_inputs,
+  start,
+)
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, label_thresholds, record, same_inputs, start
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.evaluation import forward
 from jax_uda.run.settings import PseudoLabelSettings
@@ -64,7 +72,7 @@ def write_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
-  """Labels with the newest checkpoint of the run in `workdir`, into its folder `pseudo_labels`.
+  """Labels with the checkpoint that the run in `workdir` reports, into its folder `pseudo_labels`.
 
   Raises:
     ValueError: There is no checkpoint, or it is of another config.
@@ -76,12 +84,13 @@ def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Path) -> None:
-  """Labels with the student of the newest checkpoint in `run`."""
+  """Labels with the student of the checkpoint that `run` reports."""
   exp = experiment.build(config)
   same_inputs.check(config.data, exp.domains.identities, run)
   settings, target = exp.settings.pseudo_label, exp.domains.target_train
   state = exp.initial_state()
-  with start.open_checkpoints(run) as checkpoints:
+  checkpoint_folder, _ = best_checkpoint.find(run)
+  with checkpoint.Checkpoints(checkpoint_folder) as checkpoints:
     saved = checkpoints.restore_part({"step": state.step, "student": state.student})
   folder.mkdir(parents=True, exist_ok=True)
   record.write(config, folder, saved["student"]["params"], exp.domains)

@@ -12,8 +12,8 @@ from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline.batching import BatchSettings
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import best_checkpoint, config_diff
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff
 from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
@@ -47,11 +47,14 @@ class EvalSettings:
     every_steps: Steps between two evaluations; None: at the end only.
     batch_size: Images that are predicted together.
     inference: How the networks predict images of the target.
+    label_size: (height, width) to which labels of the target are resized before they are counted; None:
+      they stay as they are.
   """
 
   every_steps: int | None = None
   batch_size: int = 1
   inference: Inference = Inference()
+  label_size: Size | None = None
 
   def inference_on(self, name: str) -> Inference:
     """How the networks predict the set `name`: class weights are for the target alone."""
@@ -139,6 +142,7 @@ class RunSettings:
     checkpoint: When the state is saved.
     figures: What is drawn.
     pseudo_label: How the target is labelled.
+    report: Which checkpoint is reported: "last" or "best_on_target".
     fields: The config's fields by their path with dots, for messages that name them.
   """
 
@@ -155,6 +159,7 @@ class RunSettings:
   checkpoint: CheckpointSettings = CheckpointSettings()
   figures: FigureSettings = FigureSettings()
   pseudo_label: PseudoLabelSettings = PseudoLabelSettings()
+  report: str = best_checkpoint.LAST
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -191,6 +196,7 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     checkpoint=checkpoint,
     figures=figures,
     pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
+    report=report_of(config),
     fields=config_diff.flatten(config_diff.to_plain(config)),
   )
 
@@ -212,6 +218,17 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   )
 
 
+def report_of(config: config_lib.ConfigDict) -> str:
+  """Which checkpoint is reported; a config of an earlier version has the last one.
+
+  Raises:
+    SettingError: It is neither "last" nor "best_on_target".
+  """
+  report = config.get("report", best_checkpoint.LAST)
+  registry.lookup(best_checkpoint.TITLES, report, "report")
+  return report
+
+
 def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
   """The settings of the config group `eval`.
 
@@ -229,6 +246,7 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
     return EvalSettings(
       every_steps=group["every_steps"] or None,
       batch_size=group["batch_size"],
+      label_size=_size(group["label_size"], "label_size"),
       inference=Inference(
         window=window,
         stride=stride,

@@ -21,8 +21,9 @@ from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.roles import Role
+from jax_uda.run import best_checkpoint, experiment, predict, record, settings, start
+from jax_uda.run import checkpoint as checkpoint_lib
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, predict, record, settings, start
 from jax_uda.step import inference as inference_lib
 from jax_uda.step.inference import Inference, Prediction, Size
 
@@ -41,6 +42,7 @@ class TrainedModel:
     image_size: (height, width) into which images are fitted before the network sees them, as in the run's
       evaluation; None: they keep their size, up to multiples of 32.
     step: Number of training steps behind the weights.
+    checkpoint: What the run calls the checkpoint: "last", or the best one, an oracle.
     mesh: Devices that share a batch.
   """
 
@@ -51,6 +53,7 @@ class TrainedModel:
   image_size: Size | None
   step: int
   mesh: Mesh
+  checkpoint: str = best_checkpoint.LAST
 
   @functools.cached_property
   def _predict(self) -> predict.Predict:
@@ -99,6 +102,7 @@ def load(
   folder: str | pathlib.Path,
   *,
   network: Literal["student", "teacher"] = "student",
+  checkpoint: Literal["reported", "last", "best_on_target"] = "reported",
   mesh: Mesh | None = None,
 ) -> TrainedModel:
   """Loads the network of a finished run; its training data are not needed.
@@ -106,10 +110,11 @@ def load(
   Args:
     folder: Folder of a run or, for a recipe with stages, its workdir: then of the stage trained last.
     network: Which of the run's networks.
+    checkpoint: Which of its checkpoints: the one that it reports, the last, or the best on the target.
     mesh: Devices that share a batch; one if not given.
 
   Raises:
-    ValueError: There is no such run, or it has no checkpoint.
+    ValueError: There is no such run, or it has no such checkpoint.
   """
   run = _run_folder(paths.expanded(folder, "folder"))
   config = _with_tuples(record.read_config(run))
@@ -128,7 +133,11 @@ def load(
     "step": place(jax.ShapeDtypeStruct((), jnp.int32)),
     network: jax.tree.map(place, _abstract_variables(model, image_size)),
   }
-  with start.open_checkpoints(run) as checkpoints:
+  report = None if checkpoint == "reported" else checkpoint
+  saved_in, title = best_checkpoint.find(run, report)
+  if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
+    raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
+  with checkpoint_lib.Checkpoints(saved_in) as checkpoints:
     saved = checkpoints.restore_part(template)
   return TrainedModel(
     model=model,
@@ -137,6 +146,7 @@ def load(
     inference=evaluation.inference,
     image_size=classes.image_size,
     step=int(saved["step"]),
+    checkpoint=title,
     mesh=mesh,
   )
 

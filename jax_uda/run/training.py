@@ -17,6 +17,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
 from jax_uda.run import (
+  best_checkpoint,
   checkpoint,
   dry_run,
   experiment,
@@ -83,15 +84,29 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     _check_steps_left(exp.settings, state, checkpoints)
     state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
     checkpoints.wait()
-    scores = results.write(exp, state, workdir, writer)
+    scores = results.write(exp, state, workdir, writer, at_end=True)
+    state = best_checkpoint.restore(state, workdir, exp.settings.report)
     figures.draw_at_end(exp, state, workdir, writer)
     return scores
 
 
 def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
-  """The run of `config` with the state of the newest checkpoint in `workdir`.
+  """The run of `config` with the state that it reports, as `config.report` says; prints which one.
 
   Where nothing is trained yet, the networks are those of `config.init_weights`.
+
+  Raises:
+    ValueError: There is neither, or the checkpoint is of another config.
+  """
+  exp, state = _newest(config, workdir)
+  state = best_checkpoint.restore(state, workdir, exp.settings.report)
+  _, title = best_checkpoint.find(workdir, exp.settings.report)
+  say(f"checkpoint: {title}, step {int(state.step)}")
+  return exp, state
+
+
+def _newest(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
+  """The run of `config` with its newest state.
 
   Raises:
     ValueError: There is neither, or the checkpoint is of another config.
@@ -120,7 +135,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
 
 
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
-  """Evaluates the networks that `trained` returns and draws them.
+  """Evaluates the newest networks and, if `config.report` says so, the best; draws those reported.
 
   Args:
     config: The config of one run or of one stage.
@@ -132,15 +147,16 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
   Raises:
     ValueError: There is nothing to evaluate, or the checkpoint is of another config.
   """
-  exp, state = trained(config, workdir)
+  exp, state = _newest(config, workdir)
   record.write(config, workdir, state.student["params"], exp.domains, only_missing=True)
   scores = results.write(exp, state, workdir)
+  state = best_checkpoint.restore(state, workdir, exp.settings.report)
   figures.draw_at_end(exp, state, workdir)
   return scores
 
 
 def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list[pathlib.Path]:
-  """Writes both networks of the newest checkpoint with the names of the reference implementations.
+  """Writes both networks of the reported checkpoint with the names of the reference implementations.
 
   Args:
     config: The config of one run or of one stage.
@@ -157,16 +173,17 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   record.check_config(config, workdir)
   exp = experiment.build(config)
   state = exp.initial_state()
-  with start.open_checkpoints(workdir) as checkpoints:
+  folder, title = best_checkpoint.find(workdir, exp.settings.report)
+  with checkpoint.Checkpoints(folder) as checkpoints:
     template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
     saved = checkpoints.restore_part(template)
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
     path = workdir / f"{network}.safetensors"
     texts = {"network": network, "step": str(saved["step"])}
-    texts |= {"encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
+    texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
     weights.save(saved[network], path, texts)
-    say(f"{network} after {saved['step']} steps: {path}")
+    say(f"{network} after {saved['step']} steps, checkpoint {title}: {path}")
     paths.append(path)
   return paths
 
@@ -221,7 +238,7 @@ def _train_to_the_end(
     say(f"training from step {first} to {end} in {workdir}")
   every_evaluation = settings.evaluation.every_steps
   periodic = (
-    Periodic(every_evaluation, lambda state: results.report_midway(exp, state, writer)),
+    Periodic(every_evaluation, lambda state: results.report_midway(exp, state, writer, workdir)),
     Periodic(every_evaluation, lambda state: figures.note_prototypes(state, workdir)),
     Periodic(
       settings.figures.views_every_steps,

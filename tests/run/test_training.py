@@ -120,6 +120,7 @@ def test_a_finished_run_is_evaluated_again_without_training(finished, make_confi
 def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, monkeypatch):
   config = make_config(method="source_only")
   config.eval.every_steps = config.checkpoint.every_steps = 3
+  config.report = "best_on_target"
 
   def cut_off(*_):
     raise KeyboardInterrupt
@@ -130,7 +131,13 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, mo
       training.train(config, tmp_path / "run")
   training.train(config, tmp_path / "run")
   rows = metric_rows(tmp_path / "run")
-  assert [row["step"] for row in rows if "target_miou/student" in row] == [3, 6]
+  scores = {row["step"]: row["target_miou/student"] for row in rows if "target_miou/student" in row}
+  assert list(scores) == [3, 6]
+  content = json.loads((tmp_path / "run" / "results.json").read_text())
+  scores[8] = content["last"]["target"]["student"]["miou"]
+  best = max(scores, key=lambda step: (round(scores[step], 6), -step))
+  assert content["step"] == best and content["last"]["step"] == 8
+  assert content["target"]["student"]["miou"] == pytest.approx(scores[best], abs=1e-6)
   assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
 
 

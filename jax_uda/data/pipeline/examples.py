@@ -17,6 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import seal
+from jax_uda.data.pipeline import rescale
 
 
 class LabelledExample(TypedDict):
@@ -51,11 +52,38 @@ Example = Mapping[str, Any]  # arrays by field, as in the two classes above
 E = TypeVar("E", bound=Example)
 
 
-def _decode(data: bytes, is_label: bool) -> np.ndarray | None:
-  """[H,W,3] uint8 RGB, or [H,W] uint8 of a label; None if `data` is no image."""
-  # Not by `cvtColor`: it wakes OpenCV's own threads, which then spin and take cores from others.
-  color = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED if is_label else color)
+# Not by `cvtColor`: it wakes OpenCV's own threads, which then spin and take cores from others.
+_COLOR = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def decode_image(data: bytes) -> np.ndarray | None:
+  """[H,W,3] uint8 RGB; None if `data` is no image."""
+  return cv2.imdecode(np.frombuffer(data, np.uint8), _COLOR)
+
+
+def _decode_label(data: bytes) -> np.ndarray | None:
+  """[H,W] uint8; None if `data` is no image."""
+  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def _decode(features: Mapping[str, Any], name: str) -> np.ndarray | None:
+  """A field of a stored example at the size that batches show; None if it cannot be decoded.
+
+  Args:
+    features: The stored features by name. `image_size` and `label_size` are (height, width) to which
+      images and labels are resized; without them, they are shown as they are stored.
+    name: The field.
+  """
+  kind = "label" if name == "label" else "image"
+  data = features[name].bytes_list.value[0]
+  array = decode_image(data) if kind == "image" else _decode_label(data)
+  if array is None or f"{kind}_size" not in features:
+    return array
+  height, width = features[f"{kind}_size"].int64_list.value
+  if array.shape[:2] == (height, width):
+    return array
+  resize = rescale.resize_image if kind == "image" else rescale.resize_label
+  return resize(array, (height, width))
 
 
 class Examples(Sequence[E]):
@@ -122,11 +150,10 @@ class Examples(Sequence[E]):
     try:
       # TFDS' own way from here on copies more than once.
       stored = _TFExample.FromString(self._records[index]).features.feature
-      data = {name: stored[name].bytes_list.value[0] for name in self.fields}
+      example = {name: _decode(stored, name) for name in self.fields}
     except Exception as error:  # the record's hash is another one, or a file has been cut off
       problem = next(iter(str(error).splitlines()), type(error).__name__)[:200]
       raise seal.DamagedDataError(self._folder, place, problem) from error
-    example = {name: _decode(value, is_label=name == "label") for name, value in data.items()}
     for name, array in example.items():
       if array is None:
         raise seal.DamagedDataError(self._folder, place, f"its {name} cannot be decoded")

@@ -18,6 +18,7 @@ class Run:
 
   Attributes:
     scores: The scores of `results.json` by network: `miou`, `iou` by class name, `subsets`.
+    checkpoint: What `results.json` calls the checkpoint that these scores are of.
     steps: [K] steps at which the run was evaluated; the last one is its end.
     miou: [K] mIoU at these steps, by network.
     seconds: [K] time of the training steps until each evaluation, without compilation and evaluation.
@@ -31,6 +32,7 @@ class Run:
   seconds: tuple[float, ...]
   start: int
   before: float
+  checkpoint: str = "last"
 
   @property
   def total_seconds(self) -> float:
@@ -70,6 +72,7 @@ def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: 
   """
   results = read_results(folder)
   rows = sorted(metric_lines.read(folder).rows, key=lambda row: row["step"])
+  last_results = results.get("last", results)  # beside the best, if that is reported
   steps, seconds = [], []
   curves = {network: [] for network in NETWORKS}
   passed, last = 0.0, start
@@ -83,14 +86,15 @@ def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: 
       for network, curve in curves.items():
         curve.append(_number(row[f"target_miou/{network}"]))
   for network, curve in curves.items():
-    curve.append(_number(results["target"][network]["miou"]))
+    curve.append(_number(last_results["target"][network]["miou"]))
   return Run(
     scores={network: _plain(results["target"][network]) for network in NETWORKS},
-    steps=(*steps, results["step"]),
+    steps=(*steps, last_results["step"]),
     miou={network: tuple(curve) for network, curve in curves.items()},
     seconds=(*seconds, passed),
     start=start,
     before=before,
+    checkpoint=results.get("checkpoint", "last"),
   )
 
 
