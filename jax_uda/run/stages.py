@@ -8,9 +8,9 @@ from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
+from jax_uda.run import image_list, settings, start, training
 from jax_uda.run import predict as predict_lib
 from jax_uda.run import pseudo_label as pseudo_label_lib
-from jax_uda.run import settings, start, training
 from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import table
 
@@ -133,7 +133,7 @@ def _show_side_by_side(config: ConfigDict, results: Results) -> None:
       f"{name} {network}": results[name][domain][network]
       for name in compared
       if domain in results[name]
-      for network in ("student", "teacher")
+      for network in results[name][domain]
     }
     table.show(columns, title=f"IoU on {domain} validation images, %")
 
@@ -164,12 +164,23 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
-  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`."""
-  predict_lib.list_images(settings["images"], settings["suffix"])
-  write = lambda config, workdir: predict_lib.write(
-    *training.trained(config, workdir), workdir, **settings
-  )
+  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`.
+
+  Raises:
+    UnreadableImagesError: All other images are predicted, in all stages.
+  """
+  image_list.find(settings["images"], settings["suffix"], is_flat=bool(settings["server"]))
+  errors: list[ValueError] = []
+
+  def write(config: ConfigDict, workdir: pathlib.Path) -> None:
+    try:
+      predict_lib.write(*training.trained(config, workdir), workdir, **settings)
+    except predict_lib.UnreadableImagesError as error:
+      errors.append(error)
+
   for_each_trained_stage(write, config, workdir, from_file=True)
+  if errors:
+    raise errors[0]
 
 
 def check_data(config: ConfigDict, workdir: pathlib.Path) -> None:

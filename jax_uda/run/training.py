@@ -21,9 +21,8 @@ from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.report import figures
-from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter, has_scores
-from jax_uda.run.settings import RunSettings
+from jax_uda.run.settings import NETWORKS, RunSettings
 from jax_uda.run.step_log import StepLog
 from jax_uda.step.learner import Learner
 from jax_uda.step.state import TrainState
@@ -70,7 +69,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   ):
     state = _first_state(exp, checkpoints, workdir)
     record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write_classes(workdir, exp.domains)
     _check_steps_left(exp.settings, state, checkpoints)
     state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
     checkpoints.wait()
@@ -106,7 +105,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     with registry.within("config"):
       state = start.from_file(exp, state, workdir)
     record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write_classes(workdir, exp.domains)
   return exp, state
 
 

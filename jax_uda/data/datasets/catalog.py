@@ -57,6 +57,7 @@ class Domains:
     target_train: Training images of the target. Their labels are not read.
     source_val: Labelled validation images of the source.
     target_val: Labelled validation images of the target, for evaluation.
+    image_bound: (height, width) into which images of the target are fitted; None: they keep their size.
   """
 
   label_space: LabelSpace
@@ -65,6 +66,7 @@ class Domains:
   target_train: TargetExamples
   source_val: LabelledExamples
   target_val: LabelledExamples
+  image_bound: tuple[int, int] | None = None
 
 
 def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Builder:
@@ -172,6 +174,7 @@ def load_domains(
     target_train=target_train,
     source_val=source_val,
     target_val=target_val,
+    image_bound=target_builder.image_bound,
   )
 
 

@@ -15,8 +15,31 @@ Size = tuple[int, int]  # (height, width) in pixels
 def keep_ratio_size(size: Size, bound: Size) -> Size:
   """The largest size with the ratio of `size` whose long and short sides fit those of `bound`."""
   scale = min(max(bound) / max(size), min(bound) / min(size))
-  height, width = (int(side * scale + 0.5) for side in size)
+  height, width = (max(int(side * scale + 0.5), 1) for side in size)
   return height, width
+
+
+def fit(image: np.ndarray, bound: Size | None) -> np.ndarray:
+  """Resizes an image [H,W,3] uint8 as preparing does: into `bound`, or not at all if that is None.
+
+  This alone decides the size at which a network sees an image file. It depends on the image and on the
+  data set's setting `size`, never on other images.
+  """
+  if bound is None:
+    return image
+  height, width = image.shape[:2]
+  return resize_image(image, keep_ratio_size((height, width), bound))
+
+
+def pad(array: np.ndarray, size: Size, value: int | None = None) -> np.ndarray:
+  """Pads [B,H,W,...] right and below up to `size`, with `value` or, if None, the pixels of the edge."""
+  if array.shape[1:3] == tuple(size):
+    return array
+  more = [(0, target - side) for side, target in zip(array.shape[1:3], size, strict=True)]
+  widths = ((0, 0), *more, *((0, 0),) * (array.ndim - 3))
+  if value is None:
+    return np.pad(array, widths, mode="edge")
+  return np.pad(array, widths, constant_values=value)
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
