@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +35,11 @@ def boxes(size: Size, window: Size, stride: Size) -> list[Box]:
 
 
 def sliding_logits(
-  logits_of: Callable[[jax.Array], jax.Array],
-  image: jax.Array,
+  logits_of: Callable[[Any], jax.Array],
+  image: Any,
   window: Size,
   stride: Size,
+  canvas: Size | None = None,
 ) -> jax.Array:
   """Averages the logits of all windows that cover a pixel.
 
@@ -46,41 +48,37 @@ def sliding_logits(
 
   Args:
     logits_of: From a window [B,h,w,3] to logits [B,h,w,C] of the same size.
-    image: [B,H,W,3].
+    image: [B,H,W,3], a NumPy or JAX array.
     window: (height, width) of the windows in pixels.
     stride: (height, width) between windows in pixels.
+    canvas: (height, width) of the result, at least the image's; right and below of the image it is 0. None:
+      the image's. Images with one canvas share all programs.
 
   Returns:
-    [B,H,W,C] float32.
+    [B,*canvas,C] float32.
 
   Raises:
     ValueError: A stride does not fit its window, or `logits_of` changes the size.
   """
-  size = (image.shape[1], image.shape[2])
-  places = boxes(size, window, stride)
-  side = (places[0][1] - places[0][0], places[0][3] - places[0][2])
-  count = np.zeros((1, *size, 1), np.float32)
+  places = boxes((image.shape[1], image.shape[2]), window, stride)
+  canvas = canvas or (image.shape[1], image.shape[2])
+  count = np.zeros((1, *canvas, 1), np.float32)
   total = None
   for y1, y2, x1, x2 in places:
     count[:, y1:y2, x1:x2] += 1
     corner = np.array([y1, x1], np.int32)
-    logits = logits_of(_crop(image, corner, side))
-    if logits.shape[:-1] != (image.shape[0], *side):
+    logits = logits_of(image[:, y1:y2, x1:x2])
+    if logits.shape[:-1] != (image.shape[0], y2 - y1, x2 - x1):
       raise ValueError(
-        f"logits_of returns {logits.shape} for windows of {side}: resize its logits to the window"
+        f"logits_of returns {logits.shape} for windows of {(y2 - y1, x2 - x1)}: resize its logits to the "
+        "window"
       )
-    total = _first(logits, corner, size) if total is None else _add(total, logits, corner)
-  return _divide(total, count)
+    total = _first(logits, corner, canvas) if total is None else _add(total, logits, corner)
+  return _divide(total, np.maximum(count, 1))
 
 
 # Jitted one by one, so that no array is made outside: those of several processes must be global. The corner
 # is an argument: the programs depend on sizes alone.
-@functools.partial(jax.jit, static_argnames="side")
-def _crop(image: jax.Array, corner: jax.Array, side: Size) -> jax.Array:
-  start = (0, corner[0], corner[1], 0)
-  return jax.lax.dynamic_slice(image, start, (image.shape[0], *side, image.shape[3]))
-
-
 @functools.partial(jax.jit, static_argnames="size")
 def _first(logits: jax.Array, corner: jax.Array, size: Size) -> jax.Array:
   total = jnp.zeros((logits.shape[0], *size, logits.shape[-1]), jnp.float32)

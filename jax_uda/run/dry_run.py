@@ -68,7 +68,7 @@ def evaluation(exp: Experiment) -> None:
       with _naming(exp.settings.fields, "eval.window", "eval.scales", *NETWORK):
         try:
           for crop in crops:
-            exp.learner.predictor(inference).canvas(variables, crop, settings.batch_size)
+            exp.learner.predictor(inference).network.canvas(variables, crop, settings.batch_size)
         except SettingError:
           raise
         except ValueError as error:

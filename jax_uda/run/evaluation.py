@@ -93,7 +93,7 @@ def describe_sizes(
   counts = collections.Counter(sizes)
   predictor = learner.predictor(inference)
   crops = {crop for size in counts for crop in inference.crops(size)}
-  programs = {predictor.canvas(variables, crop, batch_size) for crop in crops}
+  programs = {predictor.network.canvas(variables, crop, batch_size) for crop in crops}
   texts = []
   if len(counts) > 1:
     texts.append(f"{len(counts)} sizes, {len(programs)} programs of the network")

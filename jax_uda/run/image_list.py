@@ -96,10 +96,10 @@ def _files_of(item: str, suffix: str) -> list[pathlib.Path]:
   path = pathlib.Path(os.path.expanduser(item))
   if path.is_dir():
     return [pathlib.Path(file) for file in image_folders.files(path, suffix=suffix).values()]
-  if item.startswith("@") or (path.suffix.lower() == LIST_ENDING and path.is_file()):
-    return _listed(pathlib.Path(os.path.expanduser(item.removeprefix("@"))), suffix)
   if path.is_file():
-    return [path]
+    return _listed(path, suffix) if path.suffix.lower() == LIST_ENDING else [path]
+  if item.startswith("@"):
+    return _listed(pathlib.Path(os.path.expanduser(item.removeprefix("@"))), suffix)
   matches = [pathlib.Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
   if not matches:
     raise ValueError(

@@ -25,9 +25,9 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import batching, rescale, stored_labels
+from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import Example, Selection, sizes_of
-from jax_uda.ops import resize
+from jax_uda.ops import canvas, resize
 from jax_uda.ops.pixels import to_unit
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, label_thresholds, record, start
@@ -132,7 +132,7 @@ def _predictor(learner: Learner, variables: Any, *, align_corners: bool) -> Pred
   def predict(images: np.ndarray, size: Size) -> Prediction:
     size = (int(size[0]), int(size[1]))
     whole = resize.size_of(images)
-    images = rescale.pad(images, learner.canvas(variables, whole, len(images)))
+    images = canvas.pad(images, learner.canvas(variables, whole, len(images)))
     label = lambda rows: run(variables, rows, whole, size)
     return Prediction(*mesh_lib.apply_to_rows(learner.mesh, label, images))
 

@@ -27,7 +27,7 @@ from jax_uda.ops.resize import Size, size_of
 from jax_uda.run import config as config_lib
 from jax_uda.run import experiment, predict, record, settings, start
 from jax_uda.step.inference import Inference, Prediction
-from jax_uda.step.predictor import Predictor
+from jax_uda.step.predictor import make_predictor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class TrainedModel:
   @functools.cached_property
   def _predict(self) -> predict.Predict:
     """The prediction; the network is compiled once per size that it sees."""
-    return functools.partial(Predictor(self.model, self.mesh, self.inference), self.variables)
+    return functools.partial(make_predictor(self.model, self.mesh, self.inference), self.variables)
 
   @overload
   def predict(self, images: np.ndarray) -> Prediction: ...

@@ -24,7 +24,7 @@ from jax_uda.step.inference import Inference, Prediction, Size
 from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.outputs import Network
-from jax_uda.step.predictor import Predictor
+from jax_uda.step.predictor import NetworkPrograms, Predictor
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
@@ -88,7 +88,8 @@ class Learner:
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
     self._step_of = functools.cache(self._jitted_step)
     self._create = functools.cache(self._jitted_create)
-    self.predictor = functools.cache(lambda settings: Predictor(self.model, self.mesh, settings))
+    self.predictor = functools.cache(self._make_predictor)
+    self._programs: dict[Any, NetworkPrograms] = {}
 
   def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
     """The state before step 0, with random parameters, on the devices.
@@ -181,6 +182,10 @@ class Learner:
     """
     return self.predictor(settings)(variables, images, size or size_of(images))
 
+  def _make_predictor(self, settings: Inference) -> Predictor:
+    programs = NetworkPrograms(self.model, self.mesh, settings)
+    return Predictor(self._programs.setdefault(programs.key(settings), programs), settings)
+
   def canvas(self, variables: Any, size: Size, rows: int = 1) -> Size:
     """The size to which an image of `size` is padded, so that the network takes it; often its own.
 
@@ -189,7 +194,7 @@ class Learner:
       size: (height, width) of the image.
       rows: Images in a batch.
     """
-    return self.predictor(Inference()).canvas(variables, size, rows)
+    return self.predictor(Inference()).network.canvas(variables, size, rows)
 
   def views_of(self, state: TrainState, batch: Batch) -> Seen:
     """What a step from `state` would look at, with the teacher as it is, for pictures.

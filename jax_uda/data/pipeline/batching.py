@@ -17,11 +17,12 @@ import numpy as np
 from jax_uda.common.batch import Batch
 from jax_uda.common.registry import SettingError
 from jax_uda.data.label_spaces import IGNORE
-from jax_uda.data.pipeline import crop, rescale, rows
+from jax_uda.data.pipeline import crop, rows
 from jax_uda.data.pipeline.examples import LabelledExample, TargetExample
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.pipeline.rows import SourceImages
+from jax_uda.ops import canvas as canvas_lib
 
 SOURCE, TARGET = 0, 1  # streams of random numbers
 NUM_STEPS = 2**40  # no run is longer
@@ -247,7 +248,7 @@ def evaluation_batches(
     size = canvas((height, width)) if canvas else (height, width)
     if size == (height, width):
       return batch
-    pad = lambda name, array: rescale.pad(array, size, IGNORE if name == "label" else None)
+    pad = lambda name, array: canvas_lib.pad(array, size, IGNORE if name == "label" else None)
     return {name: pad(name, array) for name, array in batch.items()}
 
   group: list[Mapping[str, Any]] = []

@@ -31,17 +31,6 @@ def fit(image: np.ndarray, bound: Size | None) -> np.ndarray:
   return resize_image(image, keep_ratio_size((height, width), bound))
 
 
-def pad(array: np.ndarray, size: Size, value: int | None = None) -> np.ndarray:
-  """Pads [B,H,W,...] right and below up to `size`, with `value` or, if None, the pixels of the edge."""
-  if array.shape[1:3] == tuple(size):
-    return array
-  more = [(0, target - side) for side, target in zip(array.shape[1:3], size, strict=True)]
-  widths = ((0, 0), *more, *((0, 0),) * (array.ndim - 3))
-  if value is None:
-    return np.pad(array, widths, mode="edge")
-  return np.pad(array, widths, constant_values=value)
-
-
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
   """[H,W,3] uint8 -> [*size,3] uint8, bilinear."""
   return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)

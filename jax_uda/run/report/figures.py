@@ -17,6 +17,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batching, rescale
+from jax_uda.ops import canvas
 from jax_uda.ops.resize import Size, size_of
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.report import embeddings, panels, prototypes, views
@@ -134,7 +135,7 @@ def _whole_strides(size: Size) -> Size:
 def _corner(array: np.ndarray, size: Size) -> np.ndarray:
   """The upper left part of an image or label; where it is smaller, it is padded and the label ignored."""
   larger = (max(array.shape[0], size[0]), max(array.shape[1], size[1]))
-  padded = rescale.pad(array[None], larger, IGNORE if array.ndim == 2 else None)[0]
+  padded = canvas.pad(array[None], larger, IGNORE if array.ndim == 2 else None)[0]
   return padded[: size[0], : size[1]]
 
 
