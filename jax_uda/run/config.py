@@ -134,6 +134,10 @@ def _evaluation_defaults() -> ConfigDict:
   """The group `eval`."""
   evaluation = ConfigDict()
   evaluation.every_steps = 4000  # and at the end
+  # What is scored at the end, of "student" and "teacher", and what on the way. Papers report the student.
+  evaluation.networks = ("student", "teacher")
+  evaluation.midway_networks = ("student",)
+  evaluation.source = True  # at the end, the source's validation images are scored, too
   evaluation.batch_size = 1
   evaluation.window = ()  # (height, width) of the sliding window; empty = whole image
   evaluation.stride = ()  # (down, right) in pixels between windows
@@ -141,6 +145,10 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.scales = (1.0,)  # average over the image resized by these factors
   evaluation.average = "logits"  # what is averaged over windows: "logits" or "probabilities"
   evaluation.align_corners = False  # when the network's output is resized
+  # What the network sees at once is padded up to multiples of so many pixels; 1 pads only what the network
+  # refuses. 64 needs fewer programs for images of many sizes, and changes predictions a little.
+  evaluation.grid = 1
+  evaluation.whole_pixels = 2**22  # an image of more pixels is predicted in overlapping tiles
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
   # (height, width) to which the target's labels are resized before counting; empty = as they are stored.

@@ -56,6 +56,11 @@ class Experiment:
     """All validation sets by name: those of the target, then `source`."""
     return {**self.target_sets, "source": self.domains.source_val}
 
+  @property
+  def evaluated_sets(self) -> dict[str, LabelledExamples]:
+    """The validation sets that `results.json` scores: all, or those of the target."""
+    return self.validation_sets if self.settings.evaluation.source else self.target_sets
+
   def initial_state(self) -> TrainState:
     """The state before step 0 with random networks, on the devices."""
     return self.learner.init(self.settings.seed, self.settings.data.batches.crop_size)

@@ -17,6 +17,7 @@ from jax_uda.run import config as config_lib
 from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
+NETWORKS = ("student", "teacher")
 
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
 # By `init_carry`: the fields of another run's state that a run takes over.
@@ -45,6 +46,9 @@ class EvalSettings:
 
   Attributes:
     every_steps: Steps between two evaluations; None: at the end only.
+    networks: The networks that are scored at the end.
+    midway_networks: Those that are scored on the way.
+    source: Whether the source's validation images are scored at the end.
     batch_size: Images that are predicted together.
     inference: How the networks predict images of the target.
     label_size: (height, width) to which labels of the target are resized before they are counted; None:
@@ -52,6 +56,9 @@ class EvalSettings:
   """
 
   every_steps: int | None = None
+  networks: tuple[str, ...] = NETWORKS
+  midway_networks: tuple[str, ...] = NETWORKS[:1]
+  source: bool = True
   batch_size: int = 1
   inference: Inference = Inference()
   label_size: Size | None = None
@@ -245,6 +252,9 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
       )
     return EvalSettings(
       every_steps=group["every_steps"] or None,
+      networks=_networks(group["networks"], "networks"),
+      midway_networks=_networks(group["midway_networks"], "midway_networks"),
+      source=bool(group["source"]),
       batch_size=group["batch_size"],
       label_size=_size(group["label_size"], "label_size"),
       inference=Inference(
@@ -255,6 +265,8 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
         average=group["average"],
         align_corners=group["align_corners"],
         class_weights=tuple(group["class_weights"]),
+        grid=group["grid"],
+        whole_pixels=group["whole_pixels"],
       ),
     )
 
@@ -324,6 +336,16 @@ def _components(method: Mapping[str, Any]) -> list[str]:
   """The names in `method.also`; if it is no group, building the method refuses it."""
   also = method.get("also") or {}
   return list(also) if isinstance(also, Mapping) else []
+
+
+def _networks(value: str | Sequence[str], field: str) -> tuple[str, ...]:
+  """Names of networks, in the order of `NETWORKS`."""
+  names = (value,) if isinstance(value, str) else tuple(value)
+  for name in names:
+    registry.lookup(dict.fromkeys(NETWORKS), name, (field,))
+  if not names:
+    raise SettingError(field, f"= {value!r} must name at least one of {', '.join(NETWORKS)}.")
+  return tuple(name for name in NETWORKS if name in names)
 
 
 def _size(value: Sequence[int], field: str) -> Size | None:

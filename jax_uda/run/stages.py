@@ -7,7 +7,7 @@ from typing import Any
 
 from jax_uda.common import paths, registry
 from jax_uda.common.registry import SettingError
-from jax_uda.run import best_checkpoint, settings, start, training, workdir_lock
+from jax_uda.run import best_checkpoint, image_list, settings, start, training, workdir_lock
 from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
@@ -158,7 +158,7 @@ def _show_side_by_side(config: ConfigDict, results: Results) -> None:
       for name in compared
       for checkpoint, reported in _checkpoints(results[name])
       if domain in reported
-      for network in ("student", "teacher")
+      for network in reported[domain]
     }
     has_best = any("last" in results[name] for name in compared)
     note = f"; best = {best_checkpoint.TITLES[best_checkpoint.BEST]}" if has_best else ""
@@ -201,12 +201,23 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
-  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`."""
-  predict_lib.list_images(settings["images"], settings["suffix"])
-  write = lambda config, workdir: predict_lib.write(
-    *training.trained(config, workdir), workdir, **settings
-  )
+  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`.
+
+  Raises:
+    UnreadableImagesError: All other images are predicted, in all stages.
+  """
+  image_list.find(settings["images"], settings["suffix"], is_flat=bool(settings["server"]))
+  errors: list[ValueError] = []
+
+  def write(config: ConfigDict, workdir: pathlib.Path) -> None:
+    try:
+      predict_lib.write(*training.trained(config, workdir), workdir, **settings)
+    except predict_lib.UnreadableImagesError as error:
+      errors.append(error)
+
   for_each_trained_stage(write, config, workdir, from_file=True)
+  if errors:
+    raise errors[0]
 
 
 def check_data(config: ConfigDict, workdir: pathlib.Path) -> None:

@@ -31,9 +31,8 @@ from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.report import figures
-from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter, has_scores
-from jax_uda.run.settings import RunSettings
+from jax_uda.run.settings import NETWORKS, RunSettings
 from jax_uda.run.step_log import StepLog
 from jax_uda.step.learner import Learner
 from jax_uda.step.state import TrainState

@@ -161,7 +161,7 @@ def finished(exp, tmp_path_factory):
   folder.mkdir()
   first = built.initial_state()
   (folder / "config.json").write_text(json.dumps(config_diff.to_plain(config)))
-  record.write_classes(folder, built.domains.label_space, built.domains.target_val)
+  record.write_classes(folder, built.domains)
   with pytest.MonkeyPatch.context() as patch, MetricWriter(folder) as writer:
     patch.setattr(results, "count", scripted)
     with start.open_checkpoints(folder, keep=1) as checkpoints:

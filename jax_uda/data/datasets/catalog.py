@@ -78,6 +78,7 @@ class Domains:
     identities: What the data sets "source" and "target" were made of; None of one that is drawn.
     reading: How image files of the target are read: bands and range of values, as the data set was
       prepared.
+    image_bound: (height, width) into which images of the target are fitted; None: they keep their size.
   """
 
   label_space: LabelSpace
@@ -88,6 +89,7 @@ class Domains:
   target_val: LabelledExamples
   identities: Mapping[str, sources.Identity | None] = dataclasses.field(default_factory=dict)
   reading: Reading = Reading()
+  image_bound: tuple[int, int] | None = None
 
 
 def find_builder(
@@ -229,6 +231,7 @@ def load_domains(
     target_val=target_val,
     identities=identities,
     reading=target_builder.reading,
+    image_bound=target_builder.image_bound,
   )
 
 

@@ -116,6 +116,11 @@ class FromFiles(base.Builder, skip_registration=True):
     self.settings = settings
     super().__init__(data_dir, settings)
 
+  @property
+  def image_bound(self) -> Size | None:
+    """The setting `size`."""
+    return self.settings.size
+
   def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Reads a pair at full size; see `Config.read`."""
     return self.settings.read(pair)

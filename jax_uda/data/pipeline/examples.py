@@ -4,20 +4,26 @@ What training sees of a target has no field for a label: `TargetExample` cannot 
 never decodes one.
 """
 
+import contextlib
 import hashlib
+import io
+import json
 import pathlib
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict, TypeVar, cast
+from typing import Any, NotRequired, Protocol, TypedDict, TypeVar, cast, runtime_checkable
 
 import cv2
 import numpy as np
+import PIL.Image
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
+from jax_uda.common import files
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import seal
 from jax_uda.data.pipeline import rescale
+from jax_uda.data.pipeline.rescale import Size
 
 
 class LabelledExample(TypedDict):
@@ -86,6 +92,52 @@ def _decode(features: Mapping[str, Any], name: str) -> np.ndarray | None:
   return resize(array, (height, width))
 
 
+def _stored_size(features: Mapping[str, Any], name: str) -> Size:
+  """(height, width) at which a field of a stored example is read; the image is not decoded."""
+  if f"{name}_size" in features:  # stored as the file was, and resized when it is read
+    height, width = features[f"{name}_size"].int64_list.value
+    return int(height), int(width)
+  with PIL.Image.open(io.BytesIO(features[name].bytes_list.value[0])) as image:
+    return image.height, image.width
+
+
+@runtime_checkable
+class HasSizes(Protocol):
+  """Examples that know their sizes without decoding."""
+
+  def sizes(self, name: str = "image") -> list[Size]:
+    """(height, width) of a field of all examples."""
+    ...
+
+
+def sizes_of(examples: Sequence[Example], name: str = "image") -> list[Size]:
+  """(height, width) of a field of all examples; those of a prepared data set are not decoded."""
+  if isinstance(examples, HasSizes):
+    return examples.sizes(name)
+  shapes = (np.shape(example[name]) for example in examples)
+  return [(shape[0], shape[1]) for shape in shapes]
+
+
+class Selection(Sequence[Example]):
+  """Some examples, in an order of their own.
+
+  Attributes:
+    indices: Their numbers.
+    fields: The fields that are kept.
+  """
+
+  def __init__(self, examples: Sequence[Example], indices: Sequence[int], fields: tuple[str, ...]):
+    """Takes all examples, the numbers of those that are selected, and the fields to keep."""
+    self._examples, self.indices, self.fields = examples, indices, fields
+
+  def __len__(self) -> int:
+    return len(self.indices)
+
+  def __getitem__(self, index: int) -> Example:  # pyright: ignore[reportIncompatibleMethodOverride] — no slices
+    example = self._examples[self.indices[index]]
+    return {name: example[name] for name in self.fields}
+
+
 class Examples(Sequence[E]):
   """One split of a prepared data set; `examples[i]` holds the fields asked for, in the order of the files.
 
@@ -134,6 +186,19 @@ class Examples(Sequence[E]):
     """Hash of the ordered file names; empty if the data set was not built from files."""
     path = self._folder / f"names_{self._split}.json"
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+  def sizes(self, name: str) -> list[Size]:
+    """(height, width) of `image` or `label` of each example, from the headers; kept in a file."""
+    path = self._folder / f"sizes_{self._split}_{name}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError):
+      sizes = [(int(height), int(width)) for height, width in json.loads(path.read_text())]
+      if len(sizes) == len(self):
+        return sizes
+    features = (_TFExample.FromString(record).features.feature for record in self._records)
+    sizes = [_stored_size(stored, name) for stored in features]
+    with contextlib.suppress(OSError):  # the folder may be read-only
+      files.write_atomically(path, json.dumps(sizes))
+    return sizes
 
   def __len__(self) -> int:
     return len(self._records)

@@ -22,6 +22,18 @@ def keep_ratio_size(size: Size, bound: Size) -> Size:
   return height, width
 
 
+def fit(image: np.ndarray, bound: Size | None) -> np.ndarray:
+  """Resizes an image [H,W,3] uint8 as preparing does: into `bound`, or not at all if that is None.
+
+  This alone decides the size at which a network sees an image file. It depends on the image and on the
+  data set's setting `size`, never on other images.
+  """
+  if bound is None:
+    return image
+  height, width = image.shape[:2]
+  return resize_image(image, keep_ratio_size((height, width), bound))
+
+
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
   """[H,W,3] uint8 -> [*size,3] uint8, bilinear."""
   return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
