@@ -11,7 +11,7 @@ from typing import TypeVar
 from absl import app, flags, logging
 
 from jax_uda.common.registry import SettingError
-from jax_uda.run import recipes
+from jax_uda.run import interruption, recipes
 from jax_uda.run.config_dict import ConfigDict
 
 T = TypeVar("T")
@@ -146,7 +146,13 @@ def run(main: Callable[[Overrides], None]) -> None:
   """Runs `main` after reading the flags; a mistake of the user's ends in one sentence."""
   if (folder := os.getcwd()) not in sys.path:
     sys.path.append(folder)  # for functions of the user's own, "module:name"
-  app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+  with interruption.Interruption():
+    try:
+      app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+    except interruption.Stopped as stopped:
+      sys.stdout.flush()
+      # Without what Python does at its end: a thread that still compiles would have to come back.
+      interruption.leave(stopped.message)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -182,5 +188,3 @@ def _guarded(main: Callable[[Overrides], None], argv: Sequence[str]) -> None:
     if _TRACEBACK.value:
       raise
     raise SystemExit(f"error: {error}") from None
-  except KeyboardInterrupt:
-    raise SystemExit("interrupted; the same command continues") from None

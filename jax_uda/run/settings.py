@@ -115,9 +115,16 @@ class PseudoLabelSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-  """When the state is saved, and how many of the newest checkpoints are kept."""
+  """When the state is saved, and how many of the newest checkpoints are kept.
+
+  Attributes:
+    every_steps: Steps between two checkpoints; None: only as `every_minutes` says.
+    every_minutes: Minutes after which a step is saved; None: only as `every_steps` says.
+    keep: How many of the newest checkpoints are kept.
+  """
 
   every_steps: int | None = None
+  every_minutes: float | None = None
   keep: int = 2
 
 
@@ -174,8 +181,11 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     views_every_steps=fields["views_every_steps"] or None,
     projection=registry.lookup(PROJECTIONS, fields["projection"], "projection"),
   )
+  saving = config_lib.default().checkpoint.to_dict() | fields["checkpoint"]
   checkpoint = CheckpointSettings(
-    every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
+    every_steps=saving["every_steps"] or None,
+    every_minutes=saving["every_minutes"] or None,
+    keep=saving["keep"],
   )
   return RunSettings(
     title=" + ".join([fields["method"]["name"], *_components(fields["method"])]),

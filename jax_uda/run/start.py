@@ -28,8 +28,13 @@ from jax_uda.step.state import TrainState, encoder_variables
 
 
 def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
-  """The checkpoints of the run in `workdir`."""
+  """The checkpoints of the run in `workdir`, to continue it."""
   return checkpoint.Checkpoints(workdir / "checkpoints", keep)
+
+
+def read_checkpoints(workdir: pathlib.Path) -> checkpoint.Checkpoints:
+  """The checkpoints of the run in `workdir`, which stay as they are."""
+  return checkpoint.Checkpoints(workdir / "checkpoints", keep=None)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -113,7 +118,7 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
 @contextlib.contextmanager
 def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpoint.Checkpoints]:
   """The checkpoints of the run `name` beside `workdir`; errors name the field that asked for it."""
-  with open_checkpoints(workdir.parent / name) as others:
+  with read_checkpoints(workdir.parent / name) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:

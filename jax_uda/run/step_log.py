@@ -51,6 +51,7 @@ class StepLog:
     self._images_per_step = images_per_step
     self._pending: list[Any] = []
     self._waited = 0.0
+    self._saving = 0.0  # seconds since the last flush
     self.start()
 
   def start(self) -> None:
@@ -70,6 +71,10 @@ class StepLog:
     start = time.perf_counter()
     yield
     self._since += time.perf_counter() - start
+
+  def saved(self, seconds: float) -> None:
+    """Notes how long a checkpoint kept the training waiting."""
+    self._saving += seconds
 
   def add(self, metrics: Any) -> None:
     """Adds the metrics of the next step."""
@@ -93,6 +98,8 @@ class StepLog:
       "data_wait_fraction": min(self._waited / seconds, 1.0),
       "learning_rate": float(np.asarray(self._schedule(self._done - 1))),
     }
+    if self._saving:
+      speed["checkpoint_seconds"], self._saving = self._saving, 0.0
     eta = seconds / len(rows) * (self._end - self._done)
     say(progress.line(self._done, self._end, means, speed, eta))
     if self._writer:

@@ -129,7 +129,7 @@ def load(
     "step": place(jax.ShapeDtypeStruct((), jnp.int32)),
     network: jax.tree.map(place, _abstract_variables(model, image_size)),
   }
-  with start.open_checkpoints(run) as checkpoints:
+  with start.read_checkpoints(run) as checkpoints:
     saved = checkpoints.restore_part(template)
   return TrainedModel(
     model=model,

@@ -2,13 +2,9 @@
 
 import contextlib
 import pathlib
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
-import jax
-import jax.stages
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
@@ -16,24 +12,26 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
+from jax_uda.run import (
+  checkpoint,
+  dry_run,
+  experiment,
+  interruption,
+  record,
+  results,
+  source_pass,
+  start,
+)
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.experiment import Experiment
+from jax_uda.run.loop import Loop, Periodic, is_due
 from jax_uda.run.report import figures
 from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter, has_scores
 from jax_uda.run.settings import RunSettings
 from jax_uda.run.step_log import StepLog
-from jax_uda.step.learner import Learner
 from jax_uda.step.state import TrainState
-
-
-class Periodic(NamedTuple):
-  """What is done with the state every so many steps; None: only at the end of the run."""
-
-  every_steps: int | None
-  function: Callable[[TrainState], None]
 
 
 def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
@@ -64,19 +62,19 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(experiment.summary(exp))
-  with (
-    start.open_checkpoints(workdir, settings.checkpoint.keep) as checkpoints,
-    _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
-  ):
+  with start.open_checkpoints(workdir, settings.checkpoint.keep) as checkpoints:
     state = _first_state(exp, checkpoints, workdir)
-    record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
-    _check_steps_left(exp.settings, state, checkpoints)
-    state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
-    checkpoints.wait()
-    scores = results.write(exp, state, workdir, writer)
-    figures.draw_at_end(exp, state, workdir, writer)
-    return scores
+    with _open_writer(workdir, checkpoints.latest_step() or 0) as writer:
+      record.write(config, workdir, state.student["params"])
+      record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+      _check_steps_left(exp.settings, state, checkpoints)
+      state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
+      with interruption.current().finishing():
+        checkpoints.wait()
+      interruption.current().check()
+      scores = results.write(exp, state, workdir, writer)
+      figures.draw_at_end(exp, state, workdir, writer)
+      return scores
 
 
 def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
@@ -99,7 +97,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
   dry_run.evaluation(exp)
   state = exp.initial_state()
   if start.has_checkpoints(workdir):
-    with start.open_checkpoints(workdir) as checkpoints:
+    with start.read_checkpoints(workdir) as checkpoints:
       state = checkpoints.restore(state)
   else:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   record.check_config(config, workdir)
   exp = experiment.build(config)
   state = exp.initial_state()
-  with start.open_checkpoints(workdir) as checkpoints:
+  with start.read_checkpoints(workdir) as checkpoints:
     template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
     saved = checkpoints.restore_part(template)
   paths = []
@@ -211,7 +209,9 @@ def _train_to_the_end(
     say(f"training from step {first} to {end} in {workdir}")
   every_evaluation = settings.evaluation.every_steps
   periodic = (
-    Periodic(every_evaluation, lambda state: results.report_midway(exp, state, writer)),
+    Periodic(
+      every_evaluation, lambda state: results.report_midway(exp, state, writer), is_long=True
+    ),
     Periodic(every_evaluation, lambda state: figures.note_prototypes(state, workdir)),
     Periodic(
       settings.figures.views_every_steps,
@@ -223,13 +223,9 @@ def _train_to_the_end(
   log = StepLog(exp.learner.schedule, writer, first, end, images_per_step=2 * settings.batch_size)
   batches = pipeline.iterate(ready, first, num_threads=settings.data.num_threads)
   try:
-    return _loop(exp.learner, settings, state, batches, log, checkpoints, periodic)
+    return Loop(exp.learner, settings, log, checkpoints, periodic).run(state, batches)
   finally:
     batches.close()
-
-
-def _is_due(every_steps: int | None, step: int, end: int) -> bool:
-  return step == end or bool(every_steps and step % every_steps == 0)
 
 
 def _catch_up(
@@ -238,61 +234,6 @@ def _catch_up(
   """Runs the evaluations that were due at the latest checkpoint but were interrupted."""
   step = int(state.step)
   if step < end and not has_scores(workdir, step):
-    for every_steps, function in periodic:
-      if _is_due(every_steps, step, end):
-        function(state)
-
-
-def _loop(
-  learner: Learner,
-  settings: RunSettings,
-  state: TrainState,
-  batches: Iterator[Any],
-  log: StepLog,
-  checkpoints: checkpoint.Checkpoints,
-  periodic: tuple[Periodic, ...],
-) -> TrainState:
-  """Trains to the last step, with logs, checkpoints and what is due on the way."""
-  end, wait = settings.end_step, mesh_lib.must_wait(learner.mesh)
-  phase = train_step = None
-  for step in range(int(state.step), end):
-    with log.waiting_for_data(), registry.within("config", "data"):
-      batch = mesh_lib.put_batch(learner.mesh, next(batches))
-    if train_step is None or phase != learner.method.phase(step):
-      log.flush()  # the metrics of another phase may have other names
-      phase = learner.method.phase(step)
-      train_step = _compile(learner, phase, state, batch)
-      log.start()
-    state, metrics = train_step(state, batch)
-    if wait:
-      jax.block_until_ready(metrics)
-    log.add(metrics)
-    done = step + 1
-    save = _is_due(settings.checkpoint.every_steps, done, end)
-    due = [
-      function
-      for every_steps, function in periodic
-      if done < end and _is_due(every_steps, done, end)
-    ]
-    if save or due or _is_due(settings.log_every_steps, done, end):
-      log.flush()  # a state with a non-finite loss behind it is neither saved nor evaluated
-    with log.paused():
-      if save:
-        checkpoints.save(state)
-      for function in due:
-        function(state)
-  return state
-
-
-def _compile(learner: Learner, phase: int, state: TrainState, batch: Any) -> jax.stages.Compiled:
-  """Compiles the step of a phase ahead of time and says what it needs."""
-  began = time.perf_counter()
-  step = learner.step_of(phase).lower(state, batch).compile()
-  seconds = time.perf_counter() - began
-  memory = step.memory_analysis()
-  mib = lambda size: f"{size / 2**20:.0f} MiB"
-  say(
-    f"step compiled in {seconds:.1f} s; each device needs {mib(memory.argument_size_in_bytes)} for "
-    f"state and batch and {mib(memory.temp_size_in_bytes)} for temporaries"
-  )
-  return step
+    for item in periodic:
+      if is_due(item.every_steps, step, end):
+        item.function(state)
