@@ -87,6 +87,12 @@ def default() -> ConfigDict:
   )
   config.schedule = ConfigDict({"learning_rate": 6e-5, "warmup_steps": 1500, "power": 1.0})
 
+  # When a loss or the gradient of a step is not finite: "stop"; "skip" leaves the networks as they
+  # were before that step; "rollback" goes back to the last checkpoint and leaves the batch out.
+  # The run stops after more than max_skips in a row.
+  config.on_nonfinite = "stop"
+  config.max_skips = 10
+
   config.log_every_steps = 50
   # The state is saved every so many steps and every so many minutes, whichever comes first (0: not),
   # before an evaluation, and when the run is told to stop.

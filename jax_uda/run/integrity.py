@@ -63,7 +63,7 @@ def checksum(value: Any) -> Checksum:
   array = host_copy(value)
   flat = np.ascontiguousarray(array).reshape(-1)
   # As bytes, for bfloat16 has no buffer that zlib reads.
-  return Checksum(array.dtype.name, array.shape, zlib.crc32(memoryview(flat.view(np.uint8))))
+  return Checksum(array.dtype.name, array.shape, zlib.crc32(flat.view(np.uint8).data))
 
 
 def checksums(tree: Any) -> dict[str, Checksum]:

@@ -19,8 +19,8 @@ from jax_uda.common.files import write_atomically
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline.examples import Example
 from jax_uda.models import weights
+from jax_uda.run import checkpoint, config_diff
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff
 
 CLASSES = "classes.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
@@ -51,12 +51,34 @@ def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Raises ValueError if `workdir` holds a run of another config; the differing fields are listed."""
   path = workdir / "config.json"
   if path.exists():
-    different = config_diff.differences(json.loads(path.read_text()), _plain(config))
+    old, new = json.loads(path.read_text()), _plain(config)
+    different = config_diff.differences(old, new) + _rates_changed_behind(old, new, workdir)
     if different:
       raise ValueError(
         f"{workdir} holds a run with another config: {'; '.join(different)}. "
         "Use a new --workdir, or the config of that run to continue it."
       )
+
+
+def _rates_changed_behind(
+  old: dict[str, Any], new: dict[str, Any], workdir: pathlib.Path
+) -> list[str]:
+  """The difference, if `schedule.scale_from` differs for steps that are trained already."""
+  trained = max(checkpoint.saved_steps(workdir / "checkpoints"), default=0)
+  there, here = (
+    [
+      tuple(pair)
+      for pair in plain["schedule"].get("scale_from", ())
+      if isinstance(pair, list) and pair and pair[0] < trained
+    ]
+    for plain in (old, new)
+  )
+  if there == here:
+    return []
+  return [
+    f"config.schedule.scale_from: {there} there, {here} here before step {trained}, the last one that "
+    "is trained; it may be changed from there on"
+  ]
 
 
 def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> None:

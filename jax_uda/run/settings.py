@@ -19,6 +19,8 @@ from jax_uda.step.inference import Inference
 Size = tuple[int, int]  # (height, width) in pixels
 
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
+# By `on_nonfinite`: what a run does when a loss is not finite.
+NONFINITE = ("stop", "skip", "rollback")
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
@@ -140,6 +142,8 @@ class RunSettings:
     end_step: Steps after which the run ends.
     batch_size: Images of each domain in a batch, over all devices.
     log_every_steps: Steps between two lines of the log; None: at the end only.
+    on_nonfinite: What happens when a loss is not finite, one of `NONFINITE`.
+    max_skips: So many steps or batches in a row may be left out for that.
     data: How batches are drawn.
     start: What the networks start from.
     evaluation: When and how the run is evaluated.
@@ -156,6 +160,8 @@ class RunSettings:
   end_step: int
   batch_size: int
   log_every_steps: int | None
+  on_nonfinite: str
+  max_skips: int
   data: DataSettings
   start: StartSettings = StartSettings()
   evaluation: EvalSettings = EvalSettings()
@@ -195,6 +201,8 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     end_step=config_lib.last_step(config),
     batch_size=fields["batch_size"],
     log_every_steps=fields["log_every_steps"] or None,
+    on_nonfinite=fields["on_nonfinite"],
+    max_skips=fields["max_skips"],
     data=_data_settings(fields["data"], fields["batch_size"], fields["seed"]),
     start=start_of(config),
     evaluation=evaluation_of(fields["eval"]),
@@ -260,6 +268,7 @@ def _check(fields: Mapping[str, Any]) -> None:
   ):
     if value is not None and value < 1:
       raise SettingError(path, f"= {value} must be at least 1.")
+  registry.lookup(dict.fromkeys(NONFINITE), fields["on_nonfinite"], "on_nonfinite")
   if fields["stop_step"] > fields["num_steps"]:
     raise SettingError(
       "stop_step",

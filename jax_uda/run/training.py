@@ -13,6 +13,7 @@ from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
 from jax_uda.run import (
+  bad_batches,
   checkpoint,
   dry_run,
   experiment,
@@ -30,7 +31,7 @@ from jax_uda.run.report import figures
 from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter, has_scores
 from jax_uda.run.settings import RunSettings
-from jax_uda.run.step_log import StepLog
+from jax_uda.run.step_log import NonFinite, StepLog
 from jax_uda.step.state import TrainState
 
 
@@ -46,7 +47,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
 
   Raises:
     ValueError: The config does not fit itself, the data, or the run in `workdir`.
-    FloatingPointError: A loss is not finite.
+    FloatingPointError: A loss is not finite, and `config.on_nonfinite` does not say how to go on.
   """
   record.check_config(config, workdir)
   with registry.within("config"):
@@ -62,19 +63,13 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(experiment.summary(exp))
-  with start.open_checkpoints(workdir, settings.checkpoint.keep) as checkpoints:
-    state = _first_state(exp, checkpoints, workdir)
-    with _open_writer(workdir, checkpoints.latest_step() or 0) as writer:
-      record.write(config, workdir, state.student["params"])
-      record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
-      _check_steps_left(exp.settings, state, checkpoints)
-      state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
-      with interruption.current().finishing():
-        checkpoints.wait()
-      interruption.current().check()
-      scores = results.write(exp, state, workdir, writer)
-      figures.draw_at_end(exp, state, workdir, writer)
-      return scores
+  while True:
+    try:
+      return _run_to_the_end(exp, config, ready, workdir)
+    except NonFinite as error:
+      step, cause = error.step, str(error)
+    # Outside of the handler, which holds the state in memory.
+    _leave_batch_out(exp, workdir, step, cause)
 
 
 def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
@@ -168,6 +163,50 @@ def _open_writer(
   return MetricWriter(workdir, resume_step=resume_step)
 
 
+def _run_to_the_end(
+  exp: Experiment, config: config_lib.ConfigDict, ready: grain.MapDataset, workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Continues the run from its newest checkpoint, or begins it; returns its results."""
+  stop = interruption.current()
+  with start.open_checkpoints(workdir, exp.settings.checkpoint.keep) as checkpoints:
+    state = _first_state(exp, checkpoints, workdir)
+    with _open_writer(workdir, checkpoints.latest_step() or 0) as writer:
+      record.write(config, workdir, state.student["params"])
+      record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+      _check_steps_left(exp.settings, state, checkpoints)
+      state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
+      with stop.finishing():
+        checkpoints.wait()
+      stop.check()
+      scores = results.write(exp, state, workdir, writer)
+      figures.draw_at_end(exp, state, workdir, writer)
+      return scores
+
+
+def _leave_batch_out(exp: Experiment, workdir: pathlib.Path, step: int, cause: str) -> None:
+  """Notes a batch with a loss that is not finite, for a run that rolls back.
+
+  Raises:
+    FloatingPointError: The run is not to roll back, or has done so too often from the same checkpoint.
+  """
+  settings = exp.settings
+  noted = bad_batches.read(workdir)
+  batch = bad_batches.number_of(step, [row["batch"] for row in noted])
+  names = exp.image_names(batch, workdir.parent)
+  text = f"{cause} The run stopped and saved nothing since; its batch {batch} had {names}."
+  saved = max(checkpoint.saved_steps(workdir / "checkpoints"), default=None)
+  in_a_row = sum(row["step"] >= (saved or 0) for row in noted)
+  if settings.on_nonfinite != "rollback" or in_a_row >= settings.max_skips:
+    raise FloatingPointError(
+      f"{text} Go on with the same command and --config.on_nonfinite=rollback (from step {saved or 0} "
+      "on without this batch) or =skip (such steps change nothing), or with a lower rate from there "
+      f"on, --config.schedule.scale_from='(({saved or 0}, 0.5),)'; or train anew with a lower "
+      "config.schedule.learning_rate or a longer config.schedule.warmup_steps."
+    )
+  bad_batches.add(workdir, batch=batch, step=step, cause=cause)
+  say(f"{text} It goes on from step {saved or 0} without that batch.")
+
+
 def _first_state(
   exp: Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
 ) -> TrainState:
@@ -220,10 +259,20 @@ def _train_to_the_end(
   )
   if checkpoints.latest_step() is not None:
     _catch_up(state, end, periodic, workdir)
-  log = StepLog(exp.learner.schedule, writer, first, end, images_per_step=2 * settings.batch_size)
-  batches = pipeline.iterate(ready, first, num_threads=settings.data.num_threads)
+  log = StepLog(
+    exp.learner.schedule,
+    writer,
+    first,
+    end,
+    images_per_step=2 * settings.batch_size,
+    max_skips=settings.max_skips,
+  )
+  left_out = {row["batch"] for row in bad_batches.read(workdir)}
+  number = bad_batches.number_of(first, left_out)
+  batches = pipeline.iterate(ready, number, num_threads=settings.data.num_threads)
+  loop = Loop(exp.learner, settings, log, checkpoints, periodic)
   try:
-    return Loop(exp.learner, settings, log, checkpoints, periodic).run(state, batches)
+    return loop.run(state, bad_batches.without(batches, number, left_out))
   finally:
     batches.close()
 

@@ -36,9 +36,9 @@ def test_what_is_to_be_finished_is_finished():
 
 
 def test_a_long_call_inside_may_be_left():
-  with interruption.Interruption() as stop, stop.finishing(), pytest.raises(interruption.Stopped):
-    with stop.leaving():
-      tell()
+  stop = interruption.Interruption()
+  with stop, stop.finishing(), pytest.raises(interruption.Stopped), stop.leaving():
+    tell()
 
 
 def test_one_of_several_processes_does_not_leave_alone():

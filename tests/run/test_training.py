@@ -150,7 +150,8 @@ OFTEN = ("the second step", "an evaluation")  # the others are for the drill
 
 
 @pytest.mark.parametrize(
-  "moment", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.faults) for name in MOMENTS]
+  "moment",
+  [pytest.param(name, marks=() if name in OFTEN else pytest.mark.faults) for name in MOMENTS],
 )
 def test_a_run_that_is_told_to_stop_saves_and_continues_bit_identical(
   moment, finished, make_config, tmp_path, monkeypatch

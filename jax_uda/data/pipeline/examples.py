@@ -5,6 +5,7 @@ never decodes one.
 """
 
 import hashlib
+import json
 import pathlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,12 @@ class Examples(Sequence[E]):
     """Hash of the ordered file names; empty if the data set was not built from files."""
     path = self._folder / f"names_{self._split}.json"
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+  @property
+  def names(self) -> list[str]:
+    """The file names in order; empty if the data set was not built from files."""
+    path = self._folder / f"names_{self._split}.json"
+    return json.loads(path.read_text()) if path.is_file() else []
 
   def __len__(self) -> int:
     return len(self._records)
