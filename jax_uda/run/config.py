@@ -87,8 +87,16 @@ def default() -> ConfigDict:
   )
   config.schedule = ConfigDict({"learning_rate": 6e-5, "warmup_steps": 1500, "power": 1.0})
 
+  # When a loss or the gradient of a step is not finite: "stop"; "skip" leaves the networks as they
+  # were before that step; "rollback" goes back to the last checkpoint and leaves the batch out.
+  # The run stops after more than max_skips in a row.
+  config.on_nonfinite = "stop"
+  config.max_skips = 10
+
   config.log_every_steps = 50
-  config.checkpoint = ConfigDict({"every_steps": 4000, "keep": 2})
+  # The state is saved every so many steps and every so many minutes, whichever comes first (0: not),
+  # before an evaluation, and when the run is told to stop.
+  config.checkpoint = ConfigDict({"every_steps": 4000, "every_minutes": 10.0, "keep": 2})
   config.eval = _evaluation_defaults()
   config.panel_images = 4  # rows of panels.png, at least 1
   config.views_every_steps = 0  # draw the method's views so often; 0 = at the end alone

@@ -91,7 +91,7 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
   settings, target = exp.settings.pseudo_label, exp.domains.target_train
   state = exp.initial_state()
   checkpoint_folder, _ = best_checkpoint.find(run)
-  with checkpoint.Checkpoints(checkpoint_folder) as checkpoints:
+  with checkpoint.Checkpoints(checkpoint_folder, keep=None) as checkpoints:
     saved = checkpoints.restore_part({"step": state.step, "student": state.student})
   folder.mkdir(parents=True, exist_ok=True)
   record.write(config, folder, saved["student"]["params"], exp.domains)

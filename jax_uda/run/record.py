@@ -19,8 +19,8 @@ from jax_uda.data.datasets import catalog
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import examples
 from jax_uda.models import weights
+from jax_uda.run import checkpoint, config_diff, same_inputs
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff, same_inputs
 
 CONFIG, VERSIONS, PARAMETERS = "config.json", "versions.json", "parameters.txt"
 CLASSES = "classes.json"
@@ -73,12 +73,34 @@ def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   different = config_diff.differences(read_config(workdir), _plain(config))
   places = tuple(f"config.{place}: " for place in same_inputs.noted_places(workdir))
   different = [text for text in different if not text.startswith(places)]
+  different += _rates_changed_behind(read_config(workdir), _plain(config), workdir)
   if different:
     raise ValueError(
       f"{workdir} holds a run with another config: {'; '.join(different)}. "
       "Use a new --workdir, or the config of that run to continue it."
     )
   same_inputs.check_weights(config.init_weights, workdir)
+
+
+def _rates_changed_behind(
+  old: dict[str, Any], new: dict[str, Any], workdir: pathlib.Path
+) -> list[str]:
+  """The difference, if `schedule.scale_from` differs for steps that are trained already."""
+  trained = max(checkpoint.saved_steps(workdir / "checkpoints"), default=0)
+  there, here = (
+    [
+      tuple(pair)
+      for pair in plain["schedule"].get("scale_from", ())
+      if isinstance(pair, list) and pair and pair[0] < trained
+    ]
+    for plain in (old, new)
+  )
+  if there == here:
+    return []
+  return [
+    f"config.schedule.scale_from: {there} there, {here} here before step {trained}, the last one that "
+    "is trained; it may be changed from there on"
+  ]
 
 
 def write(

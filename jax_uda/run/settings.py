@@ -20,6 +20,8 @@ Size = tuple[int, int]  # (height, width) in pixels
 NETWORKS = ("student", "teacher")
 
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
+# By `on_nonfinite`: what a run does when a loss is not finite.
+NONFINITE = ("stop", "skip", "rollback")
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
@@ -125,9 +127,16 @@ class PseudoLabelSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-  """When the state is saved, and how many of the newest checkpoints are kept."""
+  """When the state is saved, and how many of the newest checkpoints are kept.
+
+  Attributes:
+    every_steps: Steps between two checkpoints; None: only as `every_minutes` says.
+    every_minutes: Minutes after which a step is saved; None: only as `every_steps` says.
+    keep: How many of the newest checkpoints are kept.
+  """
 
   every_steps: int | None = None
+  every_minutes: float | None = None
   keep: int = 2
 
 
@@ -143,6 +152,8 @@ class RunSettings:
     end_step: Steps after which the run ends.
     batch_size: Images of each domain in a batch, over all devices.
     log_every_steps: Steps between two lines of the log; None: at the end only.
+    on_nonfinite: What happens when a loss is not finite, one of `NONFINITE`.
+    max_skips: So many steps or batches in a row may be left out for that.
     data: How batches are drawn.
     start: What the networks start from.
     evaluation: When and how the run is evaluated.
@@ -160,6 +171,8 @@ class RunSettings:
   end_step: int
   batch_size: int
   log_every_steps: int | None
+  on_nonfinite: str
+  max_skips: int
   data: DataSettings
   start: StartSettings = StartSettings()
   evaluation: EvalSettings = EvalSettings()
@@ -186,8 +199,11 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     views_every_steps=fields["views_every_steps"] or None,
     projection=registry.lookup(PROJECTIONS, fields["projection"], "projection"),
   )
+  saving = config_lib.default().checkpoint.to_dict() | fields["checkpoint"]
   checkpoint = CheckpointSettings(
-    every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
+    every_steps=saving["every_steps"] or None,
+    every_minutes=saving["every_minutes"] or None,
+    keep=saving["keep"],
   )
   return RunSettings(
     title=" + ".join([fields["method"]["name"], *_components(fields["method"])]),
@@ -197,6 +213,8 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     end_step=config_lib.last_step(config),
     batch_size=fields["batch_size"],
     log_every_steps=fields["log_every_steps"] or None,
+    on_nonfinite=fields["on_nonfinite"],
+    max_skips=fields["max_skips"],
     data=_data_settings(fields["data"], fields["batch_size"], fields["seed"]),
     start=start_of(config),
     evaluation=evaluation_of(fields["eval"]),
@@ -280,6 +298,7 @@ def _check(fields: Mapping[str, Any]) -> None:
   ):
     if value is not None and value < 1:
       raise SettingError(path, f"= {value} must be at least 1.")
+  registry.lookup(dict.fromkeys(NONFINITE), fields["on_nonfinite"], "on_nonfinite")
   if fields["stop_step"] > fields["num_steps"]:
     raise SettingError(
       "stop_step",

@@ -30,8 +30,13 @@ from jax_uda.step.state import TrainState, encoder_variables
 
 
 def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
-  """The checkpoints of the run in `workdir`."""
+  """The checkpoints of the run in `workdir`, to continue it."""
   return checkpoint.Checkpoints(workdir / "checkpoints", keep)
+
+
+def read_checkpoints(workdir: pathlib.Path) -> checkpoint.Checkpoints:
+  """The checkpoints of the run in `workdir`, which stay as they are."""
+  return checkpoint.Checkpoints(workdir / "checkpoints", keep=None)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -124,7 +129,7 @@ def _other_run(
   folder, title = best_checkpoint.find(workdir.parent / name, "last" if is_continued else None)
   if title != best_checkpoint.TITLES["last"]:
     say(f"config.{field} = {name!r}: its checkpoint {title} of step {folder.name}")
-  with checkpoint.Checkpoints(folder) as others:
+  with checkpoint.Checkpoints(folder, keep=None) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:

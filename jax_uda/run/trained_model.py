@@ -133,7 +133,7 @@ def load(
   saved_in, title = best_checkpoint.find(run, report)
   if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
     raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
-  with checkpoint_lib.Checkpoints(saved_in) as checkpoints:
+  with checkpoint_lib.Checkpoints(saved_in, keep=None) as checkpoints:
     saved = checkpoints.restore_part(template)
   return TrainedModel(
     model=model,

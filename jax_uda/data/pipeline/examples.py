@@ -200,6 +200,12 @@ class Examples(Sequence[E]):
       files.write_atomically(path, json.dumps(sizes))
     return sizes
 
+  @property
+  def names(self) -> list[str]:
+    """The file names in order; empty if the data set was not built from files."""
+    path = self._folder / f"names_{self._split}.json"
+    return json.loads(path.read_text()) if path.is_file() else []
+
   def __len__(self) -> int:
     return len(self._records)
 
