@@ -22,6 +22,26 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
   return re.match(r"[A-Za-z][\w+.-]*://", os.fspath(path)) is not None
 
 
+def expanded(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> pathlib.Path:
+  """A local path with `~` expanded.
+
+  Args:
+    text: For example `~/gta5`.
+    setting: The argument or field that holds the text, for the error.
+
+  Raises:
+    SettingError: The path begins with `~`, and this user has no home folder, as in some containers.
+  """
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError:
+    raise SettingError(
+      setting,
+      f"= {os.fspath(text)!r} needs a home folder, and this user has none: give a path without ~, or set "
+      "the variable HOME.",
+    ) from None
+
+
 def as_path(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Path:
   """A local path, with `~` expanded, or a path in a bucket.
 
@@ -33,7 +53,7 @@ def as_path(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Pat
     SettingError: The scheme is unknown, or the package for it is not installed.
   """
   if not is_remote(text):
-    return pathlib.Path(text).expanduser()
+    return expanded(text, setting)
   text = os.fspath(text)
   scheme = text.partition("://")[0]
   if scheme not in PACKAGES:

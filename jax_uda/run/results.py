@@ -1,18 +1,18 @@
 """The scores of a run: those on the way and those of `results.json`."""
 
-import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 from jax_uda.common.log import say
 from jax_uda.run import evaluation, metrics
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.report import table
 from jax_uda.run.report.runs import NETWORKS
+from jax_uda.run.report.runs import RESULTS as FILE
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.state import TrainState
 
@@ -69,7 +69,7 @@ def write(
       for network, counts in count(exp, state, name).items()
     }
   if mesh_lib.is_main_process():
-    files.write_atomically(workdir / "results.json", json.dumps(results, indent=2))
+    state_files.write_json(workdir / FILE, results)
     columns = {
       f"{name} {network}": results[name][network]
       for name in exp.validation_sets

@@ -130,9 +130,9 @@ def is_done(stage: Stage) -> bool:
     ValueError: The folder holds a run of another config.
   """
   record.check_config(stage.config, stage.folder)
-  path = stage.folder / "results.json"
   end = config_lib.last_step(stage.config)
-  return path.exists() and json.loads(path.read_text())["step"] == end
+  has_results = (stage.folder / runs.RESULTS).exists()
+  return has_results and runs.read_results(stage.folder)["step"] == end
 
 
 def train_jobs(jobs: Sequence[Job], report: Callable[[list[Job]], Any]) -> dict[str, str]:

@@ -6,7 +6,6 @@ labels, confidence = run.predict(images)
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
@@ -112,8 +111,8 @@ def load(
   Raises:
     ValueError: There is no such run, or it has no checkpoint.
   """
-  run = _run_folder(pathlib.Path(folder).expanduser())
-  config = _with_tuples(json.loads((run / "config.json").read_text()))
+  run = _run_folder(paths.expanded(folder, "folder"))
+  config = _with_tuples(record.read_config(run))
   classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None)
   with registry.within("config"):
     # A run of an earlier version lacks what was added to the defaults since.
@@ -162,9 +161,7 @@ def _run_folder(folder: pathlib.Path) -> pathlib.Path:
     raise ValueError(
       f"no run with checkpoints in {folder}; train there first, or correct the folder."
     )
-  predecessors = {
-    json.loads((path / "config.json").read_text()).get("init_from", "") for path in stages
-  }
+  predecessors = {record.read_config(path).get("init_from", "") for path in stages}
   last = [path for path in stages if path.name not in predecessors] or stages
   return max(last, key=lambda path: (path / "config.json").stat().st_mtime)
 

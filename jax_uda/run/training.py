@@ -16,7 +16,16 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
+from jax_uda.run import (
+  checkpoint,
+  dry_run,
+  experiment,
+  record,
+  results,
+  same_inputs,
+  source_pass,
+  start,
+)
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.experiment import Experiment
@@ -55,6 +64,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     settings = settings_lib.from_config(config)
     start.check_predecessors(settings.start, workdir)
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, workdir)
   with registry.within("config"):
     ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
@@ -69,8 +79,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
   ):
     state = _first_state(exp, checkpoints, workdir)
-    record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write(config, workdir, state.student["params"], exp.domains)
     _check_steps_left(exp.settings, state, checkpoints)
     state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
     checkpoints.wait()
@@ -96,6 +105,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     )
   record.check_config(config, workdir)
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, workdir)
   dry_run.evaluation(exp)
   state = exp.initial_state()
   if start.has_checkpoints(workdir):
@@ -105,8 +115,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     workdir.mkdir(parents=True, exist_ok=True)
     with registry.within("config"):
       state = start.from_file(exp, state, workdir)
-    record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write(config, workdir, state.student["params"], exp.domains)
   return exp, state
 
 
@@ -124,6 +133,7 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
     ValueError: There is nothing to evaluate, or the checkpoint is of another config.
   """
   exp, state = trained(config, workdir)
+  record.write(config, workdir, state.student["params"], exp.domains, only_missing=True)
   scores = results.write(exp, state, workdir)
   figures.draw_at_end(exp, state, workdir)
   return scores

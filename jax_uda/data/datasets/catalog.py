@@ -14,7 +14,6 @@ builder function:
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -22,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda.common import paths, registry
+from jax_uda.common import files, paths, registry, state_files
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, camvid, folders, from_layout, streets
+from jax_uda.data.datasets import base, camvid, folders, from_layout, seal, sources, streets
 from jax_uda.data.datasets.layouts import LAYOUTS
 from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
@@ -58,6 +57,7 @@ class Domains:
     target_train: Training images of the target. Their labels are not read.
     source_val: Labelled validation images of the source.
     target_val: Labelled validation images of the target, for evaluation.
+    identities: What the data sets "source" and "target" were made of; None of one that is drawn.
     reading: How image files of the target are read: bands and range of values, as the data set was
       prepared.
   """
@@ -68,6 +68,7 @@ class Domains:
   target_train: TargetExamples
   source_val: LabelledExamples
   target_val: LabelledExamples
+  identities: Mapping[str, sources.Identity | None] = dataclasses.field(default_factory=dict)
   reading: Reading = Reading()
 
 
@@ -99,13 +100,26 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   """[N,C] int64 pixels of each class in each label of a prepared data set; computed once."""
   path = folder / f"class_counts_{split}.npy"
   if path.exists():
-    return np.load(path)
+    return _read_counts(path, num_classes)
   labels = Examples(folder, split, fields=("label",))
   count = lambda label: np.bincount(label.ravel(), minlength=256)[:num_classes]
   counts = np.stack([count(example["label"]) for example in labels]).astype(np.int64)
-  temporary = folder / f"{path.stem}.{os.getpid()}.tmp.npy"
-  np.save(temporary, counts)
-  os.replace(temporary, path)
+  with files.replacing(path) as temporary, temporary.open("wb") as file:
+    np.save(file, counts)
+  seal.write(folder)
+  return counts
+
+
+def _read_counts(path: pathlib.Path, num_classes: int) -> np.ndarray:
+  """The stored class counts; `base.prepare` has compared their checksum before."""
+  try:
+    counts = np.load(path, allow_pickle=False)
+    fits = counts.ndim == 2 and counts.shape[1] == num_classes
+  except (ValueError, EOFError) as error:
+    raise seal.DamagedDataError(path.parent, path.name, f"it cannot be read: {error}") from None
+  if not fits:
+    problem = f"its shape is {counts.shape}, for {num_classes} classes"
+    raise seal.DamagedDataError(path.parent, path.name, problem)
   return counts
 
 
@@ -113,7 +127,8 @@ def _training_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
   """[N,C] int64 pixels of each class in each training label, or the counts in the user's file."""
   if not builder.class_stats:
     return class_counts(folder, "train", builder.label_space.num_classes)
-  names = json.loads((folder / "names_train.json").read_text())
+  purpose = "it lists the images; the same command with --repair prepares the data set again"
+  names = state_files.read_json(folder / "names_train.json", list, purpose)
   path = paths.as_path(builder.class_stats, "class_stats")
   return class_stats.read(path, names, builder.label_space)
 
@@ -167,8 +182,10 @@ def load_domains(
       source_builder.check_classes(counts)
     source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
     source_val = LabelledExamples(folder, "val")
+    identities = {"source": sources.identity(folder)}
   with registry.within("target"):
     folder = base.prepare(target_builder)
+    identities["target"] = sources.identity(folder)
     target_train = TargetExamples(folder, cache_bytes=cache_bytes)
     target_val = LabelledExamples(folder, "val")
   return Domains(
@@ -178,6 +195,7 @@ def load_domains(
     target_train=target_train,
     source_val=source_val,
     target_val=target_val,
+    identities=identities,
     reading=target_builder.reading,
   )
 

@@ -101,13 +101,13 @@ class Folders(from_files.FromFiles, skip_registration=True):
     """Reads a pair at full size; see `folder_pairs.read`."""
     return folder_pairs.read(pair, self._coding, self.reading)
 
-  def write(self, *, skip: bool) -> None:
+  def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set on all cores; missing labels are named before anything takes time."""
     if not skip:
       folder_pairs.check_labels([pair for split in self.settings.pairs.values() for pair in split])
     if self._about.wants_percentiles:
       self._settle_range()
-    super().write(skip=skip)
+    super().write(skip=skip, repair=repair)
 
   def _settle_range(self) -> None:
     """Computes the range. What was written with another one is removed: all images change with it."""
@@ -204,8 +204,11 @@ def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
         splits[split] = folder_pairs.find(root, folders, **suffixes)
     return splits
 
+  name_at = lambda root: from_files.make_name(size, root, parts, suffixes, space.names, *meaning)
   config = from_files.Config(
-    name=from_files.make_name(size, str(root), parts, suffixes, space.names, *meaning),
+    name=name_at(str(root)),
+    root=str(root),
+    name_at=name_at,
     find=find_all,
     read=lambda pair: dataset.read(pair),
     size=size,

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -14,7 +16,7 @@ import tensorflow_datasets as tfds
 from jax_uda.common import text
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, image_files, shards, sources
+from jax_uda.data.datasets import base, image_files, seal, shards, sources
 from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import rescale
@@ -52,6 +54,8 @@ class Config(tfds.core.BuilderConfig):
     full_size_scores: Whether labels for evaluation keep the size of their files.
     full_size_counts: Whether classes are counted in the label files, as the reference does it, rather
       than in the labels as they are stored.
+    root: The folder of the data set.
+    name_at: The name of the same settings with the files in another folder; see `FromFiles.find_twin`.
   """
 
   find: Callable[[], Splits]
@@ -59,6 +63,8 @@ class Config(tfds.core.BuilderConfig):
   size: Size | None
   full_size_scores: bool = True
   full_size_counts: bool = False
+  root: str = ""
+  name_at: Callable[[str], str] | None = None
 
   @functools.cached_property
   def pairs(self) -> Splits:
@@ -113,15 +119,44 @@ class FromFiles(base.Builder, skip_registration=True):
         return None
       raise
 
+  def find_twin(self) -> pathlib.Path | None:
+    """A data set that was prepared with these settings from these files when they lay elsewhere."""
+    pairs = self.find_pairs()
+    if not (pairs and self.settings.name_at and self.settings.root):
+      return None
+    places = sources.stamps(itertools.chain.from_iterable(pairs.values()))
+    folder = pathlib.Path(self.data_path)
+    others = sorted(folder.parent.parent.glob(f"*/{folder.name}"))
+    is_twin = lambda other: self._is_twin(other, places)
+    return next((other for other in others if other != folder and is_twin(other)), None)
+
+  def _is_twin(self, other: pathlib.Path, places: sources.Stamps) -> bool:
+    """Whether the data set in `other` differs from this one in the place of its files alone."""
+    settings = self.settings
+    assert settings.name_at is not None
+    try:
+      seal.check(other)
+      there, before = sources.relative(sources.noted(other))
+    except ValueError:  # damaged
+      return False
+    here, now = sources.relative(places)
+    below = here.removeprefix(settings.root.rstrip("/"))
+    if not there.endswith(below) or before.keys() != now.keys():
+      return False
+    if settings.name_at(there.removesuffix(below)) != other.parent.name:
+      return False  # other settings
+    where = {name: os.path.join(here, name) for name in now}
+    return not sources.different(before, now, where)
+
   def find_changes(self) -> sources.Changes | None:
     """How the files differ from those that the data set was prepared from; None: not at all."""
     pairs = self.find_pairs()
     return sources.find_changes(pathlib.Path(self.data_path), pairs) if pairs else None
 
-  def write(self, *, skip: bool) -> None:
+  def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set or continues an interrupted preparation; see `shards.write`."""
     self.check_folders()
-    shards.write(self, self.settings.pairs, self._convert, skip=skip)
+    shards.write(self, self.settings.pairs, self._convert, skip=skip, repair=repair)
 
   def _convert(self, split: str, pair: Pair) -> shards.Converted:
     settings = self.settings

@@ -185,13 +185,17 @@ def _classes(layout: Layout, name: str) -> tuple[LabelSpace, str]:
   return space, next(known, ",".join(space.names))
 
 
-def _folder_name(parts: _Parts, role: Role, size: Size | None, classes: str, digest: bool) -> str:
+def _folder_name(
+  root: str, parts: _Parts, role: Role, size: Size | None, classes: str, digest: bool
+) -> str:
   """The name under which a data set with these settings is prepared; see `from_files.make_name`.
+
+  `root` is the folder of the data set, in place of that of `parts`.
 
   The public data sets have two forms, for historical reasons: settings with one split by its name, and
   tuples of selections.
   """
-  root, labels = str(parts.root), []
+  labels = []
   if digest:  # ids that change their meaning make another data set
     tables = [(kind.ending, kind.num_ids, kind.table.tolist()) for kind in parts.layout.labels]
     labels = [hashlib.sha256(repr(tables).encode()).hexdigest()]
@@ -275,8 +279,11 @@ class DataSet:
     if not role.is_trained_on:
       parts = dataclasses.replace(parts, day_images=False)
     bound = from_files.check_size(size) if size is not None else layout.size
+    name_at = lambda root: _folder_name(root, parts, role, bound, classes, self.digest)
     settings = from_files.Config(
-      name=_folder_name(parts, role, bound, classes, self.digest),
+      name=name_at(str(parts.root)),
+      root=str(parts.root),
+      name_at=name_at,
       find=parts.find,
       read=_reader(layout, space),
       size=bound,

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from jax_uda.common.registry import SettingError
+from jax_uda.data.datasets import seal
 
 
 class LabelledExample(TypedDict):
@@ -80,7 +81,10 @@ class Examples(Sequence[E]):
     Raises:
       SettingError: The data set has no such split.
     """
-    builder = tfds.builder_from_directory(folder)
+    try:
+      builder = tfds.builder_from_directory(folder)
+    except Exception as error:  # TFDS and protobuf raise many types
+      raise seal.DamagedDataError(folder, "dataset_info.json", f"{error}") from error
     if split not in builder.info.splits:
       raise SettingError(
         (), f": {builder.name} has no split {split!r}: it serves evaluation only, see eval.targets."
@@ -88,8 +92,11 @@ class Examples(Sequence[E]):
     raw_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
     self._folder, self._split = folder, split
     self.fields = fields
-    records = builder.as_data_source(split, deserialize_method=raw_bytes)  # pyright: ignore[reportCallIssue]
-    self._records = cast(Sequence[bytes], records)
+    try:
+      records = builder.as_data_source(split, deserialize_method=raw_bytes)  # pyright: ignore[reportCallIssue]
+      self._records = cast(Sequence[bytes], records)
+    except Exception as error:  # of the reader of records
+      raise seal.DamagedDataError(folder, f"records of {split}", f"{error}") from error
     self._cache: dict[int, E] = {}
     self._bytes_left = cache_bytes
     self._lock = threading.Lock()
@@ -111,18 +118,18 @@ class Examples(Sequence[E]):
     return self._remember(index, self._read(index)) if example is None else example
 
   def _read(self, index: int) -> E:
-    # TFDS' own way from here on copies more than once.
-    stored = _TFExample.FromString(self._records[index]).features.feature
-    example = {
-      name: _decode(stored[name].bytes_list.value[0], is_label=name == "label")
-      for name in self.fields
-    }
+    place = f"example {index} of {self._split}"
+    try:
+      # TFDS' own way from here on copies more than once.
+      stored = _TFExample.FromString(self._records[index]).features.feature
+      data = {name: stored[name].bytes_list.value[0] for name in self.fields}
+    except Exception as error:  # the record's hash is another one, or a file has been cut off
+      problem = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+      raise seal.DamagedDataError(self._folder, place, problem) from error
+    example = {name: _decode(value, is_label=name == "label") for name, value in data.items()}
     for name, array in example.items():
       if array is None:
-        raise ValueError(
-          f"Example {index} of {self._folder}: its {name} cannot be decoded. Remove the folder, so that "
-          "the data set is prepared again."
-        )
+        raise seal.DamagedDataError(self._folder, place, f"its {name} cannot be decoded")
       array.setflags(write=False)  # other readers may share it
     return cast(E, example)
 

@@ -1,12 +1,15 @@
 """The files of a finished run as numbers: its scores, its mIoU over steps, and its time."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from typing import Any
 
+from jax_uda.common import state_files
+from jax_uda.run.report import metric_lines
+
 NETWORKS = ("student", "teacher")
+RESULTS = "results.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +48,17 @@ class Run:
     return fit[-1] if fit else None
 
 
+def read_results(folder: pathlib.Path) -> dict[str, Any]:
+  """The content of `results.json`.
+
+  Raises:
+    state_files.DamagedFileError: The file is not what was written.
+    OSError: There is no such file.
+  """
+  purpose = "it holds the scores of the run; remove it, and --mode=eval writes it again"
+  return state_files.read_json(folder / RESULTS, dict, purpose)
+
+
 def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: float = 0.0) -> Run:
   """Reads the run in `folder` from its `results.json` and `metrics.jsonl`.
 
@@ -54,9 +68,8 @@ def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: 
     start: The step from which the run started, if it continues another run.
     before: Seconds of training steps in the stages before.
   """
-  results = json.loads((folder / "results.json").read_text())
-  lines = (folder / "metrics.jsonl").read_text().splitlines()
-  rows = sorted(map(json.loads, lines), key=lambda row: row["step"])
+  results = read_results(folder)
+  rows = sorted(metric_lines.read(folder).rows, key=lambda row: row["step"])
   steps, seconds = [], []
   curves = {network: [] for network in NETWORKS}
   passed, last = 0.0, start
