@@ -13,7 +13,7 @@ from robustness.one_of_each import exif, picture, save
 from robustness.table import Case, check, check_sentence, parametrize
 
 from jax_uda.cli import command
-from jax_uda.common import file_walk, log, paths, text
+from jax_uda.common import file_walk, files, log, paths, text
 from jax_uda.data.datasets import base, catalog, folder_pairs
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
@@ -351,6 +351,12 @@ def test_names_reach_terminals_escaped():
   assert text.shown("\x1b[2J\u202egnp.\n") == "\\x1b[2J\\u202egnp.\\n"
   assert text.shown(pathlib.Path(LATIN)) == "stra\\xdfe.png"
   assert text.printable("a\n\tb\r\x07") == "a\n\tb\\r\\x07"
+
+
+def test_files_with_the_longest_names_are_written(tmp_path):
+  for name in ("x" * 251 + ".png", "ä" * 125 + "x.png", "日" * 83 + "xx.png", LATIN):
+    files.write_bytes_atomically(tmp_path / name, b"content")
+    assert (tmp_path / name).read_bytes() == b"content"
 
 
 def test_lines_and_errors_reach_the_terminal_escaped(capsys, monkeypatch):
