@@ -35,8 +35,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   After an error it is removed, and an earlier `path` stays as it was.
   """
   host = re.sub(r"\W+", "-", socket.gethostname())
-  # A name may be as long as the file system allows, up to four bytes per character.
-  temporary = path.with_name(f".{path.name[:50]}.{host[:40]}.{os.getpid()}.tmp")
+  # A name may have 255 bytes, so that there is no room for another one around it.
+  name = os.fsencode(path.name)[:150].decode(errors="ignore")
+  temporary = path.with_name(f".{name}.{host[:40]}.{os.getpid()}.tmp")
   try:
     yield temporary
     os.replace(temporary, path)
