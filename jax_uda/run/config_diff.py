@@ -6,6 +6,7 @@ from jax_uda.run.config_dict import ConfigDict
 
 # What may change between a run and its continuation, since it does not touch the parameters.
 FREE_FIELDS = (
+  "init_required",
   "log_every_steps",
   "checkpoint",
   "eval",

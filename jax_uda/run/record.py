@@ -22,7 +22,7 @@ from jax_uda.models import weights
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff
 
-CLASSES = "classes.json"
+CLASSES, WEIGHTS = "classes.json", "init_weights.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 
 
@@ -75,7 +75,38 @@ def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
   """Writes the weight file that the networks started from, with its sha256; on the main process only."""
   if mesh_lib.is_main_process():
     text = json.dumps(dataclasses.asdict(loaded), indent=2)
-    write_atomically(workdir / "init_weights.json", text)
+    write_atomically(workdir / WEIGHTS, text)
+
+
+def _noted_weights(workdir: pathlib.Path) -> dict[str, Any]:
+  """What `write_weights` has noted; empty if the run did not start from a weight file."""
+  path = workdir / WEIGHTS
+  return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def check_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+  """Raises ValueError if the run in `workdir` has begun from another content of the weight file."""
+  before = _noted_weights(workdir).get("sha256", loaded.sha256)
+  if before != loaded.sha256:
+    raise ValueError(
+      f"{loaded.path} is not the file from which the run in {workdir} began (sha256 {before[:12]}… there, "
+      f"{loaded.sha256[:12]}… now): put that file back, or use a new --workdir"
+    )
+
+
+def inherit_weights(workdir: pathlib.Path, other: pathlib.Path) -> None:
+  """Notes the weight file behind the run `other`, with which the run in `workdir` begins."""
+  if mesh_lib.is_main_process() and (noted := _noted_weights(other)):
+    write_atomically(workdir / WEIGHTS, json.dumps(noted | {"through": other.name}, indent=2))
+
+
+def origin_of_weights(workdir: pathlib.Path) -> dict[str, str]:
+  """Texts for an exported file about the weight file from which its run began, and its licence."""
+  noted = _noted_weights(workdir)
+  if not noted:
+    return {}
+  texts = {"source": pathlib.Path(noted["path"]).name, "sha256": noted["sha256"]}
+  return texts | ({"licence": noted["licence"]} if noted.get("licence") else {})
 
 
 class Classes(NamedTuple):

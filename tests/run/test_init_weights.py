@@ -85,8 +85,8 @@ def test_a_released_model_is_evaluated_without_training(make_config, released, t
   assert found["target"] == {"student": expected, "teacher": expected}
   noted = json.loads((workdir / "init_weights.json").read_text())
   assert noted["sha256"] == weights.read(path).sha256 and noted["path"] == str(path)
-  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("weights: ")]
-  assert lines == [f"weights: encoder, decoder from {path} (sha256 {noted['sha256'][:12]}…)"]
+  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("networks: ")]
+  assert lines == [f"networks: encoder, decoder from {path} (sha256 {noted['sha256'][:12]}…)"]
   assert not (workdir / "checkpoints").exists()
 
 

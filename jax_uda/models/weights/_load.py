@@ -10,7 +10,7 @@ from flax import traverse_util
 
 from jax_uda.common.registry import SettingError
 from jax_uda.models.weights import _read as read
-from jax_uda.models.weights import classifier, names, safetensors_file, torch_names
+from jax_uda.models.weights import classifier, known, names, safetensors_file, torch_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Loaded:
 
   def __str__(self) -> str:
     """One line for the user."""
-    rest = f"; random as before: {', '.join(self.untouched)}" if self.untouched else ""
+    rest = f"; random: {', '.join(self.untouched)}" if self.untouched else ""
     if self.left_out:
       more = f" and {len(self.left_out) - 4} more" if len(self.left_out) > 4 else ""
       rest += f"; left out, as it is for other classes: {', '.join(self.left_out[:4])}{more}"
@@ -95,7 +95,7 @@ def load(
     parts=tuple(parts(in_file)),
     untouched=tuple(part for part in parts(flat) if part not in parts(in_file)),
     left_out=(*translated.left_out, *sorted(other_classes)),
-    licence=file.metadata.get("licence", ""),
+    licence=file.metadata.get("licence", "") or known.licence_of(file.path),
   )
   return traverse_util.unflatten_dict(flat | arrays), loaded
 

@@ -130,7 +130,8 @@ def test_an_encoder_alone_leaves_the_rest_as_it_was(tmp_path):
   assert_equal(found, before)
   assert loaded.parts == ("encoder",)
   assert set(loaded.untouched) == {"decoder", "heads_projection", "heads_cam"}
-  assert "random as before: " in str(loaded)
+  assert "; random: decoder, heads_cam, heads_projection; left out" in str(loaded)
+  assert loaded.left_out == ("head.weight",)
 
 
 def test_a_file_that_does_not_fit_is_refused_with_its_path_and_every_name(tmp_path):
