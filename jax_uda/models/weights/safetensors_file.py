@@ -133,4 +133,4 @@ def write(
 
 def _bytes(tensor: np.ndarray) -> memoryview:
   """The numbers as they lie in memory, without a copy."""
-  return memoryview(tensor.reshape(-1).view(np.uint8))
+  return tensor.reshape(-1).view(np.uint8).data

@@ -29,9 +29,10 @@ LEGACY_PROTOCOL = 1001
 MULTIPLE = 2  # bfloat16 becomes float32
 SLACK = 2**20  # bytes that a small file may need beyond it
 CHUNK = 2**20  # bytes that are read together
+MAX_DIRECTORY = 2**23  # bytes; some 100 for each tensor
 
 # Copies the bytes of a storage from the file into an array of uint8.
-ReadInto = Callable[[Storage, np.ndarray], None]
+ReadInto = Callable[[Storage, np.ndarray], Any]
 
 
 def limit_of(file_size: int) -> int:
@@ -70,7 +71,8 @@ def _arrays(tensors: Weights, limit: int, read_into: ReadInto) -> dict[str, np.n
   pickled = {name: value for name, value in tensors.items() if isinstance(value, Array)}
   storages = {view.storage for view in views.values()}
   need = sum(tensor.num_bytes for tensor in (*set(views.values()), *pickled.values()))
-  if max(need, sum(storage.num_bytes for storage in storages)) > limit:
+  need = max(need, sum(storage.num_bytes for storage in storages))
+  if need > limit:
     raise ValueError(
       f"its tensors would need {need} bytes of memory, more than {MULTIPLE} times the size of the file; it "
       "is damaged, or made to exhaust memory"
@@ -90,12 +92,21 @@ def _arrays(tensors: Weights, limit: int, read_into: ReadInto) -> dict[str, np.n
 
 def _fill(stream: Any, data: np.ndarray, what: str) -> None:
   """Reads bytes into an array piece by piece, since a stream may hold a copy of what is read at once."""
-  view, done = memoryview(data), 0
+  view, done = data.data, 0
   while done < len(data):
     count = stream.readinto(view[done : done + CHUNK])
     if not count:
       raise EOFError(f"{what} has {done} bytes of {len(data)}")
     done += count
+
+
+class _Pieces(io.BufferedReader):
+  """A file of which only the directory of a zip archive is read at once, up to `MAX_DIRECTORY` bytes."""
+
+  def read(self, size: int | None = -1, /) -> bytes:
+    if size is not None and size > MAX_DIRECTORY:
+      raise ValueError("its zip directory is far larger than that of weights")
+    return super().read(size)
 
 
 class _Archive:
@@ -111,6 +122,8 @@ class _Archive:
     if name not in self.members:
       raise EOFError(f"{ascii(name)} is missing")
     size = self.members[name].file_size
+    if self.members[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+      raise ValueError(f"its member {ascii(name)} is compressed in a way that PyTorch does not use")
     if size > self.limit:
       raise ValueError(
         f"its member {ascii(name)} would unpack to {size} bytes, far more than the size of the file; it was "
@@ -124,8 +137,8 @@ class _Archive:
     return data
 
 
-def _read_zip(file: BinaryIO, limit: int) -> dict[str, np.ndarray]:
-  with zipfile.ZipFile(file) as opened:
+def _read_zip(path: str | pathlib.Path, limit: int) -> dict[str, np.ndarray]:
+  with _Pieces(io.FileIO(path)) as file, zipfile.ZipFile(file) as opened:
     archive = _Archive(opened, limit)
     pickles = [name for name in archive.members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -196,7 +209,6 @@ DAMAGE = (
   pickle.UnpicklingError,
   zipfile.BadZipFile,
   zlib.error,
-  NotImplementedError,  # a way of compression that nobody uses
   EOFError,
   AttributeError,
   LookupError,
@@ -225,7 +237,7 @@ def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     file.seek(0)
     try:
       if start == b"PK\3\4":
-        return _read_zip(file, limit_of(size))
+        return _read_zip(path, limit_of(size))
       return _read_legacy(file, size, limit_of(size))
     except DAMAGE as error:
       gist = ascii(f"{type(error).__name__}: {error}"[:300])[1:-1]

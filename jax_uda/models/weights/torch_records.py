@@ -187,8 +187,10 @@ def _buffer(arguments: Any) -> Array:
 def _from_bytes(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
   if isinstance(data, Record) and data.maker == Global("_codecs", "encode"):
     data = _argument(data, 0)
+  if not isinstance(data, bytes | bytearray | str):
+    raise ValueError("it holds a NumPy array of an unknown kind")
   array = Array(data, _dtype(dtype), _sizes(shape), order)
-  if not isinstance(data, bytes | bytearray | str) or len(data) != array.num_bytes:
+  if len(data) != array.num_bytes:
     raise ValueError(f"it holds a NumPy array of {array.shape} with another number of bytes")
   return array
 

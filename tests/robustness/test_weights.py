@@ -1,0 +1,527 @@
+"""Weight files as people have them, and as nobody should."""
+
+import json
+import pickle
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import torch_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from robustness.table import Case, check, check_sentence, parametrize
+from torch_files import Call, Name, Raw, save
+
+from jax_uda.models import weights
+from jax_uda.models.weights import names, pickle_data, safetensors_file, torch_file, torch_records
+
+pytestmark = pytest.mark.fast
+
+A, B = np.arange(6, dtype="<f4").reshape(2, 3), np.ones(2, "<f4")
+NET = {"backbone.a.weight": A, "decode_head.b.bias": B}
+INNER = {"a.weight": A, "b.c.bias": B}  # an encoder's, without its prefix
+
+
+def read(path):
+  """The tensors by reference name, as lists."""
+  tensors = names.to_reference(weights.read(path).tensors)
+  return {name: tensor.tolist() for name, tensor in tensors.items()}
+
+
+RIGHT = {name: tensor.tolist() for name, tensor in NET.items()}
+RIGHT_INNER = {f"backbone.{name}": tensor.tolist() for name, tensor in INNER.items()}
+
+
+def is_right(result):
+  assert result == RIGHT
+
+
+def file(content, legacy=False):
+  """A case's `read`: the file of this content."""
+  return lambda folder: read(save(folder / "w.pth", content, legacy))
+
+
+def in_front(prefix, tensors=NET):
+  return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def numpy_array(array, module="numpy._core.multiarray"):
+  """As protocol 2 pickles an array."""
+  dtype = Call("numpy", "dtype", (array.dtype.str[1:], False, True), (3, "<", None, None, None, -1))
+  raw = Call("_codecs", "encode", (array.tobytes().decode("latin-1"), "latin1"))
+  start = (Name("numpy", "ndarray"), (0,), b"b")
+  return Call(module, "_reconstruct", start, (1, array.shape, dtype, False, raw))
+
+
+SCALAR = Call(
+  "numpy._core.multiarray",
+  "scalar",
+  (Call("numpy", "dtype", ("f8", False, True)), Call("_codecs", "encode", ("\0" * 8, "latin1"))),
+)
+# What lies beside the weights in files of real trainings.
+BESIDE = {
+  "a numpy scalar": SCALAR,
+  "a numpy array": numpy_array(np.arange(3.0)),
+  "argparse.Namespace": Call("argparse", "Namespace", (), {"lr": 0.1}, new=True),
+  "torch.Size": Call("torch", "Size", ((2, 3),)),
+  "torch.dtype": Name("torch", "float32"),
+  "torch.device": Call("torch", "device", ("cuda", 0)),
+  "mmengine's HistoryBuffer": Call(
+    "mmengine.logging.history_buffer", "HistoryBuffer", (), {"_log_history": [1.0]}, new=True
+  ),
+  "a defaultdict": Call("collections", "defaultdict", (Name("builtins", "list"),)),
+  "a deque": Call("collections", "deque", ([1, 2], 5)),
+  "a path": Call("pathlib", "PosixPath", ("a", "b")),
+  "an enum": Call("builtins", "getattr", (Name("mine", "Color"), "RED")),
+  "a class of nobody": Call("no.such.module", "Thing", (1,), {"__class__": 1}, new=True),
+  "a tuple as a key": {(1, 2): 3, "b": 4},
+}
+
+
+@parametrize(
+  *(
+    Case(name, file({"state_dict": NET, "meta": {"x": value}}), is_right)
+    for name, value in BESIDE.items()
+  ),
+  *(
+    Case(f"{name}, old", file({"model": NET, "x": value}, True), is_right)
+    for name, value in BESIDE.items()
+  ),
+)
+def test_what_lies_beside_the_weights_is_left_alone(case, tmp_path):
+  check(case, tmp_path)
+
+
+@parametrize(
+  *(
+    Case(key, file({key: NET, "epoch": 3}), is_right)
+    for key in (
+      "state_dict",
+      "model_state_dict",
+      "model",
+      "net",
+      "student",
+      "teacher",
+      "ema",
+      "module",
+    )
+  ),
+  *(
+    Case(f"{outer} > {key}", file({outer: {key: NET}}), is_right)
+    for outer, key in (
+      ("model", "state_dict"),
+      ("state_dict", "model"),
+      ("ema", "module"),
+      ("net", "net"),
+    )
+  ),
+  Case("a name that is not customary", file({"generator": NET, "epoch": 3}), is_right),
+  Case(
+    "several names that are not customary",
+    file({"one": NET, "two": NET}),
+    sentence=r"several names, 'one', 'two'; save one of them alone",
+  ),
+  *(
+    Case(f"{prefix} in front", file(in_front(prefix)), is_right)
+    for prefix in (
+      *("module.", "model.", "net.", "_orig_mod.", "student.", "whatever."),
+      *(
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "model._orig_mod.",
+        "model.module.",
+        "net.model.",
+      ),
+    )
+  ),
+  Case(
+    "torch.compile inside",
+    file({n.replace("backbone.", "backbone._orig_mod."): t for n, t in NET.items()}),
+    is_right,
+  ),
+  *(
+    Case(f"an encoder with {prefix} in front", file(in_front(prefix, INNER)), RIGHT_INNER.__eq__)
+    for prefix in ("module.", "Scale.", "encoder_q.", "model.")
+  ),
+  Case("weights of numpy", file({n: numpy_array(t) for n, t in NET.items()}), is_right),
+  Case(
+    "weights of an older numpy",
+    file({n: numpy_array(t, "numpy.core.multiarray") for n, t in NET.items()}),
+    is_right,
+  ),
+  Case(
+    "a plain pickle of numpy arrays",
+    lambda folder: read(_plain_pickle(folder / "w.pkl", {"model": NET})),
+    is_right,
+  ),
+  Case(
+    "a parameter",
+    file(
+      _parameters := {
+        n: Call("torch._utils", "_rebuild_parameter", (t, True, {})) for n, t in NET.items()
+      }
+    ),
+    is_right,
+  ),
+  Case("old, nested", file({"model": {"state_dict": in_front("module.")}}, legacy=True), is_right),
+  Case("old, a parameter", file(_parameters, legacy=True), is_right),
+)
+def test_the_weights_are_found_wherever_they_lie(case, tmp_path):
+  check(case, tmp_path)
+
+
+def _plain_pickle(path, content):
+  path.write_bytes(pickle.dumps(content))
+  return path
+
+
+def _written(name, content):
+  """A case's `read`: a file with these bytes."""
+  return lambda folder: (
+    (folder / name).write_bytes(content),
+    weights.read(folder / name),
+  )
+
+
+NAN = NET | {"decode_head.b.bias": np.float32([np.nan, 1]), "x.y": np.float32([np.inf] * 3)}
+
+
+@parametrize(
+  Case(
+    "a number that is none",
+    file(NAN),
+    sentence=r"b\.bias \(1 of 2 numbers\), x\.y \(3 of 3 numbers\): not fin",
+  ),
+  Case(
+    "a whole module",
+    file(Call("torch.nn.modules.linear", "Linear", (), {"_parameters": NET}, new=True)),
+    sentence=r"asks for torch\.nn\.modules\.linear\.Linear and is no mapping.*save its state_dict",
+  ),
+  Case(
+    "no tensors", file({"epoch": 1}), sentence="no mapping from names to tensors.* it has 'epoch'"
+  ),
+  Case(
+    "a sparse tensor",
+    file(NET | {"s": Call("torch._utils", "_rebuild_sparse_tensor", (1, 2))}),
+    sentence=r"a tensor that torch\._utils\._rebuild_sparse_tensor makes",
+  ),
+  Case(
+    "a name with colours of the terminal",
+    file(NET | {"\x1b[31mred": A}),
+    sentence=r"called '\\x1b\[31mred'",
+  ),
+  Case(
+    "a command",
+    file({"model": NET, "x": Call("posix", "system", ("true",))}),
+    sentence="asks for posix.system",
+  ),
+  Case(
+    "a page of the web",
+    _written("w.pth", b"<!DOCTYPE html><html>"),
+    sentence="no weight file, but a page of the web",
+  ),
+  Case(
+    "a placeholder of Git LFS",
+    _written("w.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0"),
+    sentence="git lfs pull",
+  ),
+  Case(
+    "an empty file", _written("w.pth", b""), sentence="no PyTorch file, or truncated or damaged"
+  ),
+  Case(
+    "a text",
+    _written("w.bin", b"weights\n" * 9),
+    sentence="no PyTorch file, or truncated or damaged",
+  ),
+)
+def test_what_cannot_be_used_is_said_in_a_sentence(case, tmp_path):
+  check(case, tmp_path)
+
+
+def test_numbers_that_are_not_finite_can_be_asked_for(tmp_path):
+  path = save(tmp_path / "w.pth", NAN)
+  assert np.isnan(weights.read(path, finite=False).tensors["decode_head.b.bias"][0])
+
+
+def test_student_and_teacher_under_names_of_their_own_are_told_apart(tmp_path):
+  content = {"student": in_front("module."), "teacher": {n: t + 1 for n, t in NET.items()}}
+  tensors = weights.read(save(tmp_path / "w.pth", content)).tensors
+  for network, offset in (("student", 0), ("teacher", 1)):
+    found = names.to_reference(tensors, network)
+    np.testing.assert_array_equal(found["backbone.a.weight"], A + offset)
+
+
+# --- nothing of a pickle comes alive ---
+
+
+@pytest.mark.parametrize(
+  "wish",
+  [
+    Name("torch._utils", "_rebuild_tensor_v2"),
+    Name("jax_uda.models.weights.torch_file", "read"),
+    Name("jax_uda.models.weights.pickle_data", "Record"),
+    Name("collections", "OrderedDict"),
+    Call("collections", "OrderedDict"),
+    Call("jax_uda.models.weights.pickle_data", "Record", (1,), new=True),
+  ],
+)
+def test_a_pickle_alters_nothing_of_ours(wish, tmp_path):
+  objects = (pickle_data.Record, torch_records.tensor_of, torch_file.read, pickle_data._Machine)
+  before = [(o.__dict__.copy(), getattr(o, "__defaults__", None), o.__class__) for o in objects]
+  code = torch_files.encode(wish, {})
+  # The two forms in which a pickle sets attributes: a dict, and a pair of which the second is set.
+  for state in (
+    {"__defaults__": (1,), "__class__": 2, "x": 3},
+    (None, {"__defaults__": (1,), "x": 3}),
+  ):
+    content = {"x": Raw(code + torch_files.encode(state, {}) + b"b"), "model": NET}
+    assert read(save(tmp_path / "w.pth", content)) == RIGHT
+  after = [(o.__dict__.copy(), getattr(o, "__defaults__", None), o.__class__) for o in objects]
+  assert [(list(a[0]), a[1:]) for a in after] == [(list(b[0]), b[1:]) for b in before]
+
+
+def test_what_a_pickle_calls_is_neither_imported_nor_called(tmp_path):
+  (tmp_path / "trap_of_weights.py").write_text("raise SystemExit('imported')")
+  sys.path.insert(0, str(tmp_path))
+  try:
+    victim = tmp_path / "victim"
+    calls = {
+      "a": Call("trap_of_weights", "anything"),
+      "b": Call("pathlib", "Path.touch", (str(victim),)),
+      "c": Call("io", "open", (str(victim), "w")),
+      "model": NET,
+    }
+    assert read(save(tmp_path / "w.pth", calls)) == RIGHT
+    assert not victim.exists()
+  finally:
+    sys.path.remove(str(tmp_path))
+
+
+# --- memory ---
+
+MEGABYTE = 2**20
+
+
+def bomb_of_stride_0(path):
+  """Four bytes that are to become 4 TB."""
+  return torch_files.archive(
+    path, {"a": torch_files.tensor("0", 1, 0, (2**20, 2**20), (0, 0))}, {"0": B[:1]}
+  )
+
+
+def bomb_of_many_views(path):
+  """A storage of 1 MB that is to become 2000 tensors."""
+  views = {f"t{i}": torch_files.tensor("0", 2**18, i, (2**18 - i,), (1,)) for i in range(2000)}
+  return torch_files.archive(path, views, {"0": np.zeros(2**18, "<f4")})
+
+
+def bomb_of_a_storage(path):
+  """A storage that says that it has 4 TB."""
+  return torch_files.archive(path, {"a": torch_files.tensor("0", 2**40, 0, (2,), (1,))}, {"0": B})
+
+
+def bomb_of_an_old_storage(path):
+  code = torch_files.tensor("0", 2**40, 0, (2,), (1,))
+  torch_files.write_legacy(path, b"}(" + torch_files.text("a") + code + b"u", {"0": B})
+  data = path.read_bytes()
+  path.write_bytes(data[:-16] + (2**40).to_bytes(8, "little") + data[-8:])
+  return path
+
+
+def _deflated(path, code, storages):
+  return torch_files.write_zip(path, code, storages, zipfile.ZIP_DEFLATED)
+
+
+def bomb_of_a_deflated_pickle(path):
+  return _deflated(path, torch_files.encode({"x": "a" * (32 * MEGABYTE)}, {}), {})
+
+
+def bomb_of_deflated_numbers(path):
+  entries = torch_files.text("a") + torch_files.tensor("0", 2**23, 0, (2**23,), (1,))
+  return _deflated(path, b"}(" + entries + b"u", {"0": np.zeros(2**23, "<f4")})
+
+
+def bomb_of_a_false_size(path):
+  """A deflated member whose directory entry declares a small size."""
+  bomb_of_deflated_numbers(path)
+  data, size = path.read_bytes(), 2**25
+  path.write_bytes(data.replace(size.to_bytes(4, "little"), (8).to_bytes(4, "little")))
+  return path
+
+
+def bomb_of_the_memo(path):
+  """The unpickler of the standard library would make room for 2^31 memos."""
+  return torch_files.write_zip(path, b"}r\xff\xff\xff\x7f", {})
+
+
+def bomb_of_nesting(path):
+  return torch_files.write_zip(path, b"]" * 500_000 + b"a" * 499_999, {})
+
+
+def bomb_of_nested_keys(path):
+  """A tuple of 2^60 items as a key, whose hash would never be ready."""
+  code = b"N" + b"2\x86" * 60
+  return torch_files.write_zip(path, b"}" + code + b"Ns", {})
+
+
+def bomb_of_steps(path):
+  return torch_files.write_zip(path, b"(" + b"}" * 3_000_000 + b"l", {})
+
+
+def bomb_of_shared_arrays(path):
+  """One text of 1 MB that is to become 2000 arrays."""
+  array = numpy_array(np.zeros(2**18, "<f4"))
+  first = torch_files.encode(array, {})
+  entries = torch_files.text("a0") + first + b"q\1"
+  for i in range(1, 2000):
+    entries += torch_files.text(f"a{i}") + b"h\1"
+  return torch_files.write_zip(path, b"}(" + entries + b"u", {})
+
+
+def bomb_of_a_directory(path):
+  """A zip archive with a directory of 9 MB, of which every 46 bytes would become an object."""
+  size = 9 * MEGABYTE
+  end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 65535, 65535, size, 4, 0)
+  path.write_bytes(b"PK\3\4" + bytes(size) + end)
+  return path
+
+
+def bomb_of_a_rare_compression(path):
+  """LZMA's header may ask for a dictionary of 4 GB."""
+  return torch_files.write_zip(path, b"}", {}, zipfile.ZIP_LZMA)
+
+
+def _safetensors(path, header, data=b""):
+  path = path.with_suffix(".safetensors")
+  path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+  return path
+
+
+def bomb_of_offsets(path):
+  return _safetensors(
+    path, b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
+  )
+
+
+def bomb_of_overlaps(path):
+  entry = '"a%d":{"dtype":"F32","shape":[262144],"data_offsets":[0,1048576]}'
+  header = "{" + ",".join(entry % i for i in range(2000)) + "}"
+  return _safetensors(path, header.encode(), bytes(MEGABYTE))
+
+
+def bomb_of_a_header(path):
+  path = path.with_suffix(".safetensors")
+  path.write_bytes(struct.pack("<Q", 2**40) + b"{}")
+  return path
+
+
+BOMBS = [value for name, value in sorted(globals().items()) if name.startswith("bomb_")]
+
+MEASURE = """
+import json, resource, sys
+from jax_uda.models import weights
+from jax_uda.models.weights import safetensors_file
+safetensors_file._library()
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+for path in sys.argv[1:]:
+  before = peak()
+  try:
+    weights.read(path)
+    text = ""
+  except ValueError as error:
+    text = str(error)
+  print(json.dumps([text, peak() - before]))
+"""
+# Megabytes: twice the largest of these files, and the room of the largest program (`MAX_STEPS`).
+LIMIT = 2 * 9 + 200
+
+
+def test_bombs_end_in_a_sentence_within_the_stated_memory(tmp_path):
+  paths = []
+  for bomb in BOMBS:
+    (tmp_path / bomb.__name__).mkdir()
+    paths.append(str(bomb(tmp_path / bomb.__name__ / "w.pth")))
+  command = [sys.executable, "-c", MEASURE, *paths]
+  output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+  total = 0
+  for path, line in zip(paths, output.splitlines(), strict=True):
+    text, megabytes = json.loads(line)
+    check_sentence(text)
+    assert text.startswith(path)
+    total += megabytes
+    assert total < LIMIT, path
+
+
+def test_an_honest_file_needs_twice_its_size_at_most(tmp_path):
+  content = {f"a.{i}": np.zeros(2**20, "<f4") for i in range(4)}
+  path = save(tmp_path / "w.pth", content)
+  tracemalloc.start()
+  try:
+    weights.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert peak < 2 * path.stat().st_size
+
+
+# --- checksums ---
+
+
+def test_a_flipped_bit_of_a_file_that_we_wrote_is_noticed_wherever_it_is(tmp_path):
+  path = tmp_path / "w.safetensors"
+  safetensors_file.write(path, NET, {"step": "3"})
+  assert read(path) == RIGHT
+  data = path.read_bytes()
+  for position in range(len(data)):
+    flipped = bytearray(data)
+    flipped[position] ^= 1 << position % 8
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError):
+      weights.read(path)
+
+
+def test_files_of_other_programs_need_no_checksum(tmp_path):
+  safetensors = pytest.importorskip("safetensors.numpy")
+  path = tmp_path / "w.safetensors"
+  path.write_bytes(safetensors.save(NET, metadata={"format": "pt"}))
+  assert read(path) == RIGHT
+
+
+# --- chance ---
+
+
+def _seeds(folder):
+  path = folder / "seed.safetensors"
+  safetensors_file.write(path, NET, {})
+  content = {"state_dict": NET, "meta": BESIDE}
+  files = (save(folder / "new.pth", content), save(folder / "old.pth", content, legacy=True), path)
+  return [(file.suffix, file.read_bytes()) for file in files]
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+  return _seeds(tmp_path_factory.mktemp("seeds"))
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+  kind=st.integers(0, 2),
+  cut=st.one_of(st.none(), st.floats(0, 1)),
+  flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4),
+)
+def test_damaged_files_end_in_tensors_or_a_sentence(seeds, tmp_path_factory, kind, cut, flips):
+  suffix, data = seeds[kind]
+  data = bytearray(data)
+  for place, bits in flips:
+    data[int(place * len(data))] ^= bits
+  path = tmp_path_factory.getbasetemp() / f"fuzzed{suffix}"
+  path.write_bytes(data if cut is None else data[: int(cut * len(data))])
+  try:
+    for tensor in weights.read(path, finite=False).tensors.values():
+      assert isinstance(tensor, np.ndarray)
+  except ValueError as error:
+    check_sentence(str(error))
