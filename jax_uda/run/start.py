@@ -77,9 +77,10 @@ def restore_or_initialise(
     SettingError: The run or the file to start from does not fit.
     checkpoint.CheckpointError: The run's own checkpoint cannot be read.
   """
-  if (step := checkpoints.latest_step()) is not None:
-    say(f"networks: those of this run after {step} steps")
-    return checkpoints.restore(exp.initial_state())
+  if checkpoints.latest_step() is not None:
+    state = checkpoints.restore(exp.initial_state())
+    say(f"networks: those of this run after {int(state.step)} steps")
+    return state
   return initialise(exp, workdir)
 
 

@@ -108,6 +108,11 @@ class _Pieces(io.BufferedReader):
       raise ValueError("its zip directory is far larger than that of weights")
     return super().read(size)
 
+  def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
+    if whence == os.SEEK_SET and target < 0:
+      raise zipfile.BadZipFile("its directory points outside the file")
+    return super().seek(target, whence)
+
 
 class _Archive:
   """The members of a zip archive, as far as they are not larger than its file allows."""
