@@ -129,3 +129,11 @@ def save(path, content, legacy=False):
   storages: dict[str, np.ndarray] = {}
   code = encode(content, storages)
   return (write_legacy if legacy else write_zip)(path, code, storages)
+
+
+def numpy_array(array, module="numpy._core.multiarray"):
+  """As protocol 2 pickles an array."""
+  dtype = Call("numpy", "dtype", (array.dtype.str[1:], False, True), (3, "<", None, None, None, -1))
+  raw = Call("_codecs", "encode", (array.tobytes().decode("latin-1"), "latin1"))
+  start = (Name("numpy", "ndarray"), (0,), b"b")
+  return Call(module, "_reconstruct", start, (1, array.shape, dtype, False, raw))
