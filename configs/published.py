@@ -33,8 +33,9 @@ def start(arg: str, task: str, *, crop: int = 512, **more: Any) -> tuple[ConfigD
   """The defaults on a task: `(config, the recipe's arguments)`.
 
   Arguments of every recipe: source=DIR and target=DIR, the folders of the data sets; weights=FILE,
-  the encoder's ImageNet weights (PyTorch's file or .safetensors; without it the network starts at
-  random); seed=<number>; smoke (a few steps of a small network on drawn streets).
+  the encoder's ImageNet weights (PyTorch's file or .safetensors), or weights=random for a network
+  that starts at random: without either the run is refused; seed=<number>; smoke (a few steps of a
+  small network on drawn streets, which starts at random).
 
   Args:
     arg: What follows the recipe's colon.
@@ -48,7 +49,7 @@ def start(arg: str, task: str, *, crop: int = 512, **more: Any) -> tuple[ConfigD
   source, target = registry.lookup(TASKS, task, "task")
   large = crop > 512
   config = config_lib.default()
-  config.seed, config.init_weights = args.seed, args.weights
+  config.seed, config.init_weights, config.init_required = args.seed, args.weights, True
   config.data.source = dict(name=source, path=args.source, size=SIZES[source][large])
   config.data.target = dict(name=target, path=args.target, size=SIZES[target][large])
   config.data.crop_size = (crop, crop)

@@ -36,7 +36,7 @@ GROUPS = 4  # the replicas of the published runs
 def get_config(arg: str = ""):
   args = arguments.parse(arg, gta5="data/gta5", cityscapes="data/cityscapes", seed=0, smoke=False)
   config = config_lib.default()
-  config.seed = args.seed
+  config.seed, config.init_required = args.seed, True
   config.num_steps, config.stop_step = 62_500, 40_000
   config.batch_size = 4
   config.ema = dict(decay=0.0, after_update=True, statistics=True)

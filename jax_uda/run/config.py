@@ -72,8 +72,11 @@ def default() -> ConfigDict:
   # package. Parts that the file does not have start at random. A run with init_from ignores it, so
   # only the first of several stages reads it. init_network says which network of a training run's
   # file is read: "student" or "teacher".
-  config.init_weights = ""
+  config.init_weights = ""  # "random": random networks are meant; so is "", unless init_required
   config.init_network = "student"
+  config.init_required = (
+    False  # whether a run without init_from and without init_weights is refused
+  )
 
   config.data = _data_defaults()
   config.model = ConfigDict({"encoder": "mit_b5", "decoder": "daformer"})

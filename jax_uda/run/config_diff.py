@@ -9,6 +9,7 @@ FREE_FIELDS = (
   "on_nonfinite",
   "max_skips",
   "schedule.scale_from",  # `record.check_config` looks at the steps that are trained
+  "init_required",
   "log_every_steps",
   "checkpoint",
   "eval",

@@ -142,6 +142,31 @@ def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
     state_files.write_json(workdir / same_inputs.WEIGHTS, dataclasses.asdict(loaded))
 
 
+def check_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+  """Raises ValueError if the run in `workdir` has begun from another content of the weight file."""
+  before = same_inputs.read_weights(workdir).get("sha256", loaded.sha256)
+  if before != loaded.sha256:
+    raise ValueError(
+      f"{loaded.path} is not the file from which the run in {workdir} began (sha256 {before[:12]}… there, "
+      f"{loaded.sha256[:12]}… now): put that file back, or use a new --workdir"
+    )
+
+
+def inherit_weights(workdir: pathlib.Path, other: pathlib.Path) -> None:
+  """Notes the weight file behind the run `other`, with which the run in `workdir` begins."""
+  if mesh_lib.is_main_process() and (noted := same_inputs.read_weights(other)):
+    state_files.write_json(workdir / same_inputs.WEIGHTS, noted | {"through": other.name})
+
+
+def origin_of_weights(workdir: pathlib.Path) -> dict[str, str]:
+  """Texts for an exported file about the weight file from which its run began, and its licence."""
+  noted = same_inputs.read_weights(workdir)
+  if not noted:
+    return {}
+  texts = {"source": pathlib.Path(noted["path"]).name, "sha256": noted["sha256"]}
+  return texts | ({"licence": noted["licence"]} if noted.get("licence") else {})
+
+
 class Classes(NamedTuple):
   """What a trained network predicts.
 

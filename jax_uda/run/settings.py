@@ -22,6 +22,7 @@ NETWORKS = ("student", "teacher")
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
 # By `on_nonfinite`: what a run does when a loss is not finite.
 NONFINITE = ("stop", "skip", "rollback")
+RANDOM = "random"  # in place of a weight file: random networks are meant
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
@@ -83,6 +84,7 @@ class StartSettings:
     init_auxiliary: Folder of another run whose auxiliary networks this run begins with.
     init_weights: A weight file; not read if `init_from` is set.
     init_network: Which network of a weight file with a whole training run: "student" or "teacher".
+    init_missing: Whether the recipe asks for a weight file, and none is named.
   """
 
   init_from: str | None = None
@@ -90,6 +92,7 @@ class StartSettings:
   init_auxiliary: str | None = None
   init_weights: str | None = None
   init_network: str = "student"
+  init_missing: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -234,12 +237,14 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   """
   fields: dict[str, Any] = config.to_dict()
   registry.lookup(CARRIED, fields["init_carry"], "init_carry")
+  file = fields["init_weights"]
   return StartSettings(
     init_from=fields["init_from"] or None,
     init_carry=fields["init_carry"],
     init_auxiliary=fields["init_auxiliary"] or None,
-    init_weights=fields["init_weights"] or None,
+    init_weights=None if file in ("", RANDOM) else file,
     init_network=fields["init_network"],
+    init_missing=fields["init_required"] and not (file or fields["init_from"]),
   )
 
 

@@ -53,7 +53,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   record.check_config(config, workdir)
   with registry.within("config"):
     settings = settings_lib.from_config(config)
-    start.check_predecessors(settings.start, workdir)
+    start.check(settings, workdir)
   exp = experiment.build(config)
   same_inputs.check(config.data, exp.domains.identities, workdir)
   with registry.within("config"):
@@ -166,6 +166,7 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
     path = workdir / f"{network}.safetensors"
     texts = {"network": network, "step": str(saved["step"])}
     texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
+    texts |= record.origin_of_weights(workdir)
     weights.save(saved[network], path, texts)
     say(f"{network} after {saved['step']} steps, checkpoint {title}: {path}")
     paths.append(path)
@@ -230,7 +231,8 @@ def _first_state(
 ) -> TrainState:
   """The state from which this call trains on; a new run also prepares its objectives."""
   with registry.within("config"):
-    state = start.restore_or_initialise(exp, checkpoints, workdir)
+    state = start.restore_or_initialise(exp, checkpoints, workdir)  # says where networks come from
+  say(experiment.summary(exp))
   if checkpoints.latest_step() is None:
     batch_size = exp.settings.evaluation.batch_size
     state = source_pass.run(exp.learner, state, exp.domains.source_train, batch_size)
