@@ -26,9 +26,7 @@ def source_view_maker(
     draws = {}
     if source_augmentation:
       # The same name as in self-training: both see the same augmented source images.
-      draws["strong"] = strong.draw(
-        named_key(key, "source"), batch_size, strength=jitter_strength
-      )
+      draws["strong"] = strong.draw(named_key(key, "source"), batch_size, strength=jitter_strength)
     if photometric_distortion:
       draws["photometric"] = photometric.draw(named_key(key, "photometric"), batch_size)
     return draws

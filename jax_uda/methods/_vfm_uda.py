@@ -18,6 +18,10 @@ from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import classmix, pseudo_labels, self_training, torchvision_color
 from jax_uda.views.torchvision_color import Jitter
 
+# The published jitters.
+WEAK = Jitter(brightness=32 / 255, contrast=0.5, saturation=0.5, hue=18 / 360, probability=0.9)
+STRONG = Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2, probability=0.8)
+
 
 class Draws(struct.PyTreeNode):
   """Every random number of a step.
@@ -59,10 +63,8 @@ def vfm_uda(
   *,
   pseudo_threshold: float = 0.968,
   mask_ratio: float = 0.7,
-  weak: Jitter = Jitter(
-    brightness=32 / 255, contrast=0.5, saturation=0.5, hue=18 / 360, probability=0.9
-  ),
-  strong: Jitter = Jitter(),
+  weak: Jitter = WEAK,
+  strong: Jitter = STRONG,
   blur_probability: float = 0.5,
 ) -> Method:
   """VFM-UDA. The encoder must hide tokens: one of the `dinov2_…`.

@@ -82,9 +82,9 @@ def test_jitter_reaches_the_source_and_the_target_part_of_the_mix_but_not_its_so
     mixed_blur=always(draws["vfm_uda"].mixed_blur, False),
   )
   views = METHOD.make_views({"vfm_uda": drawn}, images, teacher)
-  same = lambda view, domain: np.isclose(
-    views[view].image, images[domain]["image"], atol=1e-6
-  ).all(-1)
+  same = lambda view, domain: np.isclose(views[view].image, images[domain]["image"], atol=1e-6).all(
+    -1
+  )
   # The teacher is sure of nothing: what weighs 1 was pasted from the source.
   pasted = np.asarray(views["mixed"].weight == 1)
   assert 0.1 < pasted.mean() < 0.9 and same("mixed", "source")[pasted].all()

@@ -12,6 +12,7 @@ import numpy as np
 
 from jax_uda.common.registry import SettingError
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RareClassSampling:
   """How rare classes are preferred. Pixels are those of prepared images, except where said.

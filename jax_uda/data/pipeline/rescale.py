@@ -34,9 +34,7 @@ def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
 def check_scale(name: str, scale: Sequence[float] | None) -> None:
   """Raises SettingError unless `scale` is None or (least, largest) with 0 < least <= largest."""
   if scale is not None and (len(scale) != 2 or not 0 < scale[0] <= scale[1]):
-    raise SettingError(
-      name, f"= {tuple(scale)} must be (least, largest), both above 0, or empty."
-    )
+    raise SettingError(name, f"= {tuple(scale)} must be (least, largest), both above 0, or empty.")
 
 
 def scale_example(example: Mapping[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:

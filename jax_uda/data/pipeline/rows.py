@@ -210,9 +210,7 @@ def scaled(draw: DrawCrop[Example], scale: Sequence[float] | None) -> DrawCrop[E
   return lambda example, rng: draw(_scaled(example, scale, rng), rng)
 
 
-def _scaled(
-  example: Example, scale: Sequence[float] | None, rng: np.random.Generator
-) -> Example:
+def _scaled(example: Example, scale: Sequence[float] | None, rng: np.random.Generator) -> Example:
   if not scale:
     return example
   least, largest = scale
