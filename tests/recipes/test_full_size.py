@@ -1,0 +1,106 @@
+"""Dry runs of all recipes at their full size: files of the true sizes, one batch, all steps by shapes alone.
+
+Nothing is compiled. What is drawn is small: a few blocks of color, enlarged.
+"""
+
+import importlib.util
+import pathlib
+import sys
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.run import config as config_lib
+from jax_uda.run import dry_run, experiment, recipes
+
+pytestmark = pytest.mark.long
+ROOT = pathlib.Path(__file__).parents[2]
+# (height, width) of the images as they are published.
+SIZES = {
+  "gta5": (1052, 1914),
+  "synthia": (760, 1280),
+  "cityscapes": (1024, 2048),
+  "dark_zurich": (1080, 1920),
+  "acdc": (1080, 1920),
+  "bdd100k": (720, 1280),
+  "nighttime_driving": (1080, 1920),
+  "mapillary": (2448, 3264),
+  "wilddash2": (1080, 1920),
+}
+
+
+def module(name, file):
+  spec = importlib.util.spec_from_file_location(name, file)
+  loaded = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(loaded)
+  return loaded
+
+
+PAGE = module("reproduction", ROOT / "docs" / "reproduction.py")
+COMBINED = [name for name in recipes.names() if name.startswith("combinations/")]
+RUNS = sorted(
+  {f"{row.recipe}:{row.arguments}" for row in PAGE.rows()} | {f"{n}:" for n in COMBINED}
+)
+# Numbers in place of names: `-k` chooses tests by the names of methods.
+NUMBERS = [f"run {number}" for number in range(len(RUNS))]
+
+
+def enlarge(path, size):
+  """Gives an image file another size, pixel by pixel; its palette and its 16 bits stay."""
+  with PIL.Image.open(path) as image:
+    if image.mode == "P":
+      image.resize(size[::-1], PIL.Image.Resampling.NEAREST).save(path)
+      return
+  pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+  assert cv2.imwrite(str(path), cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+  """The folder of each data set, with files of the true sizes."""
+  root = tmp_path_factory.mktemp("full_size")
+  miniatures = module("miniatures", ROOT / "tests" / "data" / "datasets" / "miniatures.py")
+  for name, size in SIZES.items():
+    getattr(miniatures, name)(root / name)
+    for path in (root / name).rglob("*"):
+      if path.suffix in (".png", ".jpg"):
+        enlarge(path, size)
+  return root
+
+
+def stages_of(run, folders):
+  """The configs of a run's trainings, on the drawn files."""
+  recipe, _, text = run.partition(":")
+  plain = recipes.load(recipe)
+  places = [f"{domain}={folders / plain.data[domain].name}" for domain in ("source", "target")]
+  unseen = ("nighttime_driving", "wilddash2", "mapillary", "bdd100k")
+  typed = [part for part in text.split(",") if part and part.partition("=")[0] not in unseen]
+  more = [f"{name}={folders / name}" for name in unseen]
+  config = recipes.load(
+    f"{recipe}:{','.join([*typed, *places, *more])}", [("data.dir", str(folders / "prepared"))]
+  )
+  stages = config_lib.stage_configs(config) or {"": config}
+  return {name: stage for name, stage in stages.items() if stage.task == "train"}
+
+
+@pytest.mark.parametrize("run", RUNS, ids=NUMBERS)
+def test_a_batch_and_all_steps_fit_at_full_size(run, folders, monkeypatch):
+  one = mesh_lib.data_mesh(1)
+  monkeypatch.setattr(mesh_lib, "data_mesh", lambda *_: one)
+  for name, config in stages_of(run, folders).items():
+    labels = bool(config.data.pseudo_labels)
+    with config.unlocked():
+      config.data.pseudo_labels, config.init_from, config.init_weights = "", "", ""
+    exp = experiment.build(config)
+    batch = exp.training_batches()[0]
+    size, crop = batch["source"]["image"].shape, tuple(config.data.crop_size)
+    assert size == (config.batch_size, *crop, 3), (run, name)
+    assert len(np.unique(batch["source"]["label"])) > 2, "a crop of nearly nothing"
+    if labels:
+      batch["target"]["label"] = np.zeros(batch["target"]["image"].shape[:3], np.uint8)
+    dry_run.training(exp, mesh_lib.put_batch(one, batch))
+    dry_run.evaluation(exp)
+    print(f"{run} {name}: fits", file=sys.stderr)
