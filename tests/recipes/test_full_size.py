@@ -14,7 +14,7 @@ import pytest
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import config as config_lib
-from jax_uda.run import dry_run, experiment, recipes
+from jax_uda.run import config_diff, dry_run, experiment, recipes
 
 pytestmark = pytest.mark.long
 ROOT = pathlib.Path(__file__).parents[2]
@@ -40,10 +40,33 @@ def module(name, file):
 
 
 PAGE = module("reproduction", ROOT / "docs" / "reproduction.py")
-COMBINED = [name for name in recipes.names() if name.startswith("combinations/")]
-RUNS = sorted(
-  {f"{row.recipe}:{row.arguments}" for row in PAGE.rows()} | {f"{n}:" for n in COMBINED}
-)
+SCAN = {"scan_blocks": True}
+SHAPES = ("model", "method", "data", "batch_size", "compute_dtype", "eval")
+VALUES = ("data.rare_class", "data.source.path", "data.target.path", "eval.targets")
+
+
+def shapes_of(config):
+  """What decides the shapes and the programs of a run; runs that share it are traced once."""
+  fields = config_diff.flatten(config_diff.to_plain(config))
+  return repr(
+    sorted(
+      (name, value)
+      for name, value in fields.items()
+      if name.startswith((*SHAPES, "stages")) and not name.startswith(VALUES)
+    )
+  )
+
+
+def runs():
+  """Each recipe with its arguments, where they change a shape."""
+  combined = [f"{name}:" for name in recipes.names() if name.startswith("combinations/")]
+  listed = [f"{row.recipe}:{row.arguments}" for row in PAGE.rows()]
+  return list(
+    {shapes_of(recipes.load(run)): run for run in [*combined, *reversed(listed)]}.values()
+  )
+
+
+RUNS = runs()
 # Numbers in place of names: `-k` chooses tests by the names of methods.
 NUMBERS = [f"run {number}" for number in range(len(RUNS))]
 
@@ -93,6 +116,9 @@ def test_a_batch_and_all_steps_fit_at_full_size(run, folders, monkeypatch):
   for name, config in stages_of(run, folders).items():
     labels = bool(config.data.pseudo_labels)
     with config.unlocked():
+      if config.model.encoder.startswith(("mit_", "dinov2_")):
+        # The blocks of a stage are traced once.
+        config.model.encoder_options = {**(config.model.get("encoder_options") or {}), **SCAN}
       config.data.pseudo_labels, config.init_from, config.init_weights = "", "", ""
     exp = experiment.build(config)
     batch = exp.training_batches()[0]
