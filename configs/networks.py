@@ -36,3 +36,5 @@ def choose(config: ConfigDict, name: str, *, hrda: bool = False, branches: int =
     config.optimizer.groups = ({"pattern": "^(decoder|heads)", "learning_rate": 10.0},)
   if hrda:
     config.model.hrda = dict(crop_size=(512, 512))
+    if name == "deeplab":
+      config.model.hrda.attention = "decoder"

@@ -19,7 +19,7 @@ from .. import networks, published
 
 
 def get_config(arg: str = ""):
-  config, args = published.start(arg, "gta_to_cityscapes", crop=1024, network="daformer")
+  config, args = published.start(arg, "gta_to_cityscapes", network="daformer")
   published.full_size(config)
   networks.choose(config, args.network, hrda=True)
   # Labels are counted before images are made smaller, but in a crop after it.
