@@ -7,6 +7,7 @@ table of the page, the commands and the tests that run them are made of these ro
 """
 
 import ast
+import functools
 import pathlib
 import re
 from collections.abc import Iterator
@@ -105,13 +106,18 @@ def _columns(line: str) -> list[str]:
 def _command(recipe: str, start: str, config: str, arguments: str) -> str:
   """The documented command with a row's arguments in place of its first ones."""
   data = config[config.index("source=") :]
-  encoder = recipes.load(f"{recipe}:{arguments}").model.encoder
-  if encoder != recipes.load(recipe).model.encoder:
+  encoder = _encoder(f"{recipe}:{arguments}")
+  if encoder != _encoder(f"{recipe}:"):
     data = re.sub(r"weights=\S+", f"weights={WEIGHTS[encoder]}", data)
   more = f"{arguments}," if arguments else ""
   # A folder of its own: one that holds a run of another config is refused.
   start += "".join(f"_{part.rpartition('/')[2]}" for part in re.split("[,=]", arguments) if part)
   return f"{start} --config=configs/{recipe}.py:{more}{data}"
+
+
+@functools.cache
+def _encoder(recipe: str) -> str:
+  return recipes.load(recipe).model.encoder
 
 
 def _memory(row: Row) -> str:

@@ -1,29 +1,17 @@
 """The commands that recipes document: they resolve word for word, and run in small."""
 
-import importlib.util
-import pathlib
 import re
 import shlex
 import subprocess
 import sys
 
 import pytest
+from reproduction_page import PAGE, ROOT, ROWS
 
+from jax_uda.common.registry import SettingError
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, recipes
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def reproduction():
-  spec = importlib.util.spec_from_file_location("reproduction", ROOT / "docs" / "reproduction.py")
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
-PAGE = reproduction()
-ROWS = list(PAGE.rows())
 COMMANDS = sorted({row.command for row in ROWS})
 # Numbers in place of names: `-k` chooses tests by the names of methods.
 NUMBERS = [f"command {number}" for number in range(len(COMMANDS))]
@@ -123,6 +111,14 @@ def test_any_field_can_be_set_also_in_groups_that_the_recipe_leaves_out(name):
     # A stage may have a method, and so a sampling, of its own.
     shared = {field: fields[field] for field in fields if not field.startswith(("method", "data"))}
     assert shared.items() <= leaves(stage)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("argument", ["rcs=often", "feature_distance=some", "network=vgg"])
+def test_an_argument_that_is_no_choice_is_refused_with_the_known_ones(argument):
+  name, _, value = argument.partition("=")
+  with pytest.raises(SettingError, match=f"argument {name} = '{value}' is unknown.*Known: "):
+    recipes.load(f"gta_to_cityscapes/daformer:{argument}")
 
 
 @pytest.mark.long

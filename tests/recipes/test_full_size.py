@@ -4,20 +4,19 @@ Nothing is compiled. What is drawn is small: a few blocks of color, enlarged.
 """
 
 import importlib.util
-import pathlib
 import sys
 
 import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from reproduction_page import ROOT, ROWS
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, dry_run, experiment, recipes
 
 pytestmark = pytest.mark.long
-ROOT = pathlib.Path(__file__).parents[2]
 # (height, width) of the images as they are published.
 SIZES = {
   "gta5": (1052, 1914),
@@ -32,14 +31,6 @@ SIZES = {
 }
 
 
-def module(name, file):
-  spec = importlib.util.spec_from_file_location(name, file)
-  loaded = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(loaded)
-  return loaded
-
-
-PAGE = module("reproduction", ROOT / "docs" / "reproduction.py")
 SCAN = {"scan_blocks": True}
 SHAPES = ("model", "method", "data", "batch_size", "compute_dtype", "eval")
 VALUES = ("data.rare_class", "data.source.path", "data.target.path", "eval.targets")
@@ -60,7 +51,7 @@ def shapes_of(config):
 def runs():
   """Each recipe with its arguments, where they change a shape."""
   combined = [f"{name}:" for name in recipes.names() if name.startswith("combinations/")]
-  listed = [f"{row.recipe}:{row.arguments}" for row in PAGE.rows()]
+  listed = [f"{row.recipe}:{row.arguments}" for row in ROWS]
   return list(
     {shapes_of(recipes.load(run)): run for run in [*combined, *reversed(listed)]}.values()
   )
@@ -85,7 +76,10 @@ def enlarge(path, size):
 def folders(tmp_path_factory):
   """The folder of each data set, with files of the true sizes."""
   root = tmp_path_factory.mktemp("full_size")
-  miniatures = module("miniatures", ROOT / "tests" / "data" / "datasets" / "miniatures.py")
+  file = ROOT / "tests" / "data" / "datasets" / "miniatures.py"
+  spec = importlib.util.spec_from_file_location("miniatures", file)
+  miniatures = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(miniatures)
   for name, size in SIZES.items():
     getattr(miniatures, name)(root / name)
     for path in (root / name).rglob("*"):
