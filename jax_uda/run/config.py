@@ -126,7 +126,8 @@ def _data_defaults() -> ConfigDict:
   data.target = ConfigDict()
   data.crop_size = (512, 512)  # (height, width) in pixels
   data.crop_target = True  # False: target images come whole, all of one size
-  # (least, largest) factor by which target images are resized before the crop; empty = not resized
+  # (least, largest) factor by which images are resized before the crop; empty = not resized
+  data.source_scale = ()
   data.target_scale = ()
   # The stage whose files label the target's training images: its folder, as in init_from.
   data.pseudo_labels = ""

@@ -337,6 +337,7 @@ def _data_settings(group: Mapping[str, Any], batch_size: int, seed: int) -> Data
       flip=group["flip"],
       crop_target=group["crop_target"],
       target_margins=_tuple(group["target_margins"]),
+      source_scale=_tuple(group.get("source_scale", ())),  # runs of earlier versions lack it
       target_scale=_tuple(group["target_scale"]),
     )
     return DataSettings(

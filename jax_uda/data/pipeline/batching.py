@@ -17,7 +17,7 @@ import numpy as np
 from jax_uda.common.batch import Batch
 from jax_uda.common.registry import SettingError
 from jax_uda.data.label_spaces import IGNORE
-from jax_uda.data.pipeline import crop, rows
+from jax_uda.data.pipeline import crop, rescale, rows
 from jax_uda.data.pipeline.examples import LabelledExample, TargetExample
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.data.pipeline.rescale import Size
@@ -45,8 +45,9 @@ class BatchSettings:
       (SePiCo takes its classes from the whole image).
     target_margins: (top, bottom, left, right) in pixels of the target images, where a pseudo-label
       cannot be trusted; None: batches have no mask `valid`.
-    target_scale: (least, largest) factor by which target images are resized before the crop; None:
+    source_scale: (least, largest) factor by which source images are resized before the crop; None:
       they are not resized.
+    target_scale: The same for target images.
   """
 
   batch_size: int
@@ -58,11 +59,14 @@ class BatchSettings:
   flip: bool = True
   crop_target: bool = True
   target_margins: Sequence[int] | None = None
+  source_scale: Sequence[float] | None = None
   target_scale: Sequence[float] | None = None
 
   def __post_init__(self):
     """Raises SettingError if settings do not fit each other."""
     crop.check_margins(self.target_margins)
+    for name in ("source_scale", "target_scale"):
+      rescale.check_scale(name, getattr(self, name))
     if self.rare_class and self.class_balanced:
       raise SettingError("rare_class", "and class_balanced exclude each other.")
 
@@ -80,14 +84,22 @@ def _rows_of_process(batch_size: int, index: int, count: int) -> range:
 def _source_rows(
   source: Sequence[LabelledExample] | SourceImages, settings: BatchSettings
 ) -> rows.DrawRow:
+  sampling = settings.rare_class
   draw = functools.partial(
     rows.draw_crop,
     size=settings.crop_size,
-    cat_max_ratio=settings.cat_max_ratio,
+    cat_max_ratio=1.0 if sampling and sampling.joint_tries else settings.cat_max_ratio,
     flip=settings.flip,
   )
-  if settings.rare_class:
-    return rows.by_rare_class(cast(SourceImages, source), settings.rare_class, draw)
+  if sampling:
+    return rows.by_rare_class(
+      cast(SourceImages, source),
+      sampling,
+      draw,
+      cat_max_ratio=settings.cat_max_ratio,
+      scale=settings.source_scale,
+    )
+  draw = rows.scaled(draw, settings.source_scale)
   if settings.class_balanced:
     return rows.class_balanced(cast(SourceImages, source), settings.seed, draw)
   return rows.in_epochs(
