@@ -9,7 +9,10 @@ SHOWN = 5  # exchanges
 def _gib(size: float | None) -> str:
   if size is None:
     return "unknown"
-  return f"{size / GIB:.2f} GiB" if size >= GIB / 100 else f"{size / 2**20:.2f} MiB"
+  for unit, name in ((GIB, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+    if size >= unit / 10:
+      return f"{size / unit:.2f} {name}"
+  return f"{size:.0f} bytes"
 
 
 def text(plan: Plan) -> str:

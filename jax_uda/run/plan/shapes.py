@@ -9,7 +9,9 @@ from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
+from jax_uda.data import label_spaces
 from jax_uda.data.datasets import catalog
+from jax_uda.data.datasets.from_layout import DataSet
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.roles import Role
@@ -67,11 +69,17 @@ def of_config(config: ConfigDict, mesh: Mesh) -> Shapes:
 
 
 def _num_classes(config: ConfigDict) -> int:
-  """The number of classes of the source's data set, which need not be there."""
+  """The number of classes of the source's data set, whose folder need not be there."""
+  spec: dict[str, Any] = config.data.source.to_dict()
+  data_set = catalog.BUILDERS.get(spec.get("name", ""))
   with registry.within("data", "source"):
+    if isinstance(data_set, DataSet):
+      classes = spec.get("classes")
+      if not classes:
+        return data_set.layout.label_space.num_classes
+      return registry.lookup(label_spaces.KNOWN, classes, ("classes",)).num_classes
     data_dir = paths.as_path(config.data.dir, "dir")
-    builder = catalog.find_builder(config.data.source.to_dict(), data_dir, Role.SOURCE)
-  return builder.label_space.num_classes
+    return catalog.find_builder(spec, data_dir, Role.SOURCE).label_space.num_classes
 
 
 def _whole_size(spec: dict[str, Any], crop: Size) -> Size:
