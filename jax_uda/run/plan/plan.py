@@ -19,6 +19,7 @@ REMEDIES = (
   ("model.encoder_options.scan_blocks", True),
   ("model.encoder_options.remat", True),
 )
+GATHERED = 2**20  # bytes
 _USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
@@ -159,6 +160,20 @@ def _remedies(config: ConfigDict) -> list[str]:
     if group != value:
       absent.append(f"--config.{field}={value}")
   return absent
+
+
+def check_exchanges(plan: Plan) -> None:
+  """Raises ValueError if a step gathers what grows with the number of pixels or devices.
+
+  Sums over the batch (gradients, statistics, counts) do not grow. What a memory bank gathers is bounded by
+  its rows; anything larger than `GATHERED` per device is pixels.
+  """
+  for item in plan.collectives:
+    if item.kind != "all-reduce" and item.num_bytes > GATHERED:
+      raise ValueError(
+        f"{plan.title}: a step moves {item.num_bytes / 2**20:.1f} MiB between the devices in one "
+        f"{item.kind}, which grows with the batch: {item.origin}."
+      )
 
 
 def fitted_batch(config: ConfigDict, mesh: Mesh) -> ConfigDict:

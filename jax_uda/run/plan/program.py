@@ -190,7 +190,10 @@ class Program:
     for item in body:
       if item.opcode == "parameter" and (number := re.match(r"(\d+)\)", item.rest)):
         users = [other for other in body if item.name in other.operands]
-        if users and all(user.opcode == "dynamic-slice" for user in users):
+        is_sliced = lambda user, name=item.name: (
+          user.opcode == "dynamic-slice" and user.operands[0] == name
+        )
+        if users and all(map(is_sliced, users)):
           reads[int(number[1])] = sum(sizes[user.name] for user in users)
       if item.is_root and item.opcode == "dynamic-update-slice":
         result = sizes.get(item.operands[1], result)

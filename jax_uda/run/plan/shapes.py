@@ -1,6 +1,5 @@
 """A run from shapes alone: its learner, and a batch without data."""
 
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -111,8 +110,3 @@ def _batch(
   if batches.target_margins:
     fields["valid"] = pixels(*target)
   return {"source": {"image": pixels(*crop, 3), "label": pixels(*crop)}, "target": fields}
-
-
-def plan_file(workdir: pathlib.Path) -> pathlib.Path:
-  """Where the plan of a recipe is written."""
-  return workdir / "plan.json"
