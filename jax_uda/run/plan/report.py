@@ -6,13 +6,14 @@ GIB = 2**30
 SHOWN = 5  # exchanges
 
 
-def _gib(size: float | None) -> str:
-  if size is None:
+def size(num_bytes: float | None) -> str:
+  """Bytes as a person reads them."""
+  if num_bytes is None:
     return "unknown"
   for unit, name in ((GIB, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-    if size >= unit / 10:
-      return f"{size / unit:.2f} {name}"
-  return f"{size:.0f} bytes"
+    if num_bytes >= unit / 10:
+      return f"{num_bytes / unit:.2f} {name}"
+  return f"{num_bytes:.0f} bytes"
 
 
 def text(plan: Plan) -> str:
@@ -22,7 +23,7 @@ def text(plan: Plan) -> str:
     f"{plan.title} on {number} x {kind}, batch {plan.batch_size} + {plan.batch_size}, the step from "
     f"step {plan.phase} on",
     _verdict(plan),
-    f"  state {_gib(plan.state)}, batch {_gib(plan.batch)}, temporaries {_gib(plan.temporaries)} on "
+    f"  state {size(plan.state)}, batch {size(plan.batch)}, temporaries {size(plan.temporaries)} on "
     "each device",
     f"  {plan.operations / 1e12:.3f} TFLOP a step in matrix units, over all devices",
   ]
@@ -35,9 +36,9 @@ def text(plan: Plan) -> str:
     )
   if plan.collectives:
     total = sum(item.num_bytes * item.times for item in plan.collectives)
-    lines.append(f"  {len(plan.collectives)} exchanges between devices, {_gib(total)} a step:")
+    lines.append(f"  {len(plan.collectives)} exchanges between devices, {size(total)} a step:")
     lines += [
-      f"    {item.kind} of {_gib(item.num_bytes)}, {item.times} x: {item.origin}"
+      f"    {item.kind} of {size(item.num_bytes)}, {item.times} x: {item.origin}"
       for item in plan.collectives[:SHOWN]
     ]
   lines.append(f"  traced and compiled in {plan.compile_seconds:.0f} s")
@@ -45,7 +46,7 @@ def text(plan: Plan) -> str:
 
 
 def _verdict(plan: Plan) -> str:
-  peak = f"  peak {_gib(plan.peak)} of {_gib(plan.memory)}"
+  peak = f"  peak {size(plan.peak)} of {size(plan.memory)}"
   if plan.fits is None:
     return f"{peak}: the memory of this device is unknown"
   if plan.fits:
