@@ -99,7 +99,9 @@ def write_table() -> None:
 
 
 if __name__ == "__main__":
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
   parser.add_argument("--recipes", default="", help="names of recipes, with commas")
   parser.add_argument("--topologies", default="v5e:2x2", help="TPU slices, with commas")
   parser.add_argument("--table", action="store_true", help="write docs/scaling.md")

@@ -7,7 +7,9 @@ from jax_uda.run import recipes
 from jax_uda.run.plan import chips, plan
 
 pytestmark = pytest.mark.tpu
-pytest.importorskip("libtpu", reason='the TPU compiler is not installed: pip install "jax-uda[plan]"')
+pytest.importorskip(
+  "libtpu", reason='the TPU compiler is not installed: pip install "jax-uda[plan]"'
+)
 
 QUICK = ("dacs", "sepico")
 METHODS = (*QUICK, "daformer", "mic", "spcl", "cluda", "rccr", "confeti", "vfm_uda")
@@ -43,7 +45,9 @@ def test_exchanges_are_gradients_and_statistics_and_do_not_grow_with_the_chips(m
 def test_a_program_too_large_for_a_chip_says_how_much_it_needs():
   mesh = chips.topology_mesh("v5e:1x1")
   config = recipes.load("demo:method=dacs")
-  config = list(config_lib.stage_configs(config).values())[-1].copy_and_resolve_references().unlock()
+  config = (
+    list(config_lib.stage_configs(config).values())[-1].copy_and_resolve_references().unlock()
+  )
   config.batch_size, config.data.crop_size = 512, (256, 256)
   refused = plan.of_run(config.lock(), "large", mesh)
   assert refused.fits is False and refused.peak > refused.memory
