@@ -4,8 +4,8 @@
   python benchmarks/scaling.py --recipes=gta_to_cityscapes/hrda --topologies=v5e:2x2,v5e:16x16
   python benchmarks/scaling.py --table
 
-The first form compiles each recipe for each slice, in bfloat16 with `scan_blocks` and `remat` where the
-encoder has them and one image of each domain per chip, and keeps the plan in benchmarks/plans/. Minutes
+The first form compiles each recipe for each slice, in bfloat16, with
+`gradient_by_groups`, with `scan_blocks` and `remat` where the encoder has them and one image of each domain per chip, and keeps the plan in benchmarks/plans/. Minutes
 per program. The second writes the table of all plans kept.
 """
 
@@ -31,8 +31,8 @@ SAVES_MEMORY = ("scan_blocks", "remat")
 HEAD = """# What a run needs, before a machine is rented
 
 Each line is a recipe's training step, compiled for a TPU slice by the TPU compiler on a machine without a
-TPU: in bfloat16, one source and one target image per chip, with `scan_blocks` and `remat` where the encoder
-has them. *State* is what a chip holds between steps; *peak* is the fullest moment. The *bound* is computed
+TPU: in bfloat16, one source and one target image per chip, with `gradient_by_groups`, and with
+`scan_blocks` and `remat` where the encoder has them. *State* is what a chip holds between steps; *peak* is the fullest moment. The *bound* is computed
 from the chip's published peaks and says what the step cannot be faster than; nothing was measured on a
 TPU. *Exchanged* is what one chip sends and receives in a step.
 
@@ -47,7 +47,7 @@ For any recipe and any settings: `python main.py --mode=plan --topology=v5e:4x4 
 def saving_memory(config: ConfigDict) -> ConfigDict:
   """The config in bfloat16, with everything on that an encoder has for saving memory."""
   config = config.copy_and_resolve_references().unlock()
-  config.compute_dtype = "bfloat16"
+  config.compute_dtype, config.gradient_by_groups = "bfloat16", True
   accepted = inspect.signature(catalog.ENCODERS[config.model.encoder]).parameters
   options = {name: True for name in SAVES_MEMORY if name in accepted}
   if options:

@@ -140,6 +140,7 @@ def build_learner(
     optimizer=_optimizer_of(fields["optimizer"], _parameter_groups(fields["optimizer"])),
     teacher_rule=_teacher_rule(fields["ema"]),
     mesh=mesh,
+    by_groups=fields["gradient_by_groups"],
   )
 
 

@@ -56,6 +56,7 @@ class Learner:
     auxiliary: The method's auxiliary networks, or None.
     teacher_rule: How the teacher follows the student.
     mesh: Devices that share a batch.
+    by_groups: Whether a step takes its gradient group by group of terms.
   """
 
   def __init__(
@@ -67,6 +68,7 @@ class Learner:
     optimizer: Callable[..., optax.GradientTransformation] = optimizer.build,
     teacher_rule: Rule = Rule(),
     mesh: Mesh | None = None,
+    by_groups: bool = False,
   ):
     """Puts the parts together; nothing is compiled or allocated.
 
@@ -77,11 +79,14 @@ class Learner:
       optimizer: `(schedule, start_steps=…) -> optax optimizer`; the default is AdamW.
       teacher_rule: How the teacher follows the student.
       mesh: Devices that share a batch; all, if not given.
+      by_groups: Whether a step takes its gradient group by group of terms that share passes: less memory,
+        the same gradient up to rounding.
     """
     dtype = getattr(model, "dtype", jnp.float32)
     heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
     self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
+    self.by_groups = by_groups
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
     self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
@@ -160,6 +165,7 @@ class Learner:
       teacher_rule=self.teacher_rule,
       auxiliary=self.auxiliary,
       phase=phase,
+      by_groups=self.by_groups,
     )
 
   def predict(

@@ -16,6 +16,7 @@ from jax_uda.run.plan.program import Collective
 # What needs less memory, in the order in which it should be tried.
 REMEDIES = (
   ("compute_dtype", "bfloat16"),
+  ("gradient_by_groups", True),
   ("model.encoder_options.scan_blocks", True),
   ("model.encoder_options.remat", True),
 )
