@@ -1,6 +1,7 @@
 """The command line of one recipe: its flags, and the function that each mode runs."""
 
 import functools
+import os
 import sys
 from typing import Any
 
@@ -23,6 +24,9 @@ MODES = {
   "WORKDIR/pseudo_labels",
   "import_weights": "check a weight file against a network (--from, --encoder, …) and write it to "
   "--out as .safetensors; this needs no config and no workdir",
+  "plan": "compile the steps of the recipe from shapes alone, for this machine's devices or for --topology, "
+  "and say what they need: memory, operations, exchanges, a bound of their time; needs no data, and a "
+  "workdir only to write plan.json",
   "export_weights": "write the student and teacher of the newest checkpoint as .safetensors, with the "
   "names of the reference implementations",
 }
@@ -51,6 +55,13 @@ _NETWORK = flags.DEFINE_enum(
   "import_weights: network to read from the file of a training run; predict: network that predicts.",
 )
 _OUT = flags.DEFINE_string("out", None, "import_weights: folder to write to; made if missing.")
+
+# --- plan ---
+_TOPOLOGY = flags.DEFINE_string(
+  "topology",
+  "",
+  "plan: TPU slice to plan for, which need not be there, e.g. v5e:4x4; needs the extra `plan`.",
+)
 
 # --- predict ---
 _IMAGES = flags.DEFINE_string(
@@ -121,6 +132,11 @@ def _main(overrides: command.Overrides) -> None:
         f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
       )
   command.recipe()
+  if _MODE.value == "plan":
+    _plan(overrides)
+    return
+  if flags.FLAGS["topology"].present:
+    raise ValueError("--topology belongs to --mode=plan")
   workdir = command.workdir()
   predict = _predict_settings()
   config = command.config(overrides)
@@ -137,6 +153,18 @@ def _main(overrides: command.Overrides) -> None:
     "export_weights": stages.export_weights,
   }[_MODE.value]
   run(config, workdir)
+
+
+def _plan(overrides: command.Overrides) -> None:
+  config = command.config(overrides)
+  if _TOPOLOGY.value:  # this machine compiles only; it may have no accelerator
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  command.set_up_jax()
+  from jax_uda.run.plan import recipe
+
+  workdir = command.workdir() if command.WORKDIR.value else None
+  with command.naming_flags():
+    recipe.write(config, command.recipe(), topology=_TOPOLOGY.value, workdir=workdir)
 
 
 def _predict_settings() -> dict[str, Any]:

@@ -43,6 +43,9 @@ def default() -> ConfigDict:
   config.num_steps = 40_000  # length of the learning-rate schedule
   config.stop_step = 0  # the step after which the run ends; 0 = num_steps
   config.batch_size = 2  # source images and as many target images per step, over all devices
+  # Whether a step takes its gradient group by group of terms that share no pass: the same up to rounding,
+  # in less memory.
+  config.gradient_by_groups = False
   config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and losses stay float32
 
   # "train", or "pseudo_label": a stage that labels the target's training images with the student of

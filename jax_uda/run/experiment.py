@@ -9,6 +9,7 @@ import grain
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
@@ -142,30 +143,48 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   with registry.within("config"):
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
-    dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
     mesh = mesh_lib.data_mesh()
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes
     with registry.within("eval"):
       settings.evaluation.inference.check_classes(num_classes)
-    model = build_model(fields["model"], num_classes, dtype)
-    task = Task(
-      num_classes=num_classes,
-      class_frequency=domains.class_frequency,
-      mean_color=model.image_mean,
-    )
     groups = _parameter_groups(fields["optimizer"])
-    learner = Learner(
-      model,
-      methods.build(task, **fields["method"]),
-      schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
-      optimizer=_optimizer_of(fields["optimizer"], groups),
-      teacher_rule=_teacher_rule(fields["ema"]),
-      mesh=mesh,
-      skip_nonfinite=settings.on_nonfinite == "skip",
-    )
+    learner = build_learner(config, domains.class_frequency, mesh)
   return Experiment(learner, domains, settings, groups, further_targets)
+
+
+def build_learner(
+  config: config_lib.ConfigDict, class_frequency: tuple[float, ...], mesh: Mesh
+) -> Learner:
+  """Builds what learns; neither data nor weights are looked at.
+
+  Args:
+    config: The config of one run or of one stage.
+    class_frequency: Share of each of the C classes in the source's labelled pixels.
+    mesh: Devices that share a batch.
+
+  Raises:
+    SettingError: A field is unknown or does not fit the others; its path begins below the config.
+  """
+  fields: dict[str, Any] = config.to_dict()
+  dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
+  model = build_model(fields["model"], len(class_frequency), dtype)
+  task = Task(
+    num_classes=len(class_frequency),
+    class_frequency=class_frequency,
+    mean_color=model.image_mean,
+  )
+  return Learner(
+    model,
+    methods.build(task, **fields["method"]),
+    schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
+    optimizer=_optimizer_of(fields["optimizer"], _parameter_groups(fields["optimizer"])),
+    teacher_rule=_teacher_rule(fields["ema"]),
+    mesh=mesh,
+    skip_nonfinite=fields["on_nonfinite"] == "skip",
+    by_groups=fields["gradient_by_groups"],
+  )
 
 
 def summary(exp: Experiment) -> str:

@@ -57,6 +57,7 @@ class Learner:
     auxiliary: The method's auxiliary networks, or None.
     teacher_rule: How the teacher follows the student.
     mesh: Devices that share a batch.
+    by_groups: Whether a step takes its gradient group by group of terms.
   """
 
   def __init__(
@@ -69,6 +70,7 @@ class Learner:
     teacher_rule: Rule = Rule(),
     mesh: Mesh | None = None,
     skip_nonfinite: bool = False,
+    by_groups: bool = False,
   ):
     """Puts the parts together; nothing is compiled or allocated.
 
@@ -81,12 +83,15 @@ class Learner:
       mesh: Devices that share a batch; all, if not given.
       skip_nonfinite: Whether a step whose loss is not finite leaves the networks as they were; the
         metric `skipped` says so.
+      by_groups: Whether a step takes its gradient group by group of terms that share passes: less memory,
+        the same gradient up to rounding.
     """
     self._skips = skip_nonfinite
     dtype = getattr(model, "dtype", jnp.float32)
     heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
     self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
+    self.by_groups = by_groups
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
     self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
@@ -168,6 +173,7 @@ class Learner:
       teacher_rule=self.teacher_rule,
       auxiliary=self.auxiliary,
       phase=phase,
+      by_groups=self.by_groups,
     )
 
   def predict(
