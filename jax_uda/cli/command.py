@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from absl import app, flags, logging
 
+from jax_uda.cli import distributed, supervisor
 from jax_uda.common.registry import SettingError
 from jax_uda.common.text import printable
-from jax_uda.run import recipes
+from jax_uda.run import interruption, recipes
 from jax_uda.run.config_dict import ConfigDict
 
 T = TypeVar("T")
@@ -49,6 +50,12 @@ REPAIR = flags.DEFINE_bool(
   False,
   "Read all prepared data first, and prepare damaged ones again; for all modes that use data.",
 )
+_DISTRIBUTED_TIMEOUT = flags.DEFINE_integer(
+  "distributed_timeout",
+  300,
+  "Seconds that a process of --distributed waits for the others at the start.",
+  lower_bound=1,
+)
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
 # A flag that sets a field of the recipe, and all that look like one.
@@ -67,16 +74,8 @@ def set_up_jax() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-  if _DISTRIBUTED.value == "auto":
-    jax.distributed.initialize()
-  elif _DISTRIBUTED.value:
-    try:
-      address, count, index = _DISTRIBUTED.value.split(",")
-      jax.distributed.initialize(address, int(count), int(index))
-    except ValueError as error:
-      raise ValueError(
-        f"--distributed={_DISTRIBUTED.value} is neither 'auto' nor HOST:PORT,COUNT,INDEX: {error}"
-      ) from None
+  if _DISTRIBUTED.value:
+    distributed.start(_DISTRIBUTED.value, _DISTRIBUTED_TIMEOUT.value)
   if jax.process_index():
     _print_nothing()
 
@@ -183,7 +182,16 @@ def run(main: Callable[[Overrides], None]) -> None:
     raise SystemExit("error: the current folder has been removed; cd to another one") from None
   if folder not in sys.path:
     sys.path.append(folder)  # for functions of the user's own, "module:name"
-  app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+  if supervisor.is_needed(sys.argv[1:]):
+    sys.exit(supervisor.run())
+  with interruption.Interruption():
+    try:
+      app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+    except interruption.Stopped as stopped:
+      sys.stdout.flush()
+      distributed.part()
+      # Without what Python does at its end: a thread that still compiles would have to come back.
+      interruption.leave(stopped.message)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -237,6 +245,6 @@ def _guarded(main: Callable[[Overrides], None], argv: Sequence[str]) -> None:
   except Exception as error:
     if _TRACEBACK.value:
       raise
+    if distributed.is_on():
+      distributed.fail(error)
     raise SystemExit(f"error: {sentence_of(error)}") from None
-  except KeyboardInterrupt:
-    raise SystemExit("interrupted; the same command continues") from None

@@ -11,7 +11,7 @@ import pathlib
 import re
 from collections.abc import Iterable, Iterator
 
-from jax_uda.common import paths
+from jax_uda.common import paths, text
 from jax_uda.common.paths import Path
 
 HIDDEN = "hidden"  # .ipynb_checkpoints, ._0.png and .DS_Store among them
@@ -65,7 +65,7 @@ def _local_folders(top: Path, walk: Walk) -> Iterator[tuple[str, list[str]]]:
   while starts:
     links = []
     for start in starts:
-      for place, folders, names in os.walk(start):
+      for place, folders, names in os.walk(start, onerror=_refuse):
         identity = _identity(place)
         if identity in visited:
           walk.left_out[AGAIN] += 1
@@ -76,6 +76,12 @@ def _local_folders(top: Path, walk: Walk) -> Iterator[tuple[str, list[str]]]:
         links += [os.path.join(place, name) for name in folders if _is_link(place, name)]
         yield place, names
     starts = links
+
+
+def _refuse(error: OSError) -> None:
+  """Images in a folder that may not be opened would be missing without a word."""
+  if not isinstance(error, FileNotFoundError | NotADirectoryError):
+    raise ValueError(f"{text.shown(str(error.filename))} cannot be read: {error.strerror}.")
 
 
 def _is_link(place: str, name: str) -> bool:
@@ -111,6 +117,9 @@ def find(folder: Path) -> Walk:
 
   Args:
     folder: A local folder, in which links are followed, or one in a bucket.
+
+  Raises:
+    ValueError: A folder may not be opened.
   """
   walk = Walk()
   if paths.is_remote(folder):

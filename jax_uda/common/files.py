@@ -35,8 +35,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   After an error it is removed, and an earlier `path` stays as it was.
   """
   host = re.sub(r"\W+", "-", socket.gethostname())
-  # The name of the file itself is left out where it is too long for another one around it.
-  temporary = path.with_name(f".{path.name[:150]}.{host[:40]}.{os.getpid()}.tmp")
+  # A name may have 255 bytes, so that there is no room for another one around it.
+  name = os.fsencode(path.name)[:150].decode(errors="ignore")
+  temporary = path.with_name(f".{name}.{host[:40]}.{os.getpid()}.tmp")
   try:
     yield temporary
     os.replace(temporary, path)

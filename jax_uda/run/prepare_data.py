@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, catalog, layouts, shards
+from jax_uda.data.datasets import base, catalog, disk, layouts, shards
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.roles import Role
 from jax_uda.run import arguments as run_arguments
@@ -21,6 +21,7 @@ from jax_uda.run.findings import Findings
 
 # Data set -> the arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
+_PUBLIC |= dict(store="auto")
 
 
 def _default_role(layout: layouts.Layout) -> Role:
@@ -32,7 +33,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     name: dict(role=_default_role(layout).value, **_PUBLIC)
     for name, layout in layouts.LAYOUTS.items()
   },
-  "camvid": dict(role=Role.SOURCE.value, train="train", val="val"),
+  "camvid": dict(role=Role.SOURCE.value, train="train", val="val", store="auto"),
 }
 _ROLES = {role.value: role for role in Role}
 # Role -> the field of a recipe that describes such a data set.
@@ -42,7 +43,7 @@ _FIELDS = {
   Role.EVALUATION: "config.eval.targets.NAME",
 }
 # Argument of a data set -> the flag that sets it. All others are given in --dataset.
-_FLAGS = {"path": "--manual_dir", "size": "--size"}
+_FLAGS = {"path": "--manual_dir", "size": "--size", "dir": "--data_dir"}
 
 
 def parse_size(text: str) -> Size | tuple[()] | None:
@@ -80,9 +81,8 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[Role
   arguments: dict[str, Any] = run_arguments.parse(text, **defaults).to_dict()
   role = registry.lookup(_ROLES, arguments.pop("role"), ("role",))
   if name == "camvid":  # its splits are made of several selections
-    arguments = {split: tuple(selected.split("+")) for split, selected in arguments.items()}
-  else:
-    arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
+    arguments |= {split: tuple(arguments[split].split("+")) for split in ("train", "val")}
+  arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
   sizes = {} if size is None else {"size": tuple(size)}
   return role, dict(name=name, path=str(path), **arguments, **sizes)
 
@@ -144,6 +144,7 @@ def prepare(
   with _errors_name_flags():
     role, spec = make_spec(dataset, path, parse_size(size))
     builder = catalog.find_builder(spec, data_dir, role)
+    disk.check_space([builder], renew=True)
     folder = base.prepare(builder, skip=skip, renew=True, repair=repair)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
@@ -171,7 +172,10 @@ def prepare_recipe(
   Raises:
     ValueError: The config or the files are not as they must be.
   """
-  for path, builder in _builders(data, targets):
+  builders = _builders(data, targets)
+  with registry.within("config", "data"):
+    disk.check_space([builder for _, builder in builders], renew=True)
+  for path, builder in builders:
     with registry.within("config", *path):
       folder = base.prepare(builder, skip=skip, renew=True, repair=repair)
     print(f"{'.'.join(path)}: {describe(folder, builder)}", flush=True)
@@ -205,5 +209,5 @@ def _builders(
   builders = []
   for path, spec, role in described:
     with registry.within("config", *path):
-      builders.append((path, catalog.find_builder(spec, data_dir, role)))
+      builders.append((path, catalog.find_builder(spec, data_dir, role, data["store"])))
   return builders

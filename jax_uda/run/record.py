@@ -7,7 +7,6 @@ import pathlib
 import platform
 import sys
 import types
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,10 +17,10 @@ from jax_uda.common import files, state_files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.datasets import catalog
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline.examples import Example
+from jax_uda.data.pipeline import examples
 from jax_uda.models import weights
+from jax_uda.run import checkpoint, config_diff, same_inputs
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff, same_inputs
 
 CONFIG, VERSIONS, PARAMETERS = "config.json", "versions.json", "parameters.txt"
 CLASSES = "classes.json"
@@ -74,12 +73,34 @@ def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   different = config_diff.differences(read_config(workdir), _plain(config))
   places = tuple(f"config.{place}: " for place in same_inputs.noted_places(workdir))
   different = [text for text in different if not text.startswith(places)]
+  different += _rates_changed_behind(read_config(workdir), _plain(config), workdir)
   if different:
     raise ValueError(
       f"{workdir} holds a run with another config: {'; '.join(different)}. "
       "Use a new --workdir, or the config of that run to continue it."
     )
   same_inputs.check_weights(config.init_weights, workdir)
+
+
+def _rates_changed_behind(
+  old: dict[str, Any], new: dict[str, Any], workdir: pathlib.Path
+) -> list[str]:
+  """The difference, if `schedule.scale_from` differs for steps that are trained already."""
+  trained = max(checkpoint.saved_steps(workdir / "checkpoints"), default=0)
+  there, here = (
+    [
+      tuple(pair)
+      for pair in plain["schedule"].get("scale_from", ())
+      if isinstance(pair, list) and pair and pair[0] < trained
+    ]
+    for plain in (old, new)
+  )
+  if there == here:
+    return []
+  return [
+    f"config.schedule.scale_from: {there} there, {here} here before step {trained}, the last one that "
+    "is trained; it may be changed from there on"
+  ]
 
 
 def write(
@@ -107,7 +128,7 @@ def write(
     state_files.write_json(workdir / CONFIG, _plain(config))
   same_inputs.write(config.data, domains.identities, workdir)
   if not only_missing or is_missing(CLASSES):
-    write_classes(workdir, domains.label_space, domains.target_val)
+    write_classes(workdir, domains)
   if is_missing(VERSIONS):
     state_files.write_json(workdir / VERSIONS, versions())
   if is_missing(PARAMETERS):
@@ -121,37 +142,59 @@ def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
     state_files.write_json(workdir / same_inputs.WEIGHTS, dataclasses.asdict(loaded))
 
 
+def check_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+  """Raises ValueError if the run in `workdir` has begun from another content of the weight file."""
+  before = same_inputs.read_weights(workdir).get("sha256", loaded.sha256)
+  if before != loaded.sha256:
+    raise ValueError(
+      f"{loaded.path} is not the file from which the run in {workdir} began (sha256 {before[:12]}… there, "
+      f"{loaded.sha256[:12]}… now): put that file back, or use a new --workdir"
+    )
+
+
+def inherit_weights(workdir: pathlib.Path, other: pathlib.Path) -> None:
+  """Notes the weight file behind the run `other`, with which the run in `workdir` begins."""
+  if mesh_lib.is_main_process() and (noted := same_inputs.read_weights(other)):
+    state_files.write_json(workdir / same_inputs.WEIGHTS, noted | {"through": other.name})
+
+
+def origin_of_weights(workdir: pathlib.Path) -> dict[str, str]:
+  """Texts for an exported file about the weight file from which its run began, and its licence."""
+  noted = same_inputs.read_weights(workdir)
+  if not noted:
+    return {}
+  texts = {"source": pathlib.Path(noted["path"]).name, "sha256": noted["sha256"]}
+  return texts | ({"licence": noted["licence"]} if noted.get("licence") else {})
+
+
 class Classes(NamedTuple):
   """What a trained network predicts.
 
   Attributes:
     label_space: The classes.
-    image_size: (height, width) into which the run fitted the target's validation images; None if the
-      run had none or does not say.
+    image_bound: (height, width) into which the run fitted images of the target; None: they kept their
+      size.
+    image_size: (height, width) of the first validation image of the target as the network saw it; None
+      if there was none or the run does not say.
   """
 
   label_space: LabelSpace
+  image_bound: tuple[int, int] | None
   image_size: tuple[int, int] | None
 
 
-def write_classes(
-  workdir: pathlib.Path, label_space: LabelSpace, images: Sequence[Example]
-) -> None:
-  """Writes the classes of the run and the size of its images; on the main process only.
-
-  Args:
-    workdir: Folder of the run.
-    label_space: The classes.
-    images: The target's validation images.
-  """
+def write_classes(workdir: pathlib.Path, domains: catalog.Domains) -> None:
+  """Writes the classes of the run and the size of its images; on the main process only."""
   if not mesh_lib.is_main_process():
     return
+  label_space, sizes = domains.label_space, examples.sizes_of(domains.target_val)
   content = {
     "name": label_space.name,
     "names": list(label_space.names),
     "palette": label_space.palette.tolist(),
     "subsets": {name: list(ids) for name, ids in label_space.subsets.items()},
-    "image_size": list(images[0]["image"].shape[:2]) if len(images) else None,
+    "image_bound": list(domains.image_bound) if domains.image_bound else None,
+    "image_size": list(sizes[0]) if sizes else None,
   }
   state_files.write_json(workdir / CLASSES, content)
 
@@ -170,8 +213,18 @@ def read_classes(workdir: pathlib.Path) -> Classes | None:
       np.array(content["palette"], np.uint8).reshape(-1, 3),
       types.MappingProxyType({name: tuple(ids) for name, ids in content["subsets"].items()}),
     )
-    size = content["image_size"]
+    sizes = (content.get("image_bound", content["image_size"]), content["image_size"])
+    bound, image_size = ((size[0], size[1]) if size else None for size in sizes)
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     problem = f"an entry is missing or wrong: {error!r}"
     raise state_files.DamagedFileError(path, problem, purpose) from None
-  return Classes(label_space, (size[0], size[1]) if size else None)
+  # A run of an earlier version has no bound: it fitted images into the size of the first.
+  if "image_bound" not in content and not _had_size(workdir):
+    bound = None
+  return Classes(label_space, bound, image_size)
+
+
+def _had_size(workdir: pathlib.Path) -> bool:
+  """Whether a run of an earlier version resized the images of its target when it prepared them."""
+  target = read_config(workdir)["data"]["target"]
+  return bool(target.get("size", target.get("name") != "folders"))

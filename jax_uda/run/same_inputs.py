@@ -25,7 +25,8 @@ def _read_data(workdir: pathlib.Path) -> dict[str, Any]:
   return state_files.read_json(path, dict, _DATA_PURPOSE) if path.is_file() else {}
 
 
-def _read_weights(workdir: pathlib.Path) -> dict[str, Any]:
+def read_weights(workdir: pathlib.Path) -> dict[str, Any]:
+  """What the run has noted of the weight file that it started from; empty if there was none."""
   path = workdir / WEIGHTS
   return state_files.read_json(path, dict, _WEIGHTS_PURPOSE) if path.is_file() else {}
 
@@ -35,7 +36,7 @@ def noted_places(workdir: pathlib.Path) -> list[str]:
   noted = {name: note for name, note in _read_data(workdir).items() if note}
   places = [f"data.{name}.path" for name in noted]
   places += [f"data.{name}.class_stats" for name, note in noted.items() if note["class_stats"]]
-  return [*places, "init_weights"] if _read_weights(workdir) else places
+  return [*places, "init_weights"] if read_weights(workdir) else places
 
 
 def check_weights(file: str | None, workdir: pathlib.Path) -> None:
@@ -45,12 +46,12 @@ def check_weights(file: str | None, workdir: pathlib.Path) -> None:
     file: `config.init_weights`.
     workdir: Folder of the run.
   """
-  note = _read_weights(workdir)
+  note = read_weights(workdir)
   if not note or not file:
     return
   field = ("config", "init_weights")
   try:
-    place = weight_files.locate(file)
+    place = weight_files.resolve(file)
     if str(place) == note["path"]:
       return  # it need not be there any more
     digest = _hash(place)

@@ -7,17 +7,22 @@ from typing import Any
 
 from jax_uda.common import paths, registry
 from jax_uda.common.registry import SettingError
+from jax_uda.run import best_checkpoint, image_list, settings, start, training, workdir_lock
 from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
 from jax_uda.run import pseudo_label as pseudo_label_lib
-from jax_uda.run import settings, start, training, workdir_lock
 from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import table
 
 # By `config.task`: what runs or continues a stage.
 TASKS = {"train": training.train, "pseudo_label": pseudo_label_lib.write_stage}
-ABOUT_RUN = ("step", "checkpoint")  # in the results of a run; the other keys are sets of images
+ABOUT_RUN = (
+  "step",
+  "checkpoint",
+  "last",
+  "label_size",
+)  # in the results of a run; the other keys are sets of images
 
 Results = dict[str, Any]  # by stage
 
@@ -139,19 +144,32 @@ def _check_order(stages: dict[str, ConfigDict], workdir: pathlib.Path) -> None:
 
 
 def _show_side_by_side(config: ConfigDict, results: Results) -> None:
-  """Prints one table per set of images, with the stages that `config.compare` names."""
+  """Prints one table per set of images, with the stages that `config.compare` names.
+
+  Where a stage reports its best checkpoint, that one and the last have columns.
+  """
   compared = [name for name in config.compare if name in results] or list(results)[-1:]
   domains = dict.fromkeys(
     key for name in compared for key in results[name] or () if key not in ABOUT_RUN
   )
   for domain in domains:
     columns = {
-      f"{name} {network}": results[name][domain][network]
+      f"{name}{checkpoint} {network}": reported[domain][network]
       for name in compared
-      if domain in results[name]
-      for network in ("student", "teacher")
+      for checkpoint, reported in _checkpoints(results[name])
+      if domain in reported
+      for network in reported[domain]
     }
-    table.show(columns, title=f"IoU on {domain} validation images, %")
+    has_best = any("last" in results[name] for name in compared)
+    note = f"; best = {best_checkpoint.TITLES[best_checkpoint.BEST]}" if has_best else ""
+    table.show(columns, title=f"IoU on {domain} validation images, %{note}")
+
+
+def _checkpoints(results: Results) -> list[tuple[str, Results]]:
+  """What a table calls the reported checkpoint, and its results; beside the best, also the last."""
+  if "last" not in results:
+    return [("", results)]
+  return [(" best", results), (" last", results["last"])]
 
 
 def train(config: ConfigDict, workdir: str | pathlib.Path) -> Results:
@@ -183,12 +201,23 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
-  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`."""
-  predict_lib.list_images(settings["images"], settings["suffix"])
-  write = lambda config, workdir: predict_lib.write(
-    *training.trained(config, workdir), workdir, **settings
-  )
+  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`.
+
+  Raises:
+    UnreadableImagesError: All other images are predicted, in all stages.
+  """
+  image_list.find(settings["images"], settings["suffix"], is_flat=bool(settings["server"]))
+  errors: list[ValueError] = []
+
+  def write(config: ConfigDict, workdir: pathlib.Path) -> None:
+    try:
+      predict_lib.write(*training.trained(config, workdir), workdir, **settings)
+    except predict_lib.UnreadableImagesError as error:
+      errors.append(error)
+
   for_each_trained_stage(write, config, workdir, from_file=True)
+  if errors:
+    raise errors[0]
 
 
 def check_data(config: ConfigDict, workdir: pathlib.Path) -> None:

@@ -131,8 +131,10 @@ def is_done(stage: Stage) -> bool:
   """
   record.check_config(stage.config, stage.folder)
   end = config_lib.last_step(stage.config)
-  has_results = (stage.folder / runs.RESULTS).exists()
-  return has_results and runs.read_results(stage.folder)["step"] == end
+  if not (stage.folder / runs.RESULTS).exists():
+    return False
+  results = runs.read_results(stage.folder)
+  return results.get("last", results)["step"] == end
 
 
 def train_jobs(jobs: Sequence[Job], report: Callable[[list[Job]], Any]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A folder of images and labels with one file of each kind that goes wrong for people."""
 
+import io
 import os
 import pathlib
 
@@ -96,3 +97,15 @@ def make(root: pathlib.Path) -> int:
   save(images / "good_0_thumb.png", image[::4, ::4])
   os.symlink(".", images / "again")
   return number
+
+
+def tiff_of_4_bits(array: np.ndarray) -> bytes:
+  """A grey TIFF of an array uint8 [H,W] of values below 16; W is even."""
+  file = io.BytesIO()
+  tifffile.imwrite(file, (array[:, ::2] << 4) | array[:, 1::2])
+  file.seek(0)
+  with tifffile.TiffFile(file) as tiff:
+    tags = tiff.pages.first.tags
+    tags["ImageWidth"].overwrite(array.shape[1])
+    tags["BitsPerSample"].overwrite(4)
+  return file.getvalue()

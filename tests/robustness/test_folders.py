@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import unicodedata
 
 import numpy as np
 import PIL.Image
@@ -12,13 +13,11 @@ from robustness.one_of_each import exif, picture, save
 from robustness.table import Case, check, check_sentence, parametrize
 
 from jax_uda.cli import command
-from jax_uda.common import file_walk, log, paths, text
+from jax_uda.common import file_walk, files, log, paths, text
 from jax_uda.data.datasets import base, catalog, folder_pairs
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
 from jax_uda.run import check_data
-
-pytestmark = pytest.mark.fast
 
 LATIN = b"stra\xdfe.png".decode("utf-8", "surrogateescape")
 
@@ -137,6 +136,24 @@ def _renamed(name):
   return change
 
 
+def _from_a_mac(images, labels):
+  for folder, form in ((images, "NFC"), (labels, "NFD")):
+    (folder / "0.png").rename(folder / unicodedata.normalize(form, "Straße_März.png"))
+
+
+def _closed(images, labels):
+  """A folder that answers as one without permission, which root would have."""
+  save(images / "closed" / "3.png", picture()[0])
+  scandir = os.scandir
+
+  def refuse(place):
+    if os.path.basename(place) == "closed":
+      raise PermissionError(13, "Permission denied", place)
+    return scandir(place)
+
+  os.scandir = refuse
+
+
 def _in_folder(name):
   def change(images, labels):
     for folder in (images, labels):
@@ -217,6 +234,8 @@ CASES = (
   Case("labels as 0.jpg.png", pairs_after(_double_endings, ".jpg"), ["0.jpg 0.jpg.png", "1.jpg 1.jpg.png", "2.jpg 2.jpg.png"]),
   Case("labels as JPEG", with_change(_to_jpeg), sentence=r"3 of 6 images have no label|6 of 6 images have no label, .*0\.jpg is there, but \.jpg changes the values"),
   Case("a name that is not UTF-8", with_change(_renamed(LATIN)), (3, 9)),
+  Case("a label from a Mac", with_change(_from_a_mac), (3, 9)),
+  Case("a folder that may not be opened", with_change(_closed), sentence="images/closed cannot be read: Permission denied"),
   Case("a name of 255 bytes", with_change(_renamed("ä" * 125 + "x.png")), (3, 9)),
   Case("a name that steers a terminal", with_change(_renamed("\x1b[31m\n.png")), (3, 9)),
   Case("commas and spaces in a folder", with_change(_in_folder("north, 2nd half")), (3, 9)),
@@ -243,7 +262,8 @@ CASES = (
 
 
 @parametrize(*CASES)
-def test_a_folder_is_read_or_refused_in_one_sentence(case, tmp_path):
+def test_a_folder_is_read_or_refused_in_one_sentence(case, tmp_path, monkeypatch):
+  monkeypatch.setattr(os, "scandir", os.scandir)  # a case may replace it
   check(case, tmp_path)
 
 
@@ -331,6 +351,12 @@ def test_names_reach_terminals_escaped():
   assert text.shown("\x1b[2J\u202egnp.\n") == "\\x1b[2J\\u202egnp.\\n"
   assert text.shown(pathlib.Path(LATIN)) == "stra\\xdfe.png"
   assert text.printable("a\n\tb\r\x07") == "a\n\tb\\r\\x07"
+
+
+def test_files_with_the_longest_names_are_written(tmp_path):
+  for name in ("x" * 251 + ".png", "ä" * 125 + "x.png", "日" * 83 + "xx.png", LATIN):
+    files.write_bytes_atomically(tmp_path / name, b"content")
+    assert (tmp_path / name).read_bytes() == b"content"
 
 
 def test_lines_and_errors_reach_the_terminal_escaped(capsys, monkeypatch):

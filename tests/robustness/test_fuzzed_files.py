@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
-from robustness.one_of_each import exif
+from robustness.one_of_each import exif, tiff_of_4_bits
 from robustness.table import check_sentence
 
 from jax_uda.data.datasets import image_files, label_coding, pairs
@@ -16,8 +16,6 @@ from jax_uda.data.datasets.image_files import Reading
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies
-
-pytestmark = pytest.mark.fast
 
 MAX_PIXELS = 10_000
 READING = Reading(max_pixels=MAX_PIXELS)
@@ -57,7 +55,7 @@ def _files():
   yield "planar tiff", _tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate")
   yield "paged tiff", _tiff(np.moveaxis(RGB, 2, 0), photometric="minisblack")
   yield "tiled tiff", _tiff(RGB, tile=(16, 16), compression="zlib", predictor=True)
-  yield "4-bit tiff", _tiff(RGB[..., 0] // 16, bitspersample=4)
+  yield "4-bit tiff", tiff_of_4_bits(RGB[..., 0] // 16)
   yield "lzw tiff", _tiff(RGB, compression="lzw")
   yield "jpeg tiff", _pillow(RGB, "TIFF", compression="jpeg")
   yield "fax tiff", _pillow(PIL.Image.fromarray(grey > 99), "TIFF", compression="group4")

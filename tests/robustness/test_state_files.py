@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import types
 
 import cv2
 import numpy as np
@@ -47,7 +48,10 @@ DAMAGES = {
 
 
 def _write_classes(folder):
-  record.write_classes(folder, label_spaces.CAMVID11, [])
+  domains = types.SimpleNamespace(
+    label_space=label_spaces.CAMVID11, target_val=[], image_bound=None
+  )
+  record.write_classes(folder, domains)
 
 
 def _write_config(folder):

@@ -80,7 +80,8 @@ class _Coarse(nn.Module):
 
 def test_logits_are_resized_once_to_the_size_of_the_labels():
   images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  learner = types.SimpleNamespace(model=_Coarse(), mesh=mesh.data_mesh(1))
+  keep = lambda variables, size, rows: size
+  learner = types.SimpleNamespace(model=_Coarse(), mesh=mesh.data_mesh(1), canvas=keep)
   predict = pseudo_label._predictor(learner, {}, align_corners=True)
   label, confidence = predict(images, (48, 80))
   logits = 20 * images[:, ::8, ::8].astype(np.float32) / 255

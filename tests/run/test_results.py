@@ -46,7 +46,7 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   )
   assert alone["miou"] == scores["source"]["student"]["miou"] and list(alone["iou"])[10] == "10"
   capsys.readouterr()
-  results.report_midway(exp, state, None)
+  results.report_midway(exp, state, None, tmp_path)
   assert "mIoU on night, %: student" in capsys.readouterr().out
 
 

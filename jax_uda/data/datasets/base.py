@@ -19,6 +19,7 @@ from jax_uda.data.datasets import bucket, seal, shards, sources
 from jax_uda.data.datasets.sources import HasFiles
 from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.pipeline import rescale
 
 
 class Encoded(NamedTuple):
@@ -60,6 +61,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self.stored = None
     if paths.is_remote(data_dir):
       self.stored = data_dir / pathlib.Path(self.data_path).relative_to(local)
+
+  @property
+  def image_bound(self) -> rescale.Size | None:
+    """(height, width) into which images are fitted when the data set is prepared; None: they keep their size."""
+    return None
 
   @property
   def is_complete(self) -> bool:

@@ -1,6 +1,7 @@
 """The image and label files of the data set `folders`: finding them, pairing them, reading them."""
 
 import collections
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -33,6 +34,7 @@ def _look(
       walk.left_out[f"names without {shown(suffix)}"] += 1
     else:
       key = (file.relative_to(folder).parent / file.stem).as_posix().removesuffix(suffix)
+      key = unicodedata.normalize("NFC", key)  # macOS writes an umlaut as two characters
       if by_key.setdefault(key, file) != file:
         raise ValueError(
           f"{shown(by_key[key])} and {shown(file)} have one name but for their endings; move one of them "

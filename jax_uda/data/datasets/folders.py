@@ -29,7 +29,14 @@ import tensorflow_datasets as tfds
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import folder_pairs, from_files, image_files, label_coding, value_range
+from jax_uda.data.datasets import (
+  folder_pairs,
+  from_files,
+  image_files,
+  label_coding,
+  stores,
+  value_range,
+)
 from jax_uda.data.datasets.folder_pairs import files as files
 from jax_uda.data.datasets.folder_settings import Description, make_label_space
 from jax_uda.data.datasets.image_files import Reading
@@ -170,13 +177,14 @@ def _stored_range(folder: pathlib.Path) -> tuple[tuple[float, float], ...]:
     return ()
 
 
-def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
+def builder(data_dir: Path, role: Role, *, store: str = "auto", **description: Any) -> Folders:
   """The data set of this description below `data_dir`, prepared or not.
 
   Args:
     data_dir: The folder of all prepared data sets.
     role: What the data set is used for. A label folder of a target's training images is not opened;
       for evaluation there are no training images.
+    store: One of `stores.STORES`: whether images are stored resized or as their files are.
     **description: The fields of `Description`.
 
   Raises:
@@ -213,6 +221,7 @@ def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
     read=lambda pair: dataset.read(pair),
     size=size,
   )
-  dataset = Folders(data_dir, config, space, about, coding)
+  make = lambda config: Folders(data_dir, config, space, about, coding)
+  dataset = stores.choose(make, config, store)
   dataset.find_pairs()  # so that missing folders are named at once
   return dataset

@@ -20,7 +20,7 @@ from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import day_images as days
-from jax_uda.data.datasets import from_files, image_files, pairs
+from jax_uda.data.datasets import from_files, image_files, pairs, stores
 from jax_uda.data.datasets.image_files import Reading
 from jax_uda.data.datasets.layouts import VAL_EVERY, Layout
 from jax_uda.data.datasets.pairs import Pair
@@ -172,8 +172,10 @@ class FromLayout(from_files.FromFiles, skip_registration=True):
       return {}
     if pair.day is None:
       return {"day_image": _NO_DAY}
-    day = rescale.resize_image(image_files.read_image(pair.day, self.reading), size)
-    return {"day_image": image_files.encode_png(day)}
+    day = image_files.read_image(pair.day, self.reading)
+    if self.settings.store == "original":
+      return {"day_image": from_files.file_bytes(pair.day, day)}
+    return {"day_image": image_files.encode_png(rescale.resize_image(day, size))}
 
 
 def _classes(layout: Layout, name: str) -> tuple[LabelSpace, str]:
@@ -236,6 +238,7 @@ class DataSet:
     day_images: bool = False,
     ignore_invalid: bool = False,
     class_stats: str = "",
+    store: str = "auto",
   ) -> FromLayout:
     """The data set with these parameters below `data_dir`, prepared or not.
 
@@ -257,6 +260,7 @@ class DataSet:
         published scores count them.
       class_stats: A `sample_class_stats.json` of the training images to sample rare classes by, in
         place of our counts.
+      store: One of `stores.STORES`: whether images are stored resized or as their files are.
 
     Raises:
       SettingError: A setting is unknown or does not fit the data set, or there is no such folder.
@@ -290,7 +294,8 @@ class DataSet:
       full_size_scores=layout.full_size_labels,
       full_size_counts=layout.full_size_labels,
     )
-    dataset = FromLayout(self.name, data_dir, settings, space, parts)
+    make = lambda settings: FromLayout(self.name, data_dir, settings, space, parts)
+    dataset = stores.choose(make, settings, store)
     if not parts.root.is_dir() and not dataset.is_complete:
       raise SettingError(
         "path", f"= {str(path)!r} is no folder and not prepared; expected {layout.title}."

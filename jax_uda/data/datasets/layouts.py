@@ -209,4 +209,11 @@ LAYOUTS: dict[str, Layout] = {
     train="training",
     val="validation",
   ),
+  "wilddash2": Layout(
+    title="WildDash 2 (the split of VFM-UDA): val/images/*.jpg, val/labels/*.png",
+    splits={split: ((Part(f"{split}/images", f"{split}/labels"),),) for split in ("train", "val")},
+    image_endings=(".jpg",),
+    labels=(_label_ids(".png", 256),),  # Cityscapes' ids and others, which are ignored
+    size=(540, 960),
+  ),
 }

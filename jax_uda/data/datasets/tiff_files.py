@@ -21,10 +21,12 @@ MAX_BYTES_PER_PIXEL = 8  # of all bands together, at the limit of pixels
 _MAX_PAGES = 256
 _ORIENTATION, _NODATA = 274, 42113  # numbers of tags
 
-# Compressions whose decoders write no more bytes than we ask for.
-_BOUNDED = {"NONE", "LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "ZSTD", "LZMA"}
-# Compressions that Pillow reads.
-_OF_PILLOW = {"LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "JPEG"} | {"CCITTFAX3", "CCITTFAX4"}
+# Numbers of compressions; tifffile changes their names from time to time.
+_NONE, _LZW, _JPEG, _PACKBITS, _LZMA, _ZSTD = 1, 5, 7, 32773, 34925, 50000
+_DEFLATE, _FAX = {8, 32946}, {3, 4}
+# Their decoders write no more bytes than we ask for.
+_BOUNDED = {_NONE, _LZW, _PACKBITS, _LZMA, _ZSTD} | _DEFLATE
+_OF_PILLOW = {_LZW, _JPEG, _PACKBITS} | _DEFLATE | _FAX
 _KINDS = {"MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "YCBCR", "SEPARATED"}
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it warns of is refused or harmless
@@ -136,18 +138,24 @@ def _check_size(page: tifffile.TiffPage, number: int, max_pixels: int) -> None:
 
 def _values(data: bytes, page: tifffile.TiffPage) -> np.ndarray:
   """[H,W,D], the values of a page."""
-  compression, kind = _name(page.compression), _name(page.photometric)
+  kind = _name(page.photometric)
   is_whole = page.bitspersample in (8, 16, 32, 64) or page.dtype == bool
-  needs_codecs = compression != "NONE" or not is_whole
-  can_decode = compression in _BOUNDED and kind != "YCBCR"
+  needs_codecs = page.compression != _NONE or not is_whole
+  can_decode = page.compression in _BOUNDED and kind != "YCBCR"
   # Before Pillow, which would not notice all damage.
   if can_decode and not (needs_codecs and importlib.util.find_spec("imagecodecs") is None):
     return _with_bands_last(page)
   if _is_usual(page):
     return _decode_by_pillow(data, page)
   if not can_decode:
-    raise Refused(f"is stored as {compression} {kind}; convert it to a TIFF with DEFLATE or LZW.")
-  what = f"is compressed with {compression}" if is_whole else f"has {page.bitspersample} bits"
+    raise Refused(
+      f"is stored as {_name(page.compression)} {kind}; convert it to a TIFF with DEFLATE or LZW."
+    )
+  what = (
+    f"is compressed with {_name(page.compression)}"
+    if is_whole
+    else f"has {page.bitspersample} bits"
+  )
   raise Refused(f'{what}, which needs imagecodecs: pip install "jax-uda[tiff]".')
 
 
@@ -161,7 +169,7 @@ def _with_bands_last(page: tifffile.TiffPage) -> np.ndarray:
 def _is_usual(page: tifffile.TiffPage) -> bool:
   """Whether Pillow reads the values of a page as they are: grey, a palette, or RGB without more bands."""
   is_simple = _name(page.planarconfig) == "CONTIG" and page.index == 0 and page.sampleformat == 1
-  if _name(page.compression) not in _OF_PILLOW or not is_simple:
+  if page.compression not in _OF_PILLOW or not is_simple:
     return False
   if page.tags.valueof(_ORIENTATION, 1) != 1:  # Pillow turns images by itself
     return False

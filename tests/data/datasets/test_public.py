@@ -47,6 +47,7 @@ NUMBERS = {
   "nighttime_driving": (0, 1),
   "bdd100k": (1, 1),
   "mapillary": (1, 1),
+  "wilddash2": (1, 1),
 }
 
 
