@@ -175,13 +175,14 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   with checkpoint.Checkpoints(folder) as checkpoints:
     template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
     saved = checkpoints.restore_part(template)
+  say(f"checkpoint: {title}, step {int(saved['step'])}")
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
     path = workdir / f"{network}.safetensors"
     texts = {"network": network, "step": str(saved["step"])}
     texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
     weights.save(saved[network], path, texts)
-    say(f"{network} after {saved['step']} steps, checkpoint {title}: {path}")
+    say(f"{network} after {saved['step']} steps: {path}")
     paths.append(path)
   return paths
 

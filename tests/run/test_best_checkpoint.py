@@ -211,7 +211,7 @@ def test_the_reported_checkpoint_is_the_one_that_is_used(finished, config, capsy
   assert (model.step, model.checkpoint) == (8, "last")
   paths = training.export_weights(config, finished)
   assert [path.name for path in paths] == ["student.safetensors", "teacher.safetensors"]
-  assert f"student after 4 steps, checkpoint {ORACLE}" in capsys.readouterr().out
+  assert f"checkpoint: {ORACLE}, step 4\nstudent after 4 steps" in capsys.readouterr().out
   last = config.copy_and_resolve_references()
   last.report = "last"
   assert int(training.trained(last, finished)[1].step) == 8
