@@ -127,7 +127,7 @@ def restore(state: TrainState, workdir: pathlib.Path, report: str) -> TrainState
   folder, title = find(workdir, report)
   if title == TITLES[LAST] or int(folder.name) == int(state.step):
     return state
-  with checkpoint.Checkpoints(folder) as checkpoints:
+  with checkpoint.Checkpoints(folder, keep=None) as checkpoints:
     return checkpoints.restore(state)
 
 

@@ -3,12 +3,13 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grain
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
@@ -56,6 +57,11 @@ class Experiment:
     """All validation sets by name: those of the target, then `source`."""
     return {**self.target_sets, "source": self.domains.source_val}
 
+  @property
+  def evaluated_sets(self) -> dict[str, LabelledExamples]:
+    """The validation sets that `results.json` scores: all, or those of the target."""
+    return self.validation_sets if self.settings.evaluation.source else self.target_sets
+
   def initial_state(self) -> TrainState:
     """The state before step 0 with random networks, on the devices."""
     return self.learner.init(self.settings.seed, self.settings.data.batches.crop_size)
@@ -88,6 +94,42 @@ class Experiment:
         process_count=jax.process_count(),
       )
 
+  def image_names(self, step: int, stages: pathlib.Path | None = None) -> str:
+    """The images of a training batch by domain, for a message: their files, or their numbers.
+
+    Args:
+      step: The number of the batch; only this process's rows are named.
+      stages: As for `training_batches`.
+    """
+    source, target = _Noting(self.domains.source_train), _Noting(self.domains.target_train)
+    domains: Any = dataclasses.replace(
+      self.domains, source_train=cast(Any, source), target_train=cast(Any, target)
+    )
+    _ = dataclasses.replace(self, domains=domains).training_batches(stages)[step]
+    return f"the source images {source}, and the target images {target}"
+
+
+class _Noting:
+  """Images that note which of them are asked for."""
+
+  def __init__(self, images: Any):
+    self._images, self._numbers = images, dict[int, None]()
+
+  def __len__(self) -> int:
+    return len(self._images)
+
+  def __getitem__(self, index: int) -> Any:
+    self._numbers[int(index)] = None
+    return self._images[index]
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._images, name)
+
+  def __str__(self) -> str:
+    names = [str(name) for name in self._images.names]
+    show = lambda number: ascii(names[number])[1:-1] if names else f"no. {number}"
+    return ", ".join(map(show, self._numbers))
+
 
 def build(config: config_lib.ConfigDict) -> Experiment:
   """Builds everything that a run needs; prepares data sets that are not there yet.
@@ -101,29 +143,48 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   with registry.within("config"):
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
-    dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
     mesh = mesh_lib.data_mesh()
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes
     with registry.within("eval"):
       settings.evaluation.inference.check_classes(num_classes)
-    model = build_model(fields["model"], num_classes, dtype)
-    task = Task(
-      num_classes=num_classes,
-      class_frequency=domains.class_frequency,
-      mean_color=model.image_mean,
-    )
     groups = _parameter_groups(fields["optimizer"])
-    learner = Learner(
-      model,
-      methods.build(task, **fields["method"]),
-      schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
-      optimizer=_optimizer_of(fields["optimizer"], groups),
-      teacher_rule=_teacher_rule(fields["ema"]),
-      mesh=mesh,
-    )
+    learner = build_learner(config, domains.class_frequency, mesh)
   return Experiment(learner, domains, settings, groups, further_targets)
+
+
+def build_learner(
+  config: config_lib.ConfigDict, class_frequency: tuple[float, ...], mesh: Mesh
+) -> Learner:
+  """Builds what learns; neither data nor weights are looked at.
+
+  Args:
+    config: The config of one run or of one stage.
+    class_frequency: Share of each of the C classes in the source's labelled pixels.
+    mesh: Devices that share a batch.
+
+  Raises:
+    SettingError: A field is unknown or does not fit the others; its path begins below the config.
+  """
+  fields: dict[str, Any] = config.to_dict()
+  dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
+  model = build_model(fields["model"], len(class_frequency), dtype)
+  task = Task(
+    num_classes=len(class_frequency),
+    class_frequency=class_frequency,
+    mean_color=model.image_mean,
+  )
+  return Learner(
+    model,
+    methods.build(task, **fields["method"]),
+    schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
+    optimizer=_optimizer_of(fields["optimizer"], _parameter_groups(fields["optimizer"])),
+    teacher_rule=_teacher_rule(fields["ema"]),
+    mesh=mesh,
+    skip_nonfinite=fields["on_nonfinite"] == "skip",
+    by_groups=fields["gradient_by_groups"],
+  )
 
 
 def summary(exp: Experiment) -> str:
@@ -179,8 +240,11 @@ def _load_data(
 def _build_schedule(group: Mapping[str, Any], num_steps: int) -> optax.Schedule:
   settings = dict(group)
   name = settings.pop("name", "warmup_poly")
+  changes = settings.pop("scale_from", ())
   function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  return registry.call(function, "schedule", num_steps=num_steps, **settings)
+  schedule = registry.call(function, "schedule", num_steps=num_steps, **settings)
+  with registry.within("schedule"):
+    return optimizer.scaled_from(schedule, changes)
 
 
 def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax_uda.data.pipeline import stored_labels
+from jax_uda.data.pipeline.examples import sizes_of
 from jax_uda.data.pipeline.rescale import Size
 
 Example = Mapping[str, Any]
@@ -18,6 +19,10 @@ class LabelsAt(Sequence[Example]):
 
   def __len__(self) -> int:
     return len(self._examples)
+
+  def sizes(self, name: str = "image") -> list[Size]:
+    """(height, width) of a field of all examples."""
+    return [self._size] * len(self) if name == "label" else sizes_of(self._examples, name)
 
   def __getitem__(self, index: int) -> Example:  # pyright: ignore[reportIncompatibleMethodOverride] — no slices
     example = self._examples[index]

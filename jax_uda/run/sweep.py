@@ -130,11 +130,10 @@ def is_done(stage: Stage) -> bool:
     ValueError: The folder holds a run of another config.
   """
   record.check_config(stage.config, stage.folder)
-  path = stage.folder / "results.json"
   end = config_lib.last_step(stage.config)
-  if not path.exists():
+  if not (stage.folder / runs.RESULTS).exists():
     return False
-  results = json.loads(path.read_text())
+  results = runs.read_results(stage.folder)
   return results.get("last", results)["step"] == end
 
 

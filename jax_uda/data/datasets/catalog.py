@@ -7,7 +7,7 @@ builder function:
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
   dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, cityscapes, dark_zurich,
-    acdc, nighttime_driving, bdd100k and mapillary
+    acdc, nighttime_driving, bdd100k, mapillary and wilddash2
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
   dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
@@ -15,7 +15,6 @@ builder function:
 import dataclasses
 import functools
 import inspect
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda.common import paths, registry
+from jax_uda.common import files, paths, registry, state_files
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, camvid, disk, folders, from_layout, stores, streets
+from jax_uda.data.datasets import (
+  base,
+  camvid,
+  disk,
+  folders,
+  from_layout,
+  seal,
+  sources,
+  stores,
+  streets,
+)
 from jax_uda.data.datasets.layouts import LAYOUTS
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import class_stats
 from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
@@ -65,6 +75,10 @@ class Domains:
     target_train: Training images of the target. Their labels are not read.
     source_val: Labelled validation images of the source.
     target_val: Labelled validation images of the target, for evaluation.
+    identities: What the data sets "source" and "target" were made of; None of one that is drawn.
+    reading: How image files of the target are read: bands and range of values, as the data set was
+      prepared.
+    image_bound: (height, width) into which images of the target are fitted; None: they keep their size.
   """
 
   label_space: LabelSpace
@@ -73,6 +87,9 @@ class Domains:
   target_train: TargetExamples
   source_val: LabelledExamples
   target_val: LabelledExamples
+  identities: Mapping[str, sources.Identity | None] = dataclasses.field(default_factory=dict)
+  reading: Reading = Reading()
+  image_bound: tuple[int, int] | None = None
 
 
 def find_builder(
@@ -110,13 +127,26 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   """[N,C] int64 pixels of each class in each label of a prepared data set; computed once."""
   path = folder / f"class_counts_{split}.npy"
   if path.exists():
-    return np.load(path)
+    return _read_counts(path, num_classes)
   labels = Examples(folder, split, fields=("label",))
   count = lambda label: np.bincount(label.ravel(), minlength=256)[:num_classes]
   counts = np.stack([count(example["label"]) for example in labels]).astype(np.int64)
-  temporary = folder / f"{path.stem}.{os.getpid()}.tmp.npy"
-  np.save(temporary, counts)
-  os.replace(temporary, path)
+  with files.replacing(path) as temporary, temporary.open("wb") as file:
+    np.save(file, counts)
+  seal.write(folder)
+  return counts
+
+
+def _read_counts(path: pathlib.Path, num_classes: int) -> np.ndarray:
+  """The stored class counts; `base.prepare` has compared their checksum before."""
+  try:
+    counts = np.load(path, allow_pickle=False)
+    fits = counts.ndim == 2 and counts.shape[1] == num_classes
+  except (ValueError, EOFError) as error:
+    raise seal.DamagedDataError(path.parent, path.name, f"it cannot be read: {error}") from None
+  if not fits:
+    problem = f"its shape is {counts.shape}, for {num_classes} classes"
+    raise seal.DamagedDataError(path.parent, path.name, problem)
   return counts
 
 
@@ -124,7 +154,8 @@ def _training_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
   """[N,C] int64 pixels of each class in each training label, or the counts in the user's file."""
   if not builder.class_stats:
     return class_counts(folder, "train", builder.label_space.num_classes)
-  names = json.loads((folder / "names_train.json").read_text())
+  purpose = "it lists the images; the same command with --repair prepares the data set again"
+  names = state_files.read_json(folder / "names_train.json", list, purpose)
   path = paths.as_path(builder.class_stats, "class_stats")
   return class_stats.read(path, names, builder.label_space)
 
@@ -181,10 +212,14 @@ def load_domains(
     counts = _training_counts(source_builder, folder)
     if not counts.any():
       raise SettingError((), ": its training images have no labelled pixel to learn from.")
+    if not source_builder.class_stats:
+      source_builder.check_classes(counts)
     source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
     source_val = LabelledExamples(folder, "val")
+    identities = {"source": sources.identity(folder)}
   with registry.within("target"):
     folder = base.prepare(target_builder)
+    identities["target"] = sources.identity(folder)
     target_train = TargetExamples(folder, cache_bytes=cache_bytes)
     target_val = LabelledExamples(folder, "val")
   return Domains(
@@ -194,6 +229,9 @@ def load_domains(
     target_train=target_train,
     source_val=source_val,
     target_val=target_val,
+    identities=identities,
+    reading=target_builder.reading,
+    image_bound=target_builder.image_bound,
   )
 
 

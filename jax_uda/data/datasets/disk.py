@@ -1,11 +1,10 @@
 """Whether data sets fit on the disk, before their preparation begins."""
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Iterable
 
-from jax_uda.common import paths
+from jax_uda.common import paths, state_files
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, shards, sources, stores
 from jax_uda.data.datasets.from_files import FromFiles, Splits
@@ -39,9 +38,9 @@ def _unwritten(dataset: FromFiles, splits: Splits) -> dict[str, list[Pair]]:
     for _, note in entries:
       written.setdefault(split, {}).update(note["sources"])
   for path in stores.partial_folder(dataset).glob("*.json"):
-    with contextlib.suppress(ValueError):  # a damaged note: its shard is written again
+    with contextlib.suppress(ValueError, KeyError):  # damaged, or no note of a shard
       split = path.name.rpartition("-")[0]
-      written.setdefault(split, {}).update(json.loads(path.read_text())["sources"])
+      written.setdefault(split, {}).update(state_files.parse(path.read_bytes(), dict)["sources"])
   unwritten: dict[str, list[Pair]] = {}
   for split, pairs in splits.items():
     before = written[split]

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
@@ -11,9 +13,10 @@ from typing import Any, Literal, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jax_uda.common import text
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, image_files, shards, sources
+from jax_uda.data.datasets import base, image_files, seal, shards, sources
 from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import examples, rescale
@@ -54,6 +57,8 @@ class Config(tfds.core.BuilderConfig):
     full_size_scores: Whether labels for evaluation keep the size of their files.
     full_size_counts: Whether classes are counted in the label files, as the reference does it, rather
       than in labels of the image's size.
+    root: The folder of the data set.
+    name_at: The name of the same settings with the files in another folder; see `FromFiles.find_twin`.
     store: "resized": images, and labels for training, are stored at the size that batches show.
       "original": they are stored as the files are and resized when they are read, with the same result.
   """
@@ -63,6 +68,8 @@ class Config(tfds.core.BuilderConfig):
   size: Size | None
   full_size_scores: bool = True
   full_size_counts: bool = False
+  root: str = ""
+  name_at: Callable[[str], str] | None = None
   store: Literal["resized", "original"] = "resized"
 
   @functools.cached_property
@@ -109,6 +116,11 @@ class FromFiles(base.Builder, skip_registration=True):
     self.settings = settings
     super().__init__(data_dir, settings)
 
+  @property
+  def image_bound(self) -> Size | None:
+    """The setting `size`."""
+    return self.settings.size
+
   def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """Reads a pair at full size; see `Config.read`."""
     return self.settings.read(pair)
@@ -134,15 +146,44 @@ class FromFiles(base.Builder, skip_registration=True):
         return None
       raise
 
+  def find_twin(self) -> pathlib.Path | None:
+    """A data set that was prepared with these settings from these files when they lay elsewhere."""
+    pairs = self.find_pairs()
+    if not (pairs and self.settings.name_at and self.settings.root):
+      return None
+    places = sources.stamps(itertools.chain.from_iterable(pairs.values()))
+    folder = pathlib.Path(self.data_path)
+    others = sorted(folder.parent.parent.glob(f"*/{folder.name}"))
+    is_twin = lambda other: self._is_twin(other, places)
+    return next((other for other in others if other != folder and is_twin(other)), None)
+
+  def _is_twin(self, other: pathlib.Path, places: sources.Stamps) -> bool:
+    """Whether the data set in `other` differs from this one in the place of its files alone."""
+    settings = self.settings
+    assert settings.name_at is not None
+    try:
+      seal.check(other)
+      there, before = sources.relative(sources.noted(other))
+    except ValueError:  # damaged
+      return False
+    here, now = sources.relative(places)
+    below = here.removeprefix(settings.root.rstrip("/"))
+    if not there.endswith(below) or before.keys() != now.keys():
+      return False
+    if settings.name_at(there.removesuffix(below)) != other.parent.name:
+      return False  # other settings
+    where = {name: os.path.join(here, name) for name in now}
+    return not sources.different(before, now, where)
+
   def find_changes(self) -> sources.Changes | None:
     """How the files differ from those that the data set was prepared from; None: not at all."""
     pairs = self.find_pairs()
     return sources.find_changes(pathlib.Path(self.data_path), pairs) if pairs else None
 
-  def write(self, *, skip: bool) -> None:
+  def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set or continues an interrupted preparation; see `shards.write`."""
     self.check_folders()
-    shards.write(self, self.settings.pairs, self.convert, skip=skip)
+    shards.write(self, self.settings.pairs, self.convert, skip=skip, repair=repair)
 
   def convert(self, split: str, pair: Pair) -> shards.Converted:
     """Reads a pair of a split and returns what is stored of it; raises ValueError for bad files."""
@@ -156,13 +197,14 @@ class FromFiles(base.Builder, skip_registration=True):
       shown = rescale.resize_label(label, size)
     counted = label if settings.full_size_counts else shown
     counts = np.bincount(counted.ravel(), minlength=256)[: self.label_space.num_classes]
-    example: dict[str, Any] = {"name": pair.image.name}
+    name = text.shown(pair.image.name)  # a name that is not UTF-8 cannot be stored as it is
+    example: dict[str, Any] = {"name": name}
     if settings.store == "original":
       example |= {"image": file_bytes(pair.image, image), "label": image_files.encode_png(label)}
       example |= {"image_size": size, "label_size": shown.shape}
     else:
       # A JPEG is a quarter of the PNG of its pixels, and `Examples` decodes it as it was read here.
-      stored = None if settings.size else image_files.jpeg_bytes(pair.image)
+      stored = None if settings.size else image_files.jpeg_bytes(pair.image, self.reading)
       resized = rescale.resize_image(image, size) if settings.size else image
       example |= {"image": stored or image_files.encode_png(resized)}
       example |= {"label": image_files.encode_png(shown)}

@@ -41,7 +41,9 @@ def choose(make: Callable[[from_files.Config], F], settings: from_files.Config, 
     return resized
   name = f"{settings.name}-original"
   find = lambda: settings.pairs  # they are searched for once
-  original = make(dataclasses.replace(settings, name=name, find=find, store="original"))
+  name_at = settings.name_at and (lambda root: f"{settings.name_at(root)}-original")  # pyright: ignore[reportOptionalCall]
+  changes = dict(name=name, name_at=name_at, find=find, store="original")
+  original = make(dataclasses.replace(settings, **changes))
   if store == "original":
     return original
   forms = (resized, original)
@@ -54,6 +56,9 @@ def choose(make: Callable[[from_files.Config], F], settings: from_files.Config, 
     pairs = settings.pairs
   except ValueError:  # there are no files; preparing says so
     return resized
+  twins = (form for form in forms if not form.stored and form.find_twin())
+  if moved := next(twins, None):  # prepared before these files were moved
+    return moved
   if sum(map(files_bytes, pairs.values())) < SMALL:
     return resized
   return min(forms, key=lambda form: estimate(form, pairs))

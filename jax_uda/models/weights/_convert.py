@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.common import registry
+from jax_uda.common.registry import SettingError
 from jax_uda.models import catalog, weights
 
 ATTENTION = "decode_head.scale_attention.conv_seg.bias"
@@ -41,14 +42,20 @@ def convert(
     SettingError: A name is unknown; its path is the argument.
     ValueError: The file does not fit the network. The message lists the tensors that do not.
   """
-  variables = shapes_of(encoder, decoder, num_classes, _hrda(weights.read(path), network))
+  file = weights.read(path, finite=False)  # what is loaded of it is checked below
+  variables = shapes_of(encoder, decoder, num_classes, _hrda(file, network))
   filled, loaded = weights.load(variables, path, network=network)
+  if other := [name for name in loaded.left_out if name.startswith("decode_head.")]:
+    raise SettingError(
+      "num_classes", f"= {num_classes} is not that of {loaded.path}: {', '.join(other[:4])} differ."
+    )
   if loaded.untouched:
     raise ValueError(f"{loaded.path} holds no {' and no '.join(loaded.untouched)}")
   folder = pathlib.Path(folder).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   written = folder / f"{encoder}{f'_{decoder}' if decoder else ''}.safetensors"
-  weights.save(filled, written, {"source": pathlib.Path(path).name, "sha256": loaded.sha256})
+  texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256, "licence": loaded.licence}
+  weights.save(filled, written, {name: text for name, text in texts.items() if text})
   return written, loaded
 
 
@@ -56,7 +63,7 @@ def _hrda(file: weights.WeightFile, network: str) -> Mapping[str, Any] | None:
   """Returns the settings of the file's HRDA that show in shapes, or None if it has no HRDA."""
   try:
     attention = weights.to_reference(file.tensors, network).get(ATTENTION)
-  except registry.SettingError:
+  except SettingError:
     raise
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jax_uda.run.report import table
-from jax_uda.run.report.runs import NETWORKS, Run
+from jax_uda.run.report.runs import Run
+from jax_uda.run.settings import NETWORKS
 
 REFERENCE = "dacs"  # equal compute means the compute of this method
 BASELINE = "source_only"  # a class has collapsed only where this method has more of it

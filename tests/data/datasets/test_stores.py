@@ -28,7 +28,7 @@ def write_formats(root) -> None:
   pixels = rng.integers(0, 256, (10, 20, 3), np.uint8)
   image = PIL.Image.fromarray(pixels)
   turned = PIL.Image.Exif()
-  turned[0x0112] = 6
+  turned[0x0112] = 3
   (root / "a").mkdir(parents=True)
   image.save(root / "a/0.jpg")
   image.save(root / "a/1.jpg", exif=turned)
@@ -143,6 +143,15 @@ def test_auto_takes_the_smaller_form_and_keeps_to_what_is_prepared(
   spec = dict(name="gta5", path=str(tmp_path / "gta5"), size=size)
   again = catalog.find_builder(spec, tmp_path / "prepared", Role.SOURCE)
   assert again.data_path == other.data_path and again.find_pairs() is None
+
+
+def test_auto_keeps_to_what_was_prepared_before_the_files_were_moved(tmp_path, monkeypatch):
+  monkeypatch.setattr(stores, "SMALL", 0)
+  folder = base.prepare(gta(tmp_path, ENLARGED, store="resized"))  # the larger form
+  (tmp_path / "gta5").rename(tmp_path / "moved")
+  spec = dict(name="gta5", path=str(tmp_path / "moved"), size=ENLARGED)
+  moved = catalog.find_builder(spec, tmp_path / "prepared", Role.SOURCE)
+  assert moved.settings.store == "resized" and base.prepare(moved) == folder
 
 
 def test_the_name_of_the_form_that_existed_is_as_before(tmp_path):
