@@ -5,8 +5,8 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 
@@ -104,7 +104,7 @@ def topology_mesh(name: str) -> Mesh:
   return Mesh(np.array(devices).reshape(-1), ("data",), axis_types=(AxisType.Auto,))
 
 
-def memory_of(device: jax.Device) -> float | None:
+def memory_of(device: Any) -> float | None:
   """Bytes that programs may use on a device; None where nobody knows."""
   chip = find(device.device_kind)
   if chip:

@@ -50,7 +50,7 @@ def write(folder: pathlib.Path, examples: Sequence[Example]) -> None:
     for network, label in example.predictions.items():
       arrays[f"{index}/predictions/{network}"] = label
   stream = io.BytesIO()
-  np.savez_compressed(stream, **arrays)
+  np.savez_compressed(stream, allow_pickle=False, **arrays)
   files.write_bytes_atomically(folder / FILE, stream.getvalue())
 
 
