@@ -4,6 +4,7 @@ import glob
 import os
 import pathlib
 import re
+import shutil
 
 import fsspec
 from etils import epath
@@ -121,6 +122,13 @@ def files_below(folder: Path, *, follow_links: bool = False) -> list[Path]:
     below = folder / str(place)[len(top) :].strip("/")
     files += [below / name for name in names if name]  # "": an object that stands for the folder
   return sorted(files)
+
+
+def free_bytes(folder: pathlib.Path) -> int:
+  """What is free on the disk of a folder, which need not exist yet."""
+  folder = folder.absolute()
+  there = next(path for path in (folder, *folder.parents) if path.exists())
+  return shutil.disk_usage(there).free
 
 
 def stamp(file: str | os.PathLike[str]) -> list[int] | None:

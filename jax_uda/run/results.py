@@ -110,9 +110,9 @@ def write(
   last |= _scores(exp, state)
   results = last
   if exp.settings.report == best_checkpoint.BEST:
-    if at_end:
-      means = {network: scores["miou"] for network, scores in last["target"].items()}
-      best_checkpoint.keep(workdir, state, means)
+    network = exp.settings.evaluation.midway_networks[0]  # the one that was compared on the way
+    if at_end and network in last["target"]:
+      best_checkpoint.keep(workdir, state, {network: last["target"][network]["miou"]})
     results = best_checkpoint.reported(last, state, workdir, lambda state: _scores(exp, state))
   if mesh_lib.is_main_process():
     state_files.write_json(workdir / FILE, results)

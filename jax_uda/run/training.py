@@ -161,6 +161,7 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   with checkpoint.Checkpoints(folder, keep=None) as checkpoints:
     template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
     saved = checkpoints.restore_part(template)
+  say(f"checkpoint: {title}, step {int(saved['step'])}")
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
     path = workdir / f"{network}.safetensors"
@@ -168,7 +169,7 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
     texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
     texts |= record.origin_of_weights(workdir)
     weights.save(saved[network], path, texts)
-    say(f"{network} after {saved['step']} steps, checkpoint {title}: {path}")
+    say(f"{network} after {saved['step']} steps: {path}")
     paths.append(path)
   return paths
 

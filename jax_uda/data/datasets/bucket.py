@@ -121,6 +121,12 @@ def fetch(stored: paths.Path, folder: pathlib.Path) -> None:
       return
     new = partial / current.version
     new.mkdir(exist_ok=True)
+    missing = sum(current.files.values()) - sum(file.stat().st_size for file in new.iterdir())
+    if missing > (free := paths.free_bytes(new)):
+      raise ValueError(
+        f"{stored} needs {missing / 1e9:.1f} GB more below {folder}, where {free / 1e9:.1f} GB are free. Make "
+        "room, or set config.data.dir to a folder on another disk."
+      )
     _copy(stored / current.version, new, current.files, f"copying {stored} here")
     _write_marker(new, current)
     shards.put_in_place(new, folder)

@@ -1,23 +1,16 @@
 """Whether data sets fit on the disk, before their preparation begins."""
 
 import contextlib
-import json
 import pathlib
-import shutil
 from collections.abc import Iterable
 
+from jax_uda.common import paths, state_files
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, shards, sources, stores
 from jax_uda.data.datasets.from_files import FromFiles, Splits
 from jax_uda.data.datasets.pairs import Pair
 
 MOST_PER_FILE = 100  # times the bytes of the image files: no data set takes more
-
-
-def free_bytes(folder: pathlib.Path) -> int:
-  """What is free on the disk of a folder, which need not exist yet."""
-  there = next(path for path in (folder, *folder.parents) if path.exists())
-  return shutil.disk_usage(there).free
 
 
 def needed_bytes(dataset: FromFiles, *, renew: bool = False) -> int:
@@ -33,33 +26,28 @@ def needed_bytes(dataset: FromFiles, *, renew: bool = False) -> int:
   if pairs is None:
     return 0
   most = MOST_PER_FILE * sum(map(stores.files_bytes, pairs.values()))
-  if most < free_bytes(pathlib.Path(dataset.data_path)):
+  if most < paths.free_bytes(pathlib.Path(dataset.data_path)):
     return 0
   return stores.estimate(dataset, _unwritten(dataset, pairs))
 
 
 def _unwritten(dataset: FromFiles, splits: Splits) -> dict[str, list[Pair]]:
   """The pairs of all shards that are not on disk, or are made of files that have changed."""
-  notes = [
-    note
-    for entries in sources.read_notes(pathlib.Path(dataset.data_path)).values()
-    for _, note in entries
-  ]
+  written: dict[str, sources.Stamps] = {split: {} for split in splits}
+  for split, entries in sources.read_notes(pathlib.Path(dataset.data_path)).items():
+    for _, note in entries:
+      written.setdefault(split, {}).update(note["sources"])
   for path in stores.partial_folder(dataset).glob("*.json"):
-    with contextlib.suppress(ValueError):  # a damaged note: its shard is written again
-      notes.append(json.loads(path.read_text()))
-  known: sources.Stamps = {}
-  for note in notes:
-    known |= note["sources"]
-  is_known = lambda pair: all(
-    (known.get(file) or [])[:2] == (stamp or [])[:2]
-    for file, stamp in sources.stamps([pair]).items()
-  )
+    with contextlib.suppress(ValueError, KeyError):  # damaged, or no note of a shard
+      split = path.name.rpartition("-")[0]
+      written.setdefault(split, {}).update(state_files.parse(path.read_bytes(), dict)["sources"])
   unwritten: dict[str, list[Pair]] = {}
   for split, pairs in splits.items():
+    before = written[split]
     for start in range(0, len(pairs), shards.SHARD_SIZE):
       part = pairs[start : start + shards.SHARD_SIZE]
-      if not all(map(is_known, part)):
+      now = sources.stamps(part)
+      if any((before.get(file) or [])[:2] != (stamp or [])[:2] for file, stamp in now.items()):
         unwritten.setdefault(split, []).extend(part)
   return unwritten
 
@@ -81,7 +69,7 @@ def check_space(data_sets: Iterable[base.Builder], *, renew: bool = False) -> No
   if not total:
     return
   folder = pathlib.Path(next(iter(by_folder))).parents[2]
-  free = free_bytes(folder)
+  free = paths.free_bytes(folder)
   if total <= free:
     return
   parts = [f"{by_folder[key].name} {_gb(size)}" for key, size in needed.items() if size]

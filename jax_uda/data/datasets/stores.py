@@ -56,6 +56,9 @@ def choose(make: Callable[[from_files.Config], F], settings: from_files.Config, 
     pairs = settings.pairs
   except ValueError:  # there are no files; preparing says so
     return resized
+  twins = (form for form in forms if not form.stored and form.find_twin())
+  if moved := next(twins, None):  # prepared before these files were moved
+    return moved
   if sum(map(files_bytes, pairs.values())) < SMALL:
     return resized
   return min(forms, key=lambda form: estimate(form, pairs))

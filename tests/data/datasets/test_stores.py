@@ -10,7 +10,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jax_uda.data.datasets import base, catalog, disk, sources, stores
+from jax_uda.common import paths
+from jax_uda.data.datasets import base, catalog, disk, shards, sources, stores
 from jax_uda.data.pipeline import batching
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.data.roles import Role
@@ -27,7 +28,7 @@ def write_formats(root) -> None:
   pixels = rng.integers(0, 256, (10, 20, 3), np.uint8)
   image = PIL.Image.fromarray(pixels)
   turned = PIL.Image.Exif()
-  turned[0x0112] = 6
+  turned[0x0112] = 3
   (root / "a").mkdir(parents=True)
   image.save(root / "a/0.jpg")
   image.save(root / "a/1.jpg", exif=turned)
@@ -144,6 +145,15 @@ def test_auto_takes_the_smaller_form_and_keeps_to_what_is_prepared(
   assert again.data_path == other.data_path and again.find_pairs() is None
 
 
+def test_auto_keeps_to_what_was_prepared_before_the_files_were_moved(tmp_path, monkeypatch):
+  monkeypatch.setattr(stores, "SMALL", 0)
+  folder = base.prepare(gta(tmp_path, ENLARGED, store="resized"))  # the larger form
+  (tmp_path / "gta5").rename(tmp_path / "moved")
+  spec = dict(name="gta5", path=str(tmp_path / "moved"), size=ENLARGED)
+  moved = catalog.find_builder(spec, tmp_path / "prepared", Role.SOURCE)
+  assert moved.settings.store == "resized" and base.prepare(moved) == folder
+
+
 def test_the_name_of_the_form_that_existed_is_as_before(tmp_path):
   resized, original = (gta(tmp_path, ENLARGED, store=store) for store in FORMS)
   name = resized.data_path.parent.name
@@ -187,7 +197,7 @@ def test_a_file_that_cannot_be_read_does_not_spoil_the_estimate(tmp_path):
 @pytest.fixture
 def little_space(monkeypatch):
   """Sets what is free on the disk, in bytes."""
-  return lambda free: monkeypatch.setattr(disk, "free_bytes", lambda folder: free)
+  return lambda free: monkeypatch.setattr(paths, "free_bytes", lambda folder: free)
 
 
 def test_a_disk_that_is_too_small_is_named_before_anything_is_written(tmp_path, little_space):
@@ -225,6 +235,25 @@ def test_what_is_written_already_is_not_counted(tmp_path, little_space):
   disk.check_space([builder])
   with pytest.raises(ValueError, match="preparing needs"):
     disk.check_space([builder], renew=True)
+
+
+def test_finished_shards_of_an_interrupted_preparation_are_not_counted(
+  tmp_path, little_space, monkeypatch
+):
+  monkeypatch.setattr(shards, "SHARD_SIZE", 2)
+  builder = gta(tmp_path, ENLARGED)
+  whole = stores.estimate(builder, builder.find_pairs())
+  file = tmp_path / "gta5/images/00003.png"
+  content = file.read_bytes()
+  file.write_bytes(b"?")
+  with pytest.raises(ValueError, match="2 of 5 pairs are prepared"):
+    base.prepare(builder)
+  file.write_bytes(content)
+  little_space(0.7 * whole)
+  disk.check_space([gta(tmp_path, ENLARGED)])
+  little_space(0.5 * whole)
+  with pytest.raises(ValueError, match="preparing needs"):
+    disk.check_space([gta(tmp_path, ENLARGED)])
 
 
 def test_the_command_line_chooses_the_form(tmp_path, capsys):
