@@ -12,7 +12,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.run import evaluation, metrics
 from jax_uda.run.experiment import Experiment
-from jax_uda.run.progress import Progress
+from jax_uda.run.image_progress import Progress
 from jax_uda.run.report import table
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.run.settings import NETWORKS
