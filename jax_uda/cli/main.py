@@ -125,6 +125,7 @@ def _main(overrides: command.Overrides) -> None:
   predict = _predict_settings()
   config = command.config(overrides)
   command.set_up_jax()
+  command.repair(config)
   from jax_uda.run import stages
 
   run = {
@@ -172,7 +173,8 @@ def _prepare(overrides: command.Overrides) -> None:
     from jax_uda.run import prepare_data
 
     config = command.config(overrides)
-    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip)
+    repair = command.REPAIR.value
+    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip, repair=repair)
     return
   dataset = command.require(_DATASET, "gta5")
   manual_dir = command.require(_MANUAL_DIR, "/data/gta5")
@@ -180,7 +182,14 @@ def _prepare(overrides: command.Overrides) -> None:
   from jax_uda.run import prepare_data
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
-  prepare_data.prepare(dataset, manual_dir, size=_SIZE.value, data_dir=data_dir, skip=skip)
+  prepare_data.prepare(
+    dataset,
+    manual_dir,
+    size=_SIZE.value,
+    data_dir=data_dir,
+    skip=skip,
+    repair=command.REPAIR.value,
+  )
 
 
 def _import_weights() -> None:

@@ -87,8 +87,16 @@ def default() -> ConfigDict:
   )
   config.schedule = ConfigDict({"learning_rate": 6e-5, "warmup_steps": 1500, "power": 1.0})
 
+  # When a loss or the gradient of a step is not finite: "stop"; "skip" leaves the networks as they
+  # were before that step; "rollback" goes back to the last checkpoint and leaves the batch out.
+  # The run stops after more than max_skips in a row.
+  config.on_nonfinite = "stop"
+  config.max_skips = 10
+
   config.log_every_steps = 50
-  config.checkpoint = ConfigDict({"every_steps": 4000, "keep": 2})
+  # The state is saved every so many steps and every so many minutes, whichever comes first (0: not),
+  # before an evaluation, and when the run is told to stop.
+  config.checkpoint = ConfigDict({"every_steps": 4000, "every_minutes": 10.0, "keep": 2})
   config.eval = _evaluation_defaults()
   config.panel_images = 4  # rows of panels.png, at least 1
   config.views_every_steps = 0  # draw the method's views so often; 0 = at the end alone
@@ -96,6 +104,10 @@ def default() -> ConfigDict:
 
   # A recipe of several runs: what each stage changes in this config (see `stage_config`).
   config.stages = Stages()
+  # The checkpoint that is reported, predicted with, exported, and handed to later stages: "last", or
+  # "best_on_target", the one with the best mIoU on the target's validation images at any evaluation.
+  # The latter is an oracle: it is chosen with the target's labels. Both are then in results.json.
+  config.report = "last"
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
 
@@ -104,6 +116,9 @@ def _data_defaults() -> ConfigDict:
   """The group `data`; its data sets are left to the recipe."""
   data = ConfigDict()
   data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
+  # How files of data sets are stored: "resized" as batches show them; "original" as the files are, resized
+  # when they are read, with the same result; "auto": the form that is prepared, else the smaller one.
+  data.store = "auto"
   data.source = ConfigDict()
   data.target = ConfigDict()
   data.crop_size = (512, 512)  # (height, width) in pixels
@@ -144,6 +159,8 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.whole_pixels = 2**22  # an image of more pixels is predicted in overlapping tiles
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
+  # (height, width) to which the target's labels are resized before counting; empty = as they are stored.
+  evaluation.label_size = ()
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation

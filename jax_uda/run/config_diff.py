@@ -6,6 +6,9 @@ from jax_uda.run.config_dict import ConfigDict
 
 # What may change between a run and its continuation, since it does not touch the parameters.
 FREE_FIELDS = (
+  "on_nonfinite",
+  "max_skips",
+  "schedule.scale_from",  # `record.check_config` looks at the steps that are trained
   "log_every_steps",
   "checkpoint",
   "eval",
@@ -14,7 +17,9 @@ FREE_FIELDS = (
   "projection",
   "stop_step",
   "compare",
+  "report",
   "data.dir",
+  "data.store",
   "data.num_threads",
   "data.cache_mbytes",
 )

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grain
 import jax
@@ -16,6 +16,7 @@ from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
+from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
@@ -92,6 +93,42 @@ class Experiment:
         process_count=jax.process_count(),
       )
 
+  def image_names(self, step: int, stages: pathlib.Path | None = None) -> str:
+    """The images of a training batch by domain, for a message: their files, or their numbers.
+
+    Args:
+      step: The number of the batch; only this process's rows are named.
+      stages: As for `training_batches`.
+    """
+    source, target = _Noting(self.domains.source_train), _Noting(self.domains.target_train)
+    domains: Any = dataclasses.replace(
+      self.domains, source_train=cast(Any, source), target_train=cast(Any, target)
+    )
+    _ = dataclasses.replace(self, domains=domains).training_batches(stages)[step]
+    return f"the source images {source}, and the target images {target}"
+
+
+class _Noting:
+  """Images that note which of them are asked for."""
+
+  def __init__(self, images: Any):
+    self._images, self._numbers = images, dict[int, None]()
+
+  def __len__(self) -> int:
+    return len(self._images)
+
+  def __getitem__(self, index: int) -> Any:
+    self._numbers[int(index)] = None
+    return self._images[index]
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._images, name)
+
+  def __str__(self) -> str:
+    names = [str(name) for name in self._images.names]
+    show = lambda number: ascii(names[number])[1:-1] if names else f"no. {number}"
+    return ", ".join(map(show, self._numbers))
+
 
 def build(config: config_lib.ConfigDict) -> Experiment:
   """Builds everything that a run needs; prepares data sets that are not there yet.
@@ -126,6 +163,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
       optimizer=_optimizer_of(fields["optimizer"], groups),
       teacher_rule=_teacher_rule(fields["ema"]),
       mesh=mesh,
+      skip_nonfinite=settings.on_nonfinite == "skip",
     )
   return Experiment(learner, domains, settings, groups, further_targets)
 
@@ -161,19 +199,33 @@ def _load_data(
   data = fields["data"]
   with registry.within("data"):
     data_dir = paths.as_path(data["dir"], "dir")
+  specs, store = fields["eval"]["targets"], data["store"]
+  beside = []
+  for name in specs:
+    with registry.within("eval", "targets", name):
+      beside.append(catalog.find_builder(specs[name], data_dir, Role.EVALUATION, store))
+  with registry.within("data"):
     domains = catalog.load_domains(
-      data["source"], data["target"], data_dir=data_dir, cache_mbytes=data["cache_mbytes"]
+      data["source"],
+      data["target"],
+      data_dir=data_dir,
+      cache_mbytes=data["cache_mbytes"],
+      store=store,
+      beside=beside,
     )
   with registry.within("eval", "targets"):
-    targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
+    targets = catalog.load_evaluation(specs, data_dir, domains.label_space, store)
   return domains, targets
 
 
 def _build_schedule(group: Mapping[str, Any], num_steps: int) -> optax.Schedule:
   settings = dict(group)
   name = settings.pop("name", "warmup_poly")
+  changes = settings.pop("scale_from", ())
   function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  return registry.call(function, "schedule", num_steps=num_steps, **settings)
+  schedule = registry.call(function, "schedule", num_steps=num_steps, **settings)
+  with registry.within("schedule"):
+    return optimizer.scaled_from(schedule, changes)
 
 
 def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:

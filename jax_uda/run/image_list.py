@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from jax_uda.common.log import say
-from jax_uda.data.datasets import folders as image_folders
+from jax_uda.data.datasets import folder_pairs as image_folders
 
 LIST_ENDING = ".txt"
 

@@ -6,7 +6,6 @@ pass writes the labels of the pixels that reach it. `data.pipeline.stored_labels
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 import shutil
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda.common import files, registry
+from jax_uda.common import files, registry, state_files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
@@ -29,8 +28,16 @@ from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import Example, Selection, sizes_of
 from jax_uda.ops import canvas, resize
 from jax_uda.ops.pixels import to_unit
+from jax_uda.run import (
+  best_checkpoint,
+  checkpoint,
+  experiment,
+  label_thresholds,
+  record,
+  same_inputs,
+  start,
+)
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, label_thresholds, record, start
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.evaluation import forward
 from jax_uda.run.settings import PseudoLabelSettings
@@ -66,7 +73,7 @@ def write_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
-  """Labels with the newest checkpoint of the run in `workdir`, into its folder `pseudo_labels`.
+  """Labels with the checkpoint that the run in `workdir` reports, into its folder `pseudo_labels`.
 
   Raises:
     ValueError: There is no checkpoint, or it is of another config.
@@ -78,14 +85,16 @@ def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Path) -> None:
-  """Labels with the student of the newest checkpoint in `run`."""
+  """Labels with the student of the checkpoint that `run` reports."""
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, run)
   settings, target = exp.settings.pseudo_label, exp.domains.target_train
   state = exp.initial_state()
-  with start.open_checkpoints(run) as checkpoints:
+  checkpoint_folder, _ = best_checkpoint.find(run)
+  with checkpoint.Checkpoints(checkpoint_folder, keep=None) as checkpoints:
     saved = checkpoints.restore_part({"step": state.step, "student": state.student})
   folder.mkdir(parents=True, exist_ok=True)
-  record.write(config, folder, saved["student"]["params"])
+  record.write(config, folder, saved["student"]["params"], exp.domains)
   origin = {
     "images": len(target),
     "names": target.names_digest,
@@ -187,7 +196,7 @@ class Labeller:
       folder: Gets `thresholds.json` and `labels/`.
     """
     summary_path, labels_folder = folder / stored_labels.SUMMARY, folder / "labels"
-    summary = json.loads(summary_path.read_text()) if summary_path.is_file() else {}
+    summary = stored_labels.read_summary(folder) if summary_path.is_file() else {}
     is_main = mesh_lib.is_main_process()
     if {key: summary.get(key) for key in origin} != origin:
       if is_main:
@@ -196,7 +205,7 @@ class Labeller:
       summary = origin | self.thresholds()
       if is_main:
         labels_folder.mkdir(parents=True)
-        files.write_atomically(summary_path, json.dumps(summary, indent=2))
+        state_files.write_json(summary_path, summary)
     thresholds = np.array(list(summary["thresholds"].values()))
     path = functools.partial(stored_labels.label_path, folder)
     missing = [i for i in range(origin["images"]) if not path(i).is_file()]

@@ -12,14 +12,16 @@ from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline.batching import BatchSettings
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import best_checkpoint, config_diff
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff
 from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
 NETWORKS = ("student", "teacher")
 
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
+# By `on_nonfinite`: what a run does when a loss is not finite.
+NONFINITE = ("stop", "skip", "rollback")
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
@@ -51,6 +53,8 @@ class EvalSettings:
     source: Whether the source's validation images are scored at the end.
     batch_size: Images that are predicted together.
     inference: How the networks predict images of the target.
+    label_size: (height, width) to which labels of the target are resized before they are counted; None:
+      they stay as they are.
   """
 
   every_steps: int | None = None
@@ -59,6 +63,7 @@ class EvalSettings:
   source: bool = True
   batch_size: int = 1
   inference: Inference = Inference()
+  label_size: Size | None = None
 
   def inference_on(self, name: str) -> Inference:
     """How the networks predict the set `name`: class weights are for the target alone."""
@@ -122,9 +127,16 @@ class PseudoLabelSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-  """When the state is saved, and how many of the newest checkpoints are kept."""
+  """When the state is saved, and how many of the newest checkpoints are kept.
+
+  Attributes:
+    every_steps: Steps between two checkpoints; None: only as `every_minutes` says.
+    every_minutes: Minutes after which a step is saved; None: only as `every_steps` says.
+    keep: How many of the newest checkpoints are kept.
+  """
 
   every_steps: int | None = None
+  every_minutes: float | None = None
   keep: int = 2
 
 
@@ -140,12 +152,15 @@ class RunSettings:
     end_step: Steps after which the run ends.
     batch_size: Images of each domain in a batch, over all devices.
     log_every_steps: Steps between two lines of the log; None: at the end only.
+    on_nonfinite: What happens when a loss is not finite, one of `NONFINITE`.
+    max_skips: So many steps or batches in a row may be left out for that.
     data: How batches are drawn.
     start: What the networks start from.
     evaluation: When and how the run is evaluated.
     checkpoint: When the state is saved.
     figures: What is drawn.
     pseudo_label: How the target is labelled.
+    report: Which checkpoint is reported: "last" or "best_on_target".
     fields: The config's fields by their path with dots, for messages that name them.
   """
 
@@ -156,12 +171,15 @@ class RunSettings:
   end_step: int
   batch_size: int
   log_every_steps: int | None
+  on_nonfinite: str
+  max_skips: int
   data: DataSettings
   start: StartSettings = StartSettings()
   evaluation: EvalSettings = EvalSettings()
   checkpoint: CheckpointSettings = CheckpointSettings()
   figures: FigureSettings = FigureSettings()
   pseudo_label: PseudoLabelSettings = PseudoLabelSettings()
+  report: str = best_checkpoint.LAST
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -181,8 +199,11 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     views_every_steps=fields["views_every_steps"] or None,
     projection=registry.lookup(PROJECTIONS, fields["projection"], "projection"),
   )
+  saving = config_lib.default().checkpoint.to_dict() | fields["checkpoint"]
   checkpoint = CheckpointSettings(
-    every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
+    every_steps=saving["every_steps"] or None,
+    every_minutes=saving["every_minutes"] or None,
+    keep=saving["keep"],
   )
   return RunSettings(
     title=" + ".join([fields["method"]["name"], *_components(fields["method"])]),
@@ -192,12 +213,15 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     end_step=config_lib.last_step(config),
     batch_size=fields["batch_size"],
     log_every_steps=fields["log_every_steps"] or None,
+    on_nonfinite=fields["on_nonfinite"],
+    max_skips=fields["max_skips"],
     data=_data_settings(fields["data"], fields["batch_size"], fields["seed"]),
     start=start_of(config),
     evaluation=evaluation_of(fields["eval"]),
     checkpoint=checkpoint,
     figures=figures,
     pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
+    report=report_of(config),
     fields=config_diff.flatten(config_diff.to_plain(config)),
   )
 
@@ -217,6 +241,17 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
     init_weights=fields["init_weights"] or None,
     init_network=fields["init_network"],
   )
+
+
+def report_of(config: config_lib.ConfigDict) -> str:
+  """Which checkpoint is reported; a config of an earlier version has the last one.
+
+  Raises:
+    SettingError: It is neither "last" nor "best_on_target".
+  """
+  report = config.get("report", best_checkpoint.LAST)
+  registry.lookup(best_checkpoint.TITLES, report, "report")
+  return report
 
 
 def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
@@ -239,6 +274,7 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
       midway_networks=_networks(group["midway_networks"], "midway_networks"),
       source=bool(group["source"]),
       batch_size=group["batch_size"],
+      label_size=_size(group["label_size"], "label_size"),
       inference=Inference(
         window=window,
         stride=stride,
@@ -262,6 +298,7 @@ def _check(fields: Mapping[str, Any]) -> None:
   ):
     if value is not None and value < 1:
       raise SettingError(path, f"= {value} must be at least 1.")
+  registry.lookup(dict.fromkeys(NONFINITE), fields["on_nonfinite"], "on_nonfinite")
   if fields["stop_step"] > fields["num_steps"]:
     raise SettingError(
       "stop_step",

@@ -3,8 +3,10 @@
   its own newest checkpoint       the run continues; nothing else is read
   random networks                 the default
   a weight file                   `init_weights`: all networks start from it
-  another run's student           `init_from` with `init_carry="weights"`, at step 0
-  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer
+  another run's student           `init_from` with `init_carry="weights"`, at step 0; of the checkpoint
+                                  that the other run reports
+  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer of its
+                                  last checkpoint
 
 Beside any start, `init_auxiliary` takes over the auxiliary networks of a further run.
 """
@@ -21,15 +23,20 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, record
+from jax_uda.run import best_checkpoint, checkpoint, record
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.settings import CARRIED, StartSettings
 from jax_uda.step.state import TrainState, encoder_variables
 
 
 def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
-  """The checkpoints of the run in `workdir`."""
+  """The checkpoints of the run in `workdir`, to continue it."""
   return checkpoint.Checkpoints(workdir / "checkpoints", keep)
+
+
+def read_checkpoints(workdir: pathlib.Path) -> checkpoint.Checkpoints:
+  """The checkpoints of the run in `workdir`, which stay as they are."""
+  return checkpoint.Checkpoints(workdir / "checkpoints", keep=None)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -80,7 +87,8 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
   if starts_from_file(settings):
     state = from_file(exp, state, workdir)
   elif settings.init_from:
-    with _other_run(workdir, "init_from", settings.init_from) as others:
+    is_continued = settings.init_carry == "run"
+    with _other_run(workdir, "init_from", settings.init_from, is_continued) as others:
       take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
       state = take_over(state, others)
   if settings.init_auxiliary:
@@ -111,9 +119,17 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
 
 
 @contextlib.contextmanager
-def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpoint.Checkpoints]:
-  """The checkpoints of the run `name` beside `workdir`; errors name the field that asked for it."""
-  with open_checkpoints(workdir.parent / name) as others:
+def _other_run(
+  workdir: pathlib.Path, field: str, name: str, is_continued: bool = False
+) -> Iterator[checkpoint.Checkpoints]:
+  """The checkpoints of the run `name` beside `workdir`: the one that it reports or, to continue it, the last.
+
+  Errors name the field that asked for it.
+  """
+  folder, title = best_checkpoint.find(workdir.parent / name, "last" if is_continued else None)
+  if title != best_checkpoint.TITLES["last"]:
+    say(f"config.{field} = {name!r}: its checkpoint {title} of step {folder.name}")
+  with checkpoint.Checkpoints(folder, keep=None) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:

@@ -6,7 +6,6 @@ labels, confidence = run.predict(images)
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
@@ -24,8 +23,9 @@ from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.roles import Role
 from jax_uda.ops.resize import Size, size_of
+from jax_uda.run import best_checkpoint, experiment, predict, record, settings, start
+from jax_uda.run import checkpoint as checkpoint_lib
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, predict, record, settings, start
 from jax_uda.step.inference import Inference, Prediction
 from jax_uda.step.predictor import make_predictor
 
@@ -42,6 +42,7 @@ class TrainedModel:
     image_bound: (height, width) into which images are fitted before the network sees them, as in the run's
       evaluation; None: they keep their size.
     step: Number of training steps behind the weights.
+    checkpoint: What the run calls the checkpoint: "last", or the best one, an oracle.
     mesh: Devices that share a batch.
   """
 
@@ -52,6 +53,7 @@ class TrainedModel:
   image_bound: Size | None
   step: int
   mesh: Mesh
+  checkpoint: str = best_checkpoint.LAST
 
   @functools.cached_property
   def _predict(self) -> predict.Predict:
@@ -97,6 +99,7 @@ def load(
   folder: str | pathlib.Path,
   *,
   network: Literal["student", "teacher"] = "student",
+  checkpoint: Literal["reported", "last", "best_on_target"] = "reported",
   mesh: Mesh | None = None,
 ) -> TrainedModel:
   """Loads the network of a finished run; its training data are not needed.
@@ -104,13 +107,14 @@ def load(
   Args:
     folder: Folder of a run or, for a recipe with stages, its workdir: then of the stage trained last.
     network: Which of the run's networks.
+    checkpoint: Which of its checkpoints: the one that it reports, the last, or the best on the target.
     mesh: Devices that share a batch; one if not given.
 
   Raises:
-    ValueError: There is no such run, or it has no checkpoint.
+    ValueError: There is no such run, or it has no such checkpoint.
   """
-  run = _run_folder(pathlib.Path(folder).expanduser())
-  config = _with_tuples(json.loads((run / "config.json").read_text()))
+  run = _run_folder(paths.expanded(folder, "folder"))
+  config = _with_tuples(record.read_config(run))
   classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None, None)
   with registry.within("config"):
     # A run of an earlier version lacks what was added to the defaults since.
@@ -125,7 +129,11 @@ def load(
     "step": place(jax.ShapeDtypeStruct((), jnp.int32)),
     network: jax.tree.map(place, _abstract_variables(model, config["data"]["crop_size"])),
   }
-  with start.open_checkpoints(run) as checkpoints:
+  report = None if checkpoint == "reported" else checkpoint
+  saved_in, title = best_checkpoint.find(run, report)
+  if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
+    raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
+  with checkpoint_lib.Checkpoints(saved_in, keep=None) as checkpoints:
     saved = checkpoints.restore_part(template)
   return TrainedModel(
     model=model,
@@ -134,6 +142,7 @@ def load(
     inference=evaluation.inference,
     image_bound=classes.image_bound,
     step=int(saved["step"]),
+    checkpoint=title,
     mesh=mesh,
   )
 
@@ -158,9 +167,7 @@ def _run_folder(folder: pathlib.Path) -> pathlib.Path:
     raise ValueError(
       f"no run with checkpoints in {folder}; train there first, or correct the folder."
     )
-  predecessors = {
-    json.loads((path / "config.json").read_text()).get("init_from", "") for path in stages
-  }
+  predecessors = {record.read_config(path).get("init_from", "") for path in stages}
   last = [path for path in stages if path.name not in predecessors] or stages
   return max(last, key=lambda path: (path / "config.json").stat().st_mtime)
 

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.ops.resize import size_of
-from jax_uda.step import optimizer, state, train_step
+from jax_uda.step import nonfinite, optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
 from jax_uda.step.inference import Inference, Prediction, Size
 from jax_uda.step.method import Batch, Method, with_unit_images
@@ -68,6 +68,7 @@ class Learner:
     optimizer: Callable[..., optax.GradientTransformation] = optimizer.build,
     teacher_rule: Rule = Rule(),
     mesh: Mesh | None = None,
+    skip_nonfinite: bool = False,
   ):
     """Puts the parts together; nothing is compiled or allocated.
 
@@ -78,7 +79,10 @@ class Learner:
       optimizer: `(schedule, start_steps=…) -> optax optimizer`; the default is AdamW.
       teacher_rule: How the teacher follows the student.
       mesh: Devices that share a batch; all, if not given.
+      skip_nonfinite: Whether a step whose loss is not finite leaves the networks as they were; the
+        metric `skipped` says so.
     """
+    self._skips = skip_nonfinite
     dtype = getattr(model, "dtype", jnp.float32)
     heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
@@ -151,7 +155,9 @@ class Learner:
 
   def _jitted_step(self, phase: int) -> Any:
     replicated = mesh_lib.replicated(self.mesh)
-    return jax.jit(self.pure_step(phase), donate_argnums=0, out_shardings=(replicated, replicated))
+    step = self.pure_step(phase)
+    step = nonfinite.skipping(step) if self._skips else step
+    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
 
   def pure_step(self, phase: int = 0) -> Step:
     """The step of a phase as a pure function, not compiled."""

@@ -15,6 +15,7 @@ from jax_uda.models import weights
 from jax_uda.models.weights import safetensors_file
 from jax_uda.run import evaluation, experiment, results, stages, start, training
 from jax_uda.run import settings as settings_lib
+from jax_uda.run.report import runs
 
 pytest.importorskip("safetensors")
 
@@ -80,7 +81,7 @@ def test_a_released_model_is_evaluated_without_training(make_config, released, t
   state = exp.initial_state().replace(student=student, teacher=student)
   counts = results.count(exp, state, "target")["student"]
   expected = evaluation.scores(counts, exp.domains.label_space)
-  found = json.loads((workdir / "results.json").read_text())
+  found = runs.read_results(workdir)
   assert found["step"] == 0
   assert found["target"] == {"student": expected, "teacher": expected}
   noted = json.loads((workdir / "init_weights.json").read_text())
@@ -120,7 +121,7 @@ def test_auxiliary_networks_are_carried_over_beside_weights_from_a_file(
 
 def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):
   workdir, config = trained
-  before = json.loads((workdir / "results.json").read_text())
+  before = runs.read_results(workdir)
   assert before["step"] == 8
   assert training.evaluate(config, workdir) == before
   noted = json.loads((workdir / "init_weights.json").read_text())
@@ -141,7 +142,7 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
   again = training.evaluate(
     make_config(init_weights=str(workdir / "student.safetensors")), tmp_path / "elsewhere"
   )
-  expected = json.loads((workdir / "results.json").read_text())
+  expected = runs.read_results(workdir)
   assert again["target"]["student"] == expected["target"]["student"]
 
 

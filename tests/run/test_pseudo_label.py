@@ -102,7 +102,7 @@ def test_a_finished_labelling_is_kept_and_a_broken_one_is_completed(finished):
   after = labels_in(folder)
   np.testing.assert_array_equal(after[3], before[3])
   np.testing.assert_array_equal(after[4], before[5])
-  summary = json.loads((folder / "thresholds.json").read_text())
+  summary = stored_labels.read_summary(folder)
   (folder / "thresholds.json").write_text(json.dumps(summary | {"network": "another"}))
   pseudo_label.write_stage(stage, folder)
   np.testing.assert_array_equal(labels_in(folder), before)

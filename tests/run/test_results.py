@@ -1,7 +1,5 @@
 """Scores on several sets, and prediction files, of a network that is not trained."""
 
-import json
-
 import numpy as np
 import pytest
 import tiny_recipe
@@ -40,7 +38,7 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   scores = results.write(exp, state, tmp_path)
   assert list(scores) == ["step", "checkpoint", "target", "dusk_again", "night", "source"]
   assert scores["dusk_again"] == scores["target"] != scores["night"]
-  assert json.loads((tmp_path / "results.json").read_text()) == scores
+  assert runs.read_results(tmp_path) == scores
   alone = evaluation.evaluate(
     exp.learner,
     state.student,
@@ -50,7 +48,7 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   )
   assert alone["miou"] == scores["source"]["student"]["miou"] and list(alone["iou"])[10] == "10"
   capsys.readouterr()
-  results.report_midway(exp, state, None)
+  results.report_midway(exp, state, None, tmp_path)
   assert "mIoU on night, %: student" in capsys.readouterr().out
 
 
@@ -73,7 +71,7 @@ def test_one_network_without_the_source_is_scored_and_drawn_and_compared(
   view = {"source": self_training.source_view(with_unit_images(batch))}
   columns = figures.panel_columns(exp, state, batch, view, ground_truth)
   assert "student's prediction" in columns and "teacher's prediction" not in columns
-  results.report_midway(exp, state, None)
+  results.report_midway(exp, state, None, tmp_path)
   assert "teacher" not in capsys.readouterr().out.rpartition("step 0")[2], "by default"
 
 

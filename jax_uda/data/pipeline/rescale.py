@@ -13,7 +13,10 @@ Size = tuple[int, int]  # (height, width) in pixels
 
 
 def keep_ratio_size(size: Size, bound: Size) -> Size:
-  """The largest size with the ratio of `size` whose long and short sides fit those of `bound`."""
+  """The largest size with the ratio of `size` whose long and short sides fit those of `bound`.
+
+  No side is less than a pixel, however long and narrow an image is.
+  """
   scale = min(max(bound) / max(size), min(bound) / min(size))
   height, width = (max(int(side * scale + 0.5), 1) for side in size)
   return height, width

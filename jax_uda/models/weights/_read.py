@@ -25,7 +25,7 @@ class WeightFile:
   tensors: dict[str, np.ndarray]
 
 
-def _locate(path: str | pathlib.Path) -> pathlib.Path:
+def locate(path: str | pathlib.Path) -> pathlib.Path:
   """Resolves `~`, and `package:NAME/…` to a file of an installed package, which is not imported."""
   scheme, colon, rest = str(path).partition(":")
   if not colon or scheme != "package":
@@ -48,7 +48,7 @@ def read(path: str | pathlib.Path) -> WeightFile:
     ValueError: The file does not exist, is truncated, damaged or of another kind, or its pickle asks
       for more than tensors.
   """
-  path = _locate(path)
+  path = locate(path)
   if not path.is_file():
     raise ValueError(f"{path}: there is no such weight file; weights are not downloaded for you")
   with open(path, "rb") as file:
