@@ -140,7 +140,7 @@ def test_a_png_shows_colors_and_holds_ids(tmp_path):
   picture = PIL.Image.open(tmp_path / "label.png")
   np.testing.assert_array_equal(picture, [[7, 11, 11]])
   np.testing.assert_array_equal(picture.convert("RGB"), SPACE.palette[label])
-  values, *_ = image_files.read_values(tmp_path / "label.png")
+  values = image_files.read_values(tmp_path / "label.png")
   np.testing.assert_array_equal(values, [[7, 11, 11]])
   server = predict.encode(ids[label], None)
   (tmp_path / "server.png").write_bytes(server)

@@ -1,5 +1,7 @@
 """Scores on several sets, and prediction files, of a network that is not trained."""
 
+import json
+
 import numpy as np
 import pytest
 import tiny_recipe
