@@ -15,6 +15,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import image_files
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline import rescale
@@ -81,6 +82,7 @@ class PredictionWriter:
     batch_size: Images that are predicted together.
     title: Text of the progress bar.
     inference: How the network predicts, to say which images are predicted in tiles.
+    reading: How image files are read: bands and range of values.
     palette: The colors of the PNGs; None: grey values.
     usual_sizes: The sizes of the images on which the network was scored.
     problems: One sentence per image that could not be read.
@@ -92,6 +94,7 @@ class PredictionWriter:
   batch_size: int
   title: str
   inference: Inference = Inference()
+  reading: Reading = Reading()
   palette: bytes | None = None
   usual_sizes: Sequence[Size] = ()
   problems: list[str] = dataclasses.field(default_factory=list)
@@ -116,7 +119,7 @@ class PredictionWriter:
     tiled, others = [], []
     for image in images:
       try:
-        pixels = image_files.read_image(image.file)
+        pixels = image_files.read_image(image.file, self.reading)
       except ValueError as error:
         self.problems.append(str(error))
         bar.update(1)
@@ -202,6 +205,7 @@ def write(
     batch_size=settings.batch_size,
     title=f"predictions of the {network}",
     inference=settings.inference,
+    reading=exp.domains.reading,
     palette=None if form else palette_of(space, written),
     usual_sizes=sizes_of(exp.domains.target_val),
   )

@@ -11,8 +11,8 @@ from jax_uda.common import state_files
 from jax_uda.common.log import say
 from jax_uda.run import best_checkpoint, evaluation, metrics
 from jax_uda.run.experiment import Experiment
+from jax_uda.run.image_progress import Progress
 from jax_uda.run.label_size import LabelsAt
-from jax_uda.run.progress import Progress
 from jax_uda.run.report import table
 from jax_uda.run.report.runs import RESULTS as FILE
 from jax_uda.run.report.writer import MetricWriter

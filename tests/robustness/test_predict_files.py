@@ -9,6 +9,7 @@ from robustness.table import Case, check, parametrize
 
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import image_files
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.run import image_list, predict
 from jax_uda.step.inference import Inference, Prediction
@@ -112,7 +113,9 @@ def test_the_error_comes_behind_all_predictions_and_counts(tmp_path, monkeypatch
   settings = types.SimpleNamespace(
     evaluation=types.SimpleNamespace(inference=Inference(), batch_size=2)
   )
-  domains = types.SimpleNamespace(label_space=SPACE, image_bound=None, target_val=[])
+  domains = types.SimpleNamespace(
+    label_space=SPACE, image_bound=None, target_val=[], reading=Reading()
+  )
   exp = types.SimpleNamespace(learner=learner, settings=settings, domains=domains)
   state = types.SimpleNamespace(step=3, student={})
   with pytest.raises(predict.UnreadableImagesError, match=r"1 of 2 images have no .*in/0\.png"):
@@ -137,7 +140,7 @@ def test_a_png_shows_colors_and_holds_ids(tmp_path):
   picture = PIL.Image.open(tmp_path / "label.png")
   np.testing.assert_array_equal(picture, [[7, 11, 11]])
   np.testing.assert_array_equal(picture.convert("RGB"), SPACE.palette[label])
-  values, *_ = image_files.read_values(tmp_path / "label.png")
+  values = image_files.read_values(tmp_path / "label.png")
   np.testing.assert_array_equal(values, [[7, 11, 11]])
   server = predict.encode(ids[label], None)
   (tmp_path / "server.png").write_bytes(server)
