@@ -1,6 +1,7 @@
 """A small checkpoint, what can happen to its files, and how reading it may end."""
 
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -27,6 +28,7 @@ class State:
   key: jax.Array
 
 
+@functools.cache
 def state_of(step: int) -> State:
   """A state of many kinds of arrays; it depends on the step."""
   noise = jax.random.normal(jax.random.key(step), (40, 7))

@@ -6,44 +6,30 @@ when it is read, and the newest whole one is read instead. Nothing of the input
 pipeline is saved: its position is the step.
 """
 
-import contextlib
-import gc
 import os
 import pathlib
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
-from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.run import integrity
+from jax_uda.run.saved_state import (
+  CHECKSUMS,
+  STATE,
+  CheckpointError,
+  DamagedError,
+  Path,
+  SavedState,
+  gist,
+)
 
 T = TypeVar("T")
-Path = tuple[str, ...]  # of a variable: ("student", "params", "encoder", …)
-
-STATE, CHECKSUMS = "default", "checksums"  # folders of a checkpoint
-
-
-class CheckpointError(ValueError):
-  """A checkpoint that cannot be written or read; the message says what to do."""
-
-
-class DamagedError(CheckpointError):
-  """A checkpoint that is not what was saved, as far as one can see."""
-
-
-def _gist(error: BaseException) -> str:
-  """The end of a library's error message, which may run over pages and nest many causes."""
-  line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-  line = line if len(line) <= 200 else line.rsplit(": ", 1)[-1][:200]
-  return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
@@ -142,7 +128,7 @@ class Checkpoints:
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
     kept = ", ".join(map(str, self.steps())) or "none"
     return CheckpointError(
-      f"could not write {what} to {self.folder}: {_gist(error)}. Complete checkpoints: {kept}. "
+      f"could not write {what} to {self.folder}: {gist(error)}. Complete checkpoints: {kept}. "
       "Free some disk space and run the same command again; it continues from the newest one."
     )
 
@@ -156,7 +142,7 @@ class Checkpoints:
     Raises:
       CheckpointError: There is none, it is damaged, or it holds another structure.
     """
-    return self._newest_whole(lambda step: self._read(step, template, whole=True), step)
+    return self._newest_whole(lambda step: self._at(step).read(template, whole=True), step)
 
   def restore_part(self, template: dict[str, Any]) -> dict[str, Any]:
     """Reads only some fields of the newest whole checkpoint.
@@ -167,7 +153,7 @@ class Checkpoints:
     Raises:
       CheckpointError: As `restore`.
     """
-    return self._newest_whole(lambda step: self._read(step, template))
+    return self._newest_whole(lambda step: self._at(step).read(template))
 
   def restore_shared(
     self,
@@ -187,27 +173,10 @@ class Checkpoints:
     Raises:
       CheckpointError: As `restore`.
     """
-    return self._newest_whole(lambda step: self._read_shared(step, template, other_name))
+    return self._newest_whole(lambda step: self._at(step).read_shared(template, other_name))
 
-  def _read_shared(
-    self, step: int, template: dict[str, Any], other_name: Callable[[Path], Path | None]
-  ) -> tuple[dict[str, Any], list[str]]:
-    there = self._checksums(step) or self._shapes(step)
-    wanted = traverse_util.flatten_dict(template)
-    sources: dict[Path, Path] = {}  # path of a variable -> its path in the checkpoint
-    for path in wanted:
-      for candidate in (path, other_name(path)):
-        if candidate and ".".join(candidate) in there:
-          sources[path] = candidate
-          break
-    missing = ["/".join(path) for path in wanted if path not in sources]
-    if not sources:
-      return template, missing
-    part = {source: wanted[path] for path, source in sources.items()}
-    restored = self._read(step, traverse_util.unflatten_dict(part))
-    values = traverse_util.flatten_dict(restored)
-    merged = wanted | {path: values[source] for path, source in sources.items()}
-    return traverse_util.unflatten_dict(merged), missing
+  def _at(self, step: int) -> SavedState:
+    return SavedState(self.folder / str(step))
 
   def _newest_whole(self, read: Callable[[int], T], step: int | None = None) -> T:
     """What `read` returns for the newest checkpoint that is not damaged, or for `step`.
@@ -247,103 +216,6 @@ class Checkpoints:
     self._manager.reload()
     say(f"{text}it is kept as {aside.name}, and the run continues from step {instead}")
 
-  def _read(self, step: int, template: Any, *, whole: bool = False) -> Any:
-    """Reads one checkpoint, or of it what `template` has, and compares it with its checksums.
-
-    Raises:
-      DamagedError: It is damaged.
-      CheckpointError: It holds another structure.
-    """
-    expected = self._checksums(step)
-    self._check_structure(step, template, expected, whole)
-    values = self._read_arrays(step, _abstract(template), whole)
-    if expected is None:
-      say(f"{self.folder / str(step)} is of an earlier version, without checksums: read unchecked")
-      return values
-    try:
-      integrity.check(values, expected)
-    except integrity.Damage as error:
-      raise DamagedError(str(error)) from error
-    return values
-
-  def _read_arrays(self, step: int, abstract: Any, whole: bool) -> Any:
-    """Reads arrays; raises DamagedError in whatever way that fails."""
-    folder, reason = self.folder / str(step) / STATE, ""
-    with _without_library_tracebacks():
-      try:
-        if whole:
-          with ocp.StandardCheckpointer() as reader:
-            return reader.restore(folder, abstract)
-        arguments = ocp.args.PyTreeRestore(
-          item=abstract,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
-          partial_restore=True,
-        )
-        with ocp.PyTreeCheckpointer() as reader:
-          return reader.restore(folder, args=arguments)
-      except Exception as error:  # storage, decompression and structure errors have many types
-        reason = _gist(error)
-      # Reads that are still in flight complain, and so do what they leave behind when it is freed.
-      time.sleep(0.1)
-      gc.collect()
-    raise DamagedError(f"it cannot be read: {reason}")
-
-  def _checksums(self, step: int) -> dict[str, integrity.Checksum] | None:
-    """What was saved, by name; None for a checkpoint of an earlier version."""
-    folder = self.folder / str(step) / CHECKSUMS
-    if not folder.is_dir():
-      return None
-    try:
-      with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-        return integrity.from_record(reader.restore(folder))
-    except Exception as error:
-      raise DamagedError(f"its checksums cannot be read: {_gist(error)}") from error
-
-  def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every saved array, by its path with dots."""
-    try:
-      with ocp.PyTreeCheckpointer() as reader:
-        saved = reader.metadata(self.folder / str(step) / STATE).item_metadata.tree
-      leaves = jax.tree.leaves(saved, is_leaf=lambda x: hasattr(x, "shape"))
-      return {leaf.name: tuple(leaf.shape) for leaf in leaves}
-    except Exception as error:
-      raise DamagedError(f"it cannot be read: {_gist(error)}") from error
-
-  def _check_structure(
-    self,
-    step: int,
-    template: Any,
-    expected: dict[str, integrity.Checksum] | None,
-    whole: bool,
-  ) -> None:
-    """Raises CheckpointError for arrays that the checkpoint lacks or has otherwise."""
-    there: dict[str, Any] = {name: item[:2] for name, item in (expected or {}).items()}
-    if expected is None:
-      there = {name: (None, shape) for name, shape in self._shapes(step).items()}
-    here = {
-      integrity.name_of(path): integrity.form_of(value)
-      for path, value in jax.tree.leaves_with_path(template)
-    }
-    for name, (dtype, shape) in here.items():
-      saved_dtype, saved_shape = there.get(name, (None, None))
-      if name not in there:
-        text = f"{name} is not there"
-      elif saved_shape != shape:
-        text = f"{name} has the shape {saved_shape} there, but {shape} here"
-      elif saved_dtype not in (None, dtype):
-        text = f"{name} is {saved_dtype} there, but {dtype} here"
-      else:
-        continue
-      raise self._structure_error(step, text)
-    if whole and (surplus := sorted(there.keys() - here.keys())):
-      raise self._structure_error(step, f"{surplus[0]} is there, but not here")
-
-  def _structure_error(self, step: int, text: str) -> CheckpointError:
-    return CheckpointError(
-      f"the checkpoint of step {step} in {self.folder} cannot be read: {text}; config.model, "
-      "config.method and the classes of config.data must be those of the run that wrote it."
-    )
-
   def _read_error(self, damaged: dict[int, DamagedError]) -> CheckpointError:
     step, reason = next(iter(damaged.items()))
     others = [other for other in self.steps() if other not in damaged]
@@ -359,23 +231,8 @@ class Checkpoints:
     )
 
 
-@contextlib.contextmanager
-def _without_library_tracebacks() -> Iterator[None]:
-  """Discards what threads of the storage library print about errors that we report ourselves."""
-  hooks = sys.excepthook, sys.unraisablehook
-  sys.excepthook = sys.unraisablehook = lambda *_: None
-  try:
-    yield
-  finally:
-    sys.excepthook, sys.unraisablehook = hooks
-
-
 def _any_process(failed: bool) -> bool:
   """Whether it failed on any process of the run; all of them have to ask."""
   if jax.process_count() == 1:
     return failed
   return bool(multihost_utils.process_allgather(failed).any())
-
-
-def _abstract(tree: Any) -> Any:
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

@@ -9,6 +9,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -39,6 +40,7 @@ def _end_with_parent() -> None:
 
 def _start_worker() -> None:
   cv2.setNumThreads(1)  # the processes already share the cores
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner of the pool ends it
   # A pool whose owner was killed would wait for work for ever.
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
