@@ -13,8 +13,8 @@ flags.adopt_module_key_flags(command)
 MODES = {
   "train": "run or continue the recipe",
   "eval": "evaluate the newest checkpoint of the workdir again",
-  "predict": "write a PNG of class ids for each image in or below the folders --images into "
-  "WORKDIR/predictions, as servers of test sets want them",
+  "predict": "write a PNG of class ids for each image of --images into WORKDIR/predictions; with --server, "
+  "as the server of a test set wants them",
   "check_data": "read all files of config.data, report what is there and what is wrong, and draw "
   "samples with their labels into the workdir",
   "prepare": "convert --dataset from --manual_dir, or the data sets that --config names outside its "
@@ -56,12 +56,13 @@ _OUT = flags.DEFINE_string("out", None, "import_weights: folder to write to; mad
 _IMAGES = flags.DEFINE_string(
   "images",
   None,
-  "predict: folder of images, e.g. of a test set; several with commas, and * for any part of a name.",
+  "predict: image files, folders of images, e.g. of a test set, or a list of them, @list.txt; several with "
+  "commas, and * for any part of a name.",
 )
 _IMAGE_SUFFIX = flags.DEFINE_string(
   "image_suffix",
   "",
-  "predict: how the names of these images end before the dot, e.g. _rgb_anon; others are left out.",
+  "predict: how the names of images in folders end before the dot, e.g. _rgb_anon; others are left out.",
 )
 _IDS = flags.DEFINE_enum(
   "ids",
@@ -124,6 +125,7 @@ def _main(overrides: command.Overrides) -> None:
   predict = _predict_settings()
   config = command.config(overrides)
   command.set_up_jax()
+  command.repair(config)
   from jax_uda.run import stages
 
   run = {
@@ -171,7 +173,8 @@ def _prepare(overrides: command.Overrides) -> None:
     from jax_uda.run import prepare_data
 
     config = command.config(overrides)
-    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip)
+    repair = command.REPAIR.value
+    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip, repair=repair)
     return
   dataset = command.require(_DATASET, "gta5")
   manual_dir = command.require(_MANUAL_DIR, "/data/gta5")
@@ -179,7 +182,14 @@ def _prepare(overrides: command.Overrides) -> None:
   from jax_uda.run import prepare_data
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
-  prepare_data.prepare(dataset, manual_dir, size=_SIZE.value, data_dir=data_dir, skip=skip)
+  prepare_data.prepare(
+    dataset,
+    manual_dir,
+    size=_SIZE.value,
+    data_dir=data_dir,
+    skip=skip,
+    repair=command.REPAIR.value,
+  )
 
 
 def _import_weights() -> None:

@@ -99,6 +99,10 @@ def default() -> ConfigDict:
 
   # A recipe of several runs: what each stage changes in this config (see `stage_config`).
   config.stages = Stages()
+  # The checkpoint that is reported, predicted with, exported, and handed to later stages: "last", or
+  # "best_on_target", the one with the best mIoU on the target's validation images at any evaluation.
+  # The latter is an oracle: it is chosen with the target's labels. Both are then in results.json.
+  config.report = "last"
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
 
@@ -107,6 +111,9 @@ def _data_defaults() -> ConfigDict:
   """The group `data`; its data sets are left to the recipe."""
   data = ConfigDict()
   data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
+  # How files of data sets are stored: "resized" as batches show them; "original" as the files are, resized
+  # when they are read, with the same result; "auto": the form that is prepared, else the smaller one.
+  data.store = "auto"
   data.source = ConfigDict()
   data.target = ConfigDict()
   data.crop_size = (512, 512)  # (height, width) in pixels
@@ -130,6 +137,10 @@ def _evaluation_defaults() -> ConfigDict:
   """The group `eval`."""
   evaluation = ConfigDict()
   evaluation.every_steps = 4000  # and at the end
+  # What is scored at the end, of "student" and "teacher", and what on the way. Papers report the student.
+  evaluation.networks = ("student", "teacher")
+  evaluation.midway_networks = ("student",)
+  evaluation.source = True  # at the end, the source's validation images are scored, too
   evaluation.batch_size = 1
   evaluation.window = ()  # (height, width) of the sliding window; empty = whole image
   evaluation.stride = ()  # (down, right) in pixels between windows
@@ -137,8 +148,14 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.scales = (1.0,)  # average over the image resized by these factors
   evaluation.average = "logits"  # what is averaged over windows: "logits" or "probabilities"
   evaluation.align_corners = False  # when the network's output is resized
+  # What the network sees at once is padded up to multiples of so many pixels; 1 pads only what the network
+  # refuses. 64 needs fewer programs for images of many sizes, and changes predictions a little.
+  evaluation.grid = 1
+  evaluation.whole_pixels = 2**22  # an image of more pixels is predicted in overlapping tiles
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
+  # (height, width) to which the target's labels are resized before counting; empty = as they are stored.
+  evaluation.label_size = ()
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation

@@ -15,7 +15,9 @@ FREE_FIELDS = (
   "projection",
   "stop_step",
   "compare",
+  "report",
   "data.dir",
+  "data.store",
   "data.num_threads",
   "data.cache_mbytes",
 )

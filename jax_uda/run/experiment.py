@@ -16,6 +16,7 @@ from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
+from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
@@ -54,6 +55,11 @@ class Experiment:
   def validation_sets(self) -> dict[str, LabelledExamples]:
     """All validation sets by name: those of the target, then `source`."""
     return {**self.target_sets, "source": self.domains.source_val}
+
+  @property
+  def evaluated_sets(self) -> dict[str, LabelledExamples]:
+    """The validation sets that `results.json` scores: all, or those of the target."""
+    return self.validation_sets if self.settings.evaluation.source else self.target_sets
 
   def initial_state(self) -> TrainState:
     """The state before step 0 with random networks, on the devices."""
@@ -156,11 +162,22 @@ def _load_data(
   data = fields["data"]
   with registry.within("data"):
     data_dir = paths.as_path(data["dir"], "dir")
+  specs, store = fields["eval"]["targets"], data["store"]
+  beside = []
+  for name in specs:
+    with registry.within("eval", "targets", name):
+      beside.append(catalog.find_builder(specs[name], data_dir, Role.EVALUATION, store))
+  with registry.within("data"):
     domains = catalog.load_domains(
-      data["source"], data["target"], data_dir=data_dir, cache_mbytes=data["cache_mbytes"]
+      data["source"],
+      data["target"],
+      data_dir=data_dir,
+      cache_mbytes=data["cache_mbytes"],
+      store=store,
+      beside=beside,
     )
   with registry.within("eval", "targets"):
-    targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
+    targets = catalog.load_evaluation(specs, data_dir, domains.label_space, store)
   return domains, targets
 
 

@@ -12,11 +12,12 @@ from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline.batching import BatchSettings
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import best_checkpoint, config_diff
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff
 from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
+NETWORKS = ("student", "teacher")
 
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
 RANDOM = "random"  # in place of a weight file: random networks are meant
@@ -46,13 +47,22 @@ class EvalSettings:
 
   Attributes:
     every_steps: Steps between two evaluations; None: at the end only.
+    networks: The networks that are scored at the end.
+    midway_networks: Those that are scored on the way.
+    source: Whether the source's validation images are scored at the end.
     batch_size: Images that are predicted together.
     inference: How the networks predict images of the target.
+    label_size: (height, width) to which labels of the target are resized before they are counted; None:
+      they stay as they are.
   """
 
   every_steps: int | None = None
+  networks: tuple[str, ...] = NETWORKS
+  midway_networks: tuple[str, ...] = NETWORKS[:1]
+  source: bool = True
   batch_size: int = 1
   inference: Inference = Inference()
+  label_size: Size | None = None
 
   def inference_on(self, name: str) -> Inference:
     """How the networks predict the set `name`: class weights are for the target alone."""
@@ -142,6 +152,7 @@ class RunSettings:
     checkpoint: When the state is saved.
     figures: What is drawn.
     pseudo_label: How the target is labelled.
+    report: Which checkpoint is reported: "last" or "best_on_target".
     fields: The config's fields by their path with dots, for messages that name them.
   """
 
@@ -158,6 +169,7 @@ class RunSettings:
   checkpoint: CheckpointSettings = CheckpointSettings()
   figures: FigureSettings = FigureSettings()
   pseudo_label: PseudoLabelSettings = PseudoLabelSettings()
+  report: str = best_checkpoint.LAST
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -194,6 +206,7 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     checkpoint=checkpoint,
     figures=figures,
     pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
+    report=report_of(config),
     fields=config_diff.flatten(config_diff.to_plain(config)),
   )
 
@@ -217,6 +230,17 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   )
 
 
+def report_of(config: config_lib.ConfigDict) -> str:
+  """Which checkpoint is reported; a config of an earlier version has the last one.
+
+  Raises:
+    SettingError: It is neither "last" nor "best_on_target".
+  """
+  report = config.get("report", best_checkpoint.LAST)
+  registry.lookup(best_checkpoint.TITLES, report, "report")
+  return report
+
+
 def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
   """The settings of the config group `eval`.
 
@@ -233,7 +257,11 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
       )
     return EvalSettings(
       every_steps=group["every_steps"] or None,
+      networks=_networks(group["networks"], "networks"),
+      midway_networks=_networks(group["midway_networks"], "midway_networks"),
+      source=bool(group["source"]),
       batch_size=group["batch_size"],
+      label_size=_size(group["label_size"], "label_size"),
       inference=Inference(
         window=window,
         stride=stride,
@@ -242,6 +270,8 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
         average=group["average"],
         align_corners=group["align_corners"],
         class_weights=tuple(group["class_weights"]),
+        grid=group["grid"],
+        whole_pixels=group["whole_pixels"],
       ),
     )
 
@@ -311,6 +341,16 @@ def _components(method: Mapping[str, Any]) -> list[str]:
   """The names in `method.also`; if it is no group, building the method refuses it."""
   also = method.get("also") or {}
   return list(also) if isinstance(also, Mapping) else []
+
+
+def _networks(value: str | Sequence[str], field: str) -> tuple[str, ...]:
+  """Names of networks, in the order of `NETWORKS`."""
+  names = (value,) if isinstance(value, str) else tuple(value)
+  for name in names:
+    registry.lookup(dict.fromkeys(NETWORKS), name, (field,))
+  if not names:
+    raise SettingError(field, f"= {value!r} must name at least one of {', '.join(NETWORKS)}.")
+  return tuple(name for name in NETWORKS if name in names)
 
 
 def _size(value: Sequence[int], field: str) -> Size | None:

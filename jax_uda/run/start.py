@@ -3,8 +3,10 @@
   its own newest checkpoint       the run continues; nothing else is read
   random networks                 the default, or said so where a recipe asks for weights
   a weight file                   `init_weights`: all networks start from it
-  another run's student           `init_from` with `init_carry="weights"`, at step 0
-  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer
+  another run's student           `init_from` with `init_carry="weights"`, at step 0; of the checkpoint
+                                  that the other run reports
+  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer of its
+                                  last checkpoint
 
 Beside any start, `init_auxiliary` takes over the auxiliary networks of a further run.
 """
@@ -22,7 +24,7 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.models import weights
 from jax_uda.models.weights import known
-from jax_uda.run import checkpoint, record
+from jax_uda.run import best_checkpoint, checkpoint, record
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.settings import CARRIED, RunSettings, StartSettings
 from jax_uda.step.state import TrainState, encoder_variables
@@ -61,7 +63,7 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
     )
   if starts_from_file(begin):
     with _about_file():
-      weights.locate(str(begin.init_weights))
+      weights.find(str(begin.init_weights))
   for field, name in (("init_from", begin.init_from), ("init_auxiliary", begin.init_auxiliary)):
     if name and not has_checkpoints(workdir.parent / name):
       folder = workdir.parent / name
@@ -95,7 +97,8 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
   if starts_from_file(settings):
     state = from_file(exp, state, workdir)
   elif settings.init_from:
-    with _other_run(workdir, "init_from", settings.init_from) as others:
+    is_continued = settings.init_carry == "run"
+    with _other_run(workdir, "init_from", settings.init_from, is_continued) as others:
       what = {"run": "student and teacher", "weights": "the student"}[settings.init_carry]
       say(f"networks: {what} of the run {settings.init_from} after {others.latest_step()} steps")
       take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
@@ -122,7 +125,7 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
     student, loaded = weights.load(
       state.student, settings.init_weights, network=settings.init_network
     )
-    record.check_weights(workdir, loaded)
+    record.check_same_weights(workdir, loaded)
   say(f"networks: {loaded}")
   record.write_weights(workdir, loaded)
   return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.learner.mesh)))
@@ -140,9 +143,17 @@ def _about_file() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpoint.Checkpoints]:
-  """The checkpoints of the run `name` beside `workdir`; errors name the field that asked for it."""
-  with open_checkpoints(workdir.parent / name) as others:
+def _other_run(
+  workdir: pathlib.Path, field: str, name: str, is_continued: bool = False
+) -> Iterator[checkpoint.Checkpoints]:
+  """The checkpoints of the run `name` beside `workdir`: the one that it reports or, to continue it, the last.
+
+  Errors name the field that asked for it.
+  """
+  folder, title = best_checkpoint.find(workdir.parent / name, "last" if is_continued else None)
+  if title != best_checkpoint.TITLES["last"]:
+    say(f"config.{field} = {name!r}: its checkpoint {title} of step {folder.name}")
+  with checkpoint.Checkpoints(folder) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:

@@ -16,14 +16,23 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
+from jax_uda.run import (
+  best_checkpoint,
+  checkpoint,
+  dry_run,
+  experiment,
+  record,
+  results,
+  same_inputs,
+  source_pass,
+  start,
+)
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.report import figures
-from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter, has_scores
-from jax_uda.run.settings import RunSettings
+from jax_uda.run.settings import NETWORKS, RunSettings
 from jax_uda.run.step_log import StepLog
 from jax_uda.step.learner import Learner
 from jax_uda.step.state import TrainState
@@ -55,6 +64,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     settings = settings_lib.from_config(config)
     start.check(settings, workdir)
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, workdir)
   with registry.within("config"):
     ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
@@ -68,20 +78,33 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
   ):
     state = _first_state(exp, checkpoints, workdir)
-    record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write(config, workdir, state.student["params"], exp.domains)
     _check_steps_left(exp.settings, state, checkpoints)
     state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
     checkpoints.wait()
-    scores = results.write(exp, state, workdir, writer)
+    scores = results.write(exp, state, workdir, writer, at_end=True)
+    state = best_checkpoint.restore(state, workdir, exp.settings.report)
     figures.draw_at_end(exp, state, workdir, writer)
     return scores
 
 
 def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
-  """The run of `config` with the state of the newest checkpoint in `workdir`.
+  """The run of `config` with the state that it reports, as `config.report` says; prints which one.
 
   Where nothing is trained yet, the networks are those of `config.init_weights`.
+
+  Raises:
+    ValueError: There is neither, or the checkpoint is of another config.
+  """
+  exp, state = _newest(config, workdir)
+  state = best_checkpoint.restore(state, workdir, exp.settings.report)
+  _, title = best_checkpoint.find(workdir, exp.settings.report)
+  say(f"checkpoint: {title}, step {int(state.step)}")
+  return exp, state
+
+
+def _newest(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
+  """The run of `config` with its newest state.
 
   Raises:
     ValueError: There is neither, or the checkpoint is of another config.
@@ -95,6 +118,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     )
   record.check_config(config, workdir)
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, workdir)
   dry_run.evaluation(exp)
   state = exp.initial_state()
   if start.has_checkpoints(workdir):
@@ -104,13 +128,12 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     workdir.mkdir(parents=True, exist_ok=True)
     with registry.within("config"):
       state = start.from_file(exp, state, workdir)
-    record.write(config, workdir, state.student["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write(config, workdir, state.student["params"], exp.domains)
   return exp, state
 
 
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
-  """Evaluates the networks that `trained` returns and draws them.
+  """Evaluates the newest networks and, if `config.report` says so, the best; draws those reported.
 
   Args:
     config: The config of one run or of one stage.
@@ -122,14 +145,16 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
   Raises:
     ValueError: There is nothing to evaluate, or the checkpoint is of another config.
   """
-  exp, state = trained(config, workdir)
+  exp, state = _newest(config, workdir)
+  record.write(config, workdir, state.student["params"], exp.domains, only_missing=True)
   scores = results.write(exp, state, workdir)
+  state = best_checkpoint.restore(state, workdir, exp.settings.report)
   figures.draw_at_end(exp, state, workdir)
   return scores
 
 
 def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list[pathlib.Path]:
-  """Writes both networks of the newest checkpoint with the names of the reference implementations.
+  """Writes both networks of the reported checkpoint with the names of the reference implementations.
 
   Args:
     config: The config of one run or of one stage.
@@ -146,17 +171,18 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   record.check_config(config, workdir)
   exp = experiment.build(config)
   state = exp.initial_state()
-  with start.open_checkpoints(workdir) as checkpoints:
+  folder, title = best_checkpoint.find(workdir, exp.settings.report)
+  with checkpoint.Checkpoints(folder) as checkpoints:
     template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
     saved = checkpoints.restore_part(template)
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
     path = workdir / f"{network}.safetensors"
     texts = {"network": network, "step": str(saved["step"])}
-    texts |= {"encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
+    texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
     texts |= record.origin_of_weights(workdir)
     weights.save(saved[network], path, texts)
-    say(f"{network} after {saved['step']} steps: {path}")
+    say(f"{network} after {saved['step']} steps, checkpoint {title}: {path}")
     paths.append(path)
   return paths
 
@@ -212,7 +238,7 @@ def _train_to_the_end(
     say(f"training from step {first} to {end} in {workdir}")
   every_evaluation = settings.evaluation.every_steps
   periodic = (
-    Periodic(every_evaluation, lambda state: results.report_midway(exp, state, writer)),
+    Periodic(every_evaluation, lambda state: results.report_midway(exp, state, writer, workdir)),
     Periodic(every_evaluation, lambda state: figures.note_prototypes(state, workdir)),
     Periodic(
       settings.figures.views_every_steps,

@@ -20,10 +20,11 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.ops.resize import size_of
 from jax_uda.step import optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
-from jax_uda.step.inference import Inference, Prediction, Size, make_predict
+from jax_uda.step.inference import Inference, Prediction, Size
 from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.outputs import Network
+from jax_uda.step.predictor import NetworkPrograms, Predictor
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
@@ -87,7 +88,8 @@ class Learner:
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
     self._step_of = functools.cache(self._jitted_step)
     self._create = functools.cache(self._jitted_create)
-    self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
+    self.predictor = functools.cache(self._make_predictor)
+    self._programs: dict[Any, NetworkPrograms] = {}
 
   def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
     """The state before step 0, with random parameters, on the devices.
@@ -178,7 +180,21 @@ class Learner:
       settings: Windows, scales and mirror images that are averaged.
       size: (height, width) of the prediction; that of the images if not given.
     """
-    return self._predict(settings)(variables, images, size or size_of(images))
+    return self.predictor(settings)(variables, images, size or size_of(images))
+
+  def _make_predictor(self, settings: Inference) -> Predictor:
+    programs = NetworkPrograms(self.model, self.mesh, settings)
+    return Predictor(self._programs.setdefault(programs.key(settings), programs), settings)
+
+  def canvas(self, variables: Any, size: Size, rows: int = 1) -> Size:
+    """The size to which an image of `size` is padded, so that the network takes it; often its own.
+
+    Args:
+      variables: Those of a network, or their shapes.
+      size: (height, width) of the image.
+      rows: Images in a batch.
+    """
+    return self.predictor(Inference()).network.canvas(variables, size, rows)
 
   def views_of(self, state: TrainState, batch: Batch) -> Seen:
     """What a step from `state` would look at, with the teacher as it is, for pictures.

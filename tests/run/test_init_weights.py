@@ -17,6 +17,7 @@ from jax_uda.models import weights
 from jax_uda.models.weights import safetensors_file
 from jax_uda.run import evaluation, experiment, record, results, stages, start, training
 from jax_uda.run import settings as settings_lib
+from jax_uda.run.report import runs
 
 pytest.importorskip("safetensors")
 
@@ -84,7 +85,7 @@ def test_a_released_model_is_evaluated_without_training(make_config, released, t
   state = exp.initial_state().replace(student=student, teacher=student)
   counts = results.count(exp, state, "target")["student"]
   expected = evaluation.scores(counts, exp.domains.label_space)
-  found = json.loads((workdir / "results.json").read_text())
+  found = runs.read_results(workdir)
   assert found["step"] == 0
   assert found["target"] == {"student": expected, "teacher": expected}
   noted = json.loads((workdir / "init_weights.json").read_text())
@@ -124,7 +125,7 @@ def test_auxiliary_networks_are_carried_over_beside_weights_from_a_file(
 
 def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):
   workdir, config = trained
-  before = json.loads((workdir / "results.json").read_text())
+  before = runs.read_results(workdir)
   assert before["step"] == 8
   assert training.evaluate(config, workdir) == before
   noted = json.loads((workdir / "init_weights.json").read_text())
@@ -140,7 +141,7 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
   state = final_state(workdir, config)
   for name in ("student", "teacher"):
     path = workdir / f"{name}.safetensors"
-    assert f"{name} after 8 steps: {path}" in said
+    assert f"{name} after 8 steps, checkpoint last: {path}" in said
     found, _ = weights.load(network(7), path)
     assert_equal(found, jax.tree.map(np.asarray, getattr(state, name)))
     noted = json.loads((workdir / "init_weights.json").read_text())
@@ -149,7 +150,7 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
   again = training.evaluate(
     make_config(init_weights=str(workdir / "student.safetensors")), tmp_path / "elsewhere"
   )
-  expected = json.loads((workdir / "results.json").read_text())
+  expected = runs.read_results(workdir)
   assert again["target"]["student"] == expected["target"]["student"]
 
 
@@ -188,11 +189,11 @@ def test_a_stage_notes_the_file_behind_the_run_with_which_it_begins(tmp_path):
 
 def test_a_weight_file_that_was_exchanged_since_the_run_began_is_refused(tmp_path):
   loaded = weights.Loaded("w.pth", "12" * 32, "student", ("encoder",), ())
-  record.check_weights(tmp_path, loaded)
+  record.check_same_weights(tmp_path, loaded)
   record.write_weights(tmp_path, loaded)
-  record.check_weights(tmp_path, loaded)
+  record.check_same_weights(tmp_path, loaded)
   with pytest.raises(ValueError, match=r"w\.pth is not the file .*sha256 1212.* there, 3434.* now"):
-    record.check_weights(tmp_path, dataclasses.replace(loaded, sha256="34" * 32))
+    record.check_same_weights(tmp_path, dataclasses.replace(loaded, sha256="34" * 32))
 
 
 def test_only_the_first_of_several_stages_reads_the_file(make_config, released):

@@ -1,13 +1,12 @@
 """Scores on several sets, and prediction files, of a network that is not trained."""
 
-import json
-
 import numpy as np
 import pytest
 import tiny_recipe
 
 from jax_uda.data.datasets import image_files
 from jax_uda.run import evaluation, experiment, results
+from jax_uda.run.report import runs
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   scores = results.write(exp, state, tmp_path)
   assert list(scores) == ["step", "checkpoint", "target", "dusk_again", "night", "source"]
   assert scores["dusk_again"] == scores["target"] != scores["night"]
-  assert json.loads((tmp_path / "results.json").read_text()) == scores
+  assert runs.read_results(tmp_path) == scores
   alone = evaluation.evaluate(
     exp.learner,
     state.student,
@@ -47,7 +46,7 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   )
   assert alone["miou"] == scores["source"]["student"]["miou"] and list(alone["iou"])[10] == "10"
   capsys.readouterr()
-  results.report_midway(exp, state, None)
+  results.report_midway(exp, state, None, tmp_path)
   assert "mIoU on night, %: student" in capsys.readouterr().out
 
 

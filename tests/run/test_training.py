@@ -15,6 +15,7 @@ import tiny_recipe
 
 from jax_uda.run import changes, experiment, stages, start, training
 from jax_uda.run import config as config_lib
+from jax_uda.run.report import runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -66,7 +67,7 @@ def test_a_run_leaves_its_config_versions_parameters_metrics_results_and_picture
   rows = metric_rows(finished)
   assert [row["step"] for row in rows] == list(range(1, 9))
   assert all(row["loss"] > 0 and row["loss/mixed"] is not None for row in rows)
-  results = json.loads((finished / "results.json").read_text())
+  results = runs.read_results(finished)
   assert results["step"] == 8
   for domain in ("source", "target"):
     for network in ("student", "teacher"):
@@ -109,7 +110,7 @@ def test_a_run_killed_at_a_step_and_restarted_ends_bit_identical(
 
 def test_a_finished_run_is_evaluated_again_without_training(finished, make_config, capsys):
   before = (finished / "metrics.jsonl").read_text()
-  results = json.loads((finished / "results.json").read_text())
+  results = runs.read_results(finished)
   assert training.evaluate(make_config(), finished) == results
   assert training.train(make_config(), finished) == results
   assert (finished / "metrics.jsonl").read_text() == before
@@ -119,6 +120,7 @@ def test_a_finished_run_is_evaluated_again_without_training(finished, make_confi
 def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, monkeypatch):
   config = make_config(method="source_only")
   config.eval.every_steps = config.checkpoint.every_steps = 3
+  config.report = "best_on_target"
 
   def cut_off(*_):
     raise KeyboardInterrupt
@@ -129,7 +131,13 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, mo
       training.train(config, tmp_path / "run")
   training.train(config, tmp_path / "run")
   rows = metric_rows(tmp_path / "run")
-  assert [row["step"] for row in rows if "target_miou/student" in row] == [3, 6]
+  scores = {row["step"]: row["target_miou/student"] for row in rows if "target_miou/student" in row}
+  assert list(scores) == [3, 6]
+  content = json.loads((tmp_path / "run" / "results.json").read_text())
+  scores[8] = content["last"]["target"]["student"]["miou"]
+  best = max(scores, key=lambda step: (round(scores[step], 6), -step))
+  assert content["step"] == best and content["last"]["step"] == 8
+  assert content["target"]["student"]["miou"] == pytest.approx(scores[best], abs=1e-6)
   assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
 
 

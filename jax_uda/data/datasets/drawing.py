@@ -43,6 +43,15 @@ def _start_worker() -> None:
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
+def _has_semaphores() -> bool:
+  """Whether processes can wait for each other; not without a writable /dev/shm, as in some containers."""
+  try:
+    multiprocessing.get_context("spawn").Lock()
+  except OSError:
+    return False
+  return True
+
+
 def draw(
   domain: str,
   seed: int,
@@ -64,7 +73,7 @@ def draw(
   """
   draw_one = functools.partial(_draw, domain=domain, seed=seed, size=size, train_ids=train_ids)
   workers = min(os.cpu_count() or 1, 32)
-  if workers == 1 or len(indices) <= FEW_SCENES:
+  if workers == 1 or len(indices) <= FEW_SCENES or not _has_semaphores():
     yield from map(draw_one, indices)
     return
   # Spawned: a fork of a process with JAX's threads may hang.

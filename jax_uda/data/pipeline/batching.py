@@ -7,7 +7,7 @@ augmentation and standardising happen on the device.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import grain
@@ -16,11 +16,13 @@ import numpy as np
 
 from jax_uda.common.batch import Batch
 from jax_uda.common.registry import SettingError
+from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import crop, rows
 from jax_uda.data.pipeline.examples import LabelledExample, TargetExample
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.pipeline.rows import SourceImages
+from jax_uda.ops import canvas as canvas_lib
 
 SOURCE, TARGET = 0, 1  # streams of random numbers
 NUM_STEPS = 2**40  # no run is longer
@@ -223,7 +225,9 @@ def batches(
 
 
 def evaluation_batches(
-  examples: Sequence[Mapping[str, Any]], batch_size: int
+  examples: Iterable[Mapping[str, Any]],
+  batch_size: int,
+  canvas: Callable[[Size], Size] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields all examples once, in order; each batch is `{"image": [B,H,W,3], "label": [B,h,w]}`, uint8.
 
@@ -233,12 +237,22 @@ def evaluation_batches(
   Args:
     examples: Examples of any fields, usually `LabelledExamples`.
     batch_size: The largest number of examples in a batch.
+    canvas: From the size of an image to that of its batch, up to which image and label are padded right
+      and below, the label with 255. None: nothing is padded.
   """
   shapes = lambda example: {name: np.shape(array) for name, array in example.items()}
-  stack = lambda group: {name: np.stack([row[name] for row in group]) for name in group[0]}
+
+  def stack(group: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    batch = {name: np.stack([row[name] for row in group]) for name in group[0]}
+    height, width = batch["image"].shape[1:3]
+    size = canvas((height, width)) if canvas else (height, width)
+    if size == (height, width):
+      return batch
+    pad = lambda name, array: canvas_lib.pad(array, size, IGNORE if name == "label" else None)
+    return {name: pad(name, array) for name, array in batch.items()}
+
   group: list[Mapping[str, Any]] = []
-  for index in range(len(examples)):
-    example = examples[index]
+  for example in examples:
     if group and (len(group) == batch_size or shapes(group[0]) != shapes(example)):
       yield stack(group)
       group = []

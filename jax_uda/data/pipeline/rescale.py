@@ -13,10 +13,25 @@ Size = tuple[int, int]  # (height, width) in pixels
 
 
 def keep_ratio_size(size: Size, bound: Size) -> Size:
-  """The largest size with the ratio of `size` whose long and short sides fit those of `bound`."""
+  """The largest size with the ratio of `size` whose long and short sides fit those of `bound`.
+
+  No side is less than a pixel, however long and narrow an image is.
+  """
   scale = min(max(bound) / max(size), min(bound) / min(size))
-  height, width = (int(side * scale + 0.5) for side in size)
+  height, width = (max(int(side * scale + 0.5), 1) for side in size)
   return height, width
+
+
+def fit(image: np.ndarray, bound: Size | None) -> np.ndarray:
+  """Resizes an image [H,W,3] uint8 as preparing does: into `bound`, or not at all if that is None.
+
+  This alone decides the size at which a network sees an image file. It depends on the image and on the
+  data set's setting `size`, never on other images.
+  """
+  if bound is None:
+    return image
+  height, width = image.shape[:2]
+  return resize_image(image, keep_ratio_size((height, width), bound))
 
 
 def resize_image(image: np.ndarray, size: Size) -> np.ndarray:

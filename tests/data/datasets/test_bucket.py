@@ -49,7 +49,9 @@ def images_read(monkeypatch):
   """The images that were read to prepare a data set."""
   names = []
   read = image_files.read_image
-  monkeypatch.setattr(image_files, "read_image", lambda file: names.append(file.name) or read(file))
+  monkeypatch.setattr(
+    image_files, "read_image", lambda file, *more: names.append(file.name) or read(file, *more)
+  )
   return names
 
 
