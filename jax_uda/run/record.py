@@ -23,7 +23,7 @@ from jax_uda.run import checkpoint, config_diff, same_inputs
 from jax_uda.run import config as config_lib
 
 CONFIG, VERSIONS, PARAMETERS = "config.json", "versions.json", "parameters.txt"
-CLASSES = "classes.json"
+CLASSES, INHERITED_WEIGHTS = "classes.json", "inherited_weights.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 
 
@@ -142,7 +142,7 @@ def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
     state_files.write_json(workdir / same_inputs.WEIGHTS, dataclasses.asdict(loaded))
 
 
-def check_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+def check_same_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
   """Raises ValueError if the run in `workdir` has begun from another content of the weight file."""
   before = same_inputs.read_weights(workdir).get("sha256", loaded.sha256)
   if before != loaded.sha256:
@@ -152,15 +152,24 @@ def check_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
     )
 
 
+def _weights_behind(workdir: pathlib.Path) -> dict[str, Any]:
+  """What is noted of the weight file from which a run started, itself or through other runs; or nothing."""
+  if noted := same_inputs.read_weights(workdir):
+    return noted
+  path = workdir / INHERITED_WEIGHTS
+  purpose = "it notes the weight file behind this run for exported weights; remove it"
+  return state_files.read_json(path, dict, purpose) if path.is_file() else {}
+
+
 def inherit_weights(workdir: pathlib.Path, other: pathlib.Path) -> None:
   """Notes the weight file behind the run `other`, with which the run in `workdir` begins."""
-  if mesh_lib.is_main_process() and (noted := same_inputs.read_weights(other)):
-    state_files.write_json(workdir / same_inputs.WEIGHTS, noted | {"through": other.name})
+  if mesh_lib.is_main_process() and (noted := _weights_behind(other)):
+    state_files.write_json(workdir / INHERITED_WEIGHTS, noted | {"through": other.name})
 
 
 def origin_of_weights(workdir: pathlib.Path) -> dict[str, str]:
   """Texts for an exported file about the weight file from which its run began, and its licence."""
-  noted = same_inputs.read_weights(workdir)
+  noted = _weights_behind(workdir)
   if not noted:
     return {}
   texts = {"source": pathlib.Path(noted["path"]).name, "sha256": noted["sha256"]}

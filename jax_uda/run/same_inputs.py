@@ -51,7 +51,7 @@ def check_weights(file: str | None, workdir: pathlib.Path) -> None:
     return
   field = ("config", "init_weights")
   try:
-    place = weight_files.resolve(file)
+    place = weight_files.locate(file)
     if str(place) == note["path"]:
       return  # it need not be there any more
     digest = _hash(place)

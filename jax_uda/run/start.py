@@ -68,7 +68,7 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
     )
   if starts_from_file(begin):
     with _about_file():
-      weights.locate(str(begin.init_weights))
+      weights.find(str(begin.init_weights))
   for field, name in (("init_from", begin.init_from), ("init_auxiliary", begin.init_auxiliary)):
     if name and not has_checkpoints(workdir.parent / name):
       folder = workdir.parent / name
@@ -130,7 +130,7 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
     student, loaded = weights.load(
       state.student, settings.init_weights, network=settings.init_network
     )
-    record.check_weights(workdir, loaded)
+    record.check_same_weights(workdir, loaded)
   say(f"networks: {loaded}")
   record.write_weights(workdir, loaded)
   return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.learner.mesh)))

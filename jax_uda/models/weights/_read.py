@@ -35,33 +35,24 @@ class WeightFile:
   metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def resolve(path: str | pathlib.Path) -> pathlib.Path:
-  """The place of a path, which may begin with `~` or with `package:NAME/` (a package is not imported).
-
-  Raises:
-    ValueError: There is no such package.
-  """
-  scheme, colon, rest = str(path).partition(":")
-  file = pathlib.Path(path).expanduser()
-  if colon and scheme == "package":
-    package, _, inner = rest.partition("/")
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-      raise ValueError(f"{path}: the package {package!r} is not installed")
-    file = pathlib.Path(spec.submodule_search_locations[0]) / inner
-  return file
-
-
 def locate(path: str | pathlib.Path) -> pathlib.Path:
-  """The file of a path, as `resolve` takes it.
+  """Resolves `~`, and `package:NAME/…` to a file of an installed package, which is not imported."""
+  scheme, colon, rest = str(path).partition(":")
+  if not colon or scheme != "package":
+    return pathlib.Path(path).expanduser()
+  package, _, inner = rest.partition("/")
+  spec = importlib.util.find_spec(package) if package.isidentifier() else None
+  if spec is None or not spec.submodule_search_locations:
+    raise ValueError(f"{path}: the package {package!r} is not installed")
+  return pathlib.Path(spec.submodule_search_locations[0]) / inner
 
-  Raises:
-    ValueError: There is no such package or no such file.
-  """
-  file = resolve(path)
-  if not file.is_file():
-    raise ValueError(f"{file}: there is no such weight file; weights are not downloaded for you")
-  return file
+
+def find(path: str | pathlib.Path) -> pathlib.Path:
+  """As `locate`; raises ValueError if there is no such file."""
+  path = locate(path)
+  if not path.is_file():
+    raise ValueError(f"{path}: there is no such weight file; weights are not downloaded for you")
+  return path
 
 
 def read(path: str | pathlib.Path, *, finite: bool = True) -> WeightFile:
@@ -79,7 +70,7 @@ def read(path: str | pathlib.Path, *, finite: bool = True) -> WeightFile:
     ValueError: The file does not exist, is truncated, damaged or of another kind, its checksum is not that
       of its tensors, its tensors do not fit its size, or a tensor has a number that is not finite.
   """
-  path = locate(path)
+  path = find(path)
   with open(path, "rb") as file:
     start = file.read(32)
     for mistake, name in MISTAKES.items():
