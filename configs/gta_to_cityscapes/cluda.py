@@ -10,15 +10,18 @@ Published mIoU on Cityscapes val, in percent. Ours: not run.
   hrda=false  DAFormer          70.1  not stated                              public benchmark listing
   hrda=false  DAFormer          67.9  one run of a reader                     issue 5 of CLUDA
 
-The released configuration keeps the best checkpoint by the target's labels, an oracle; `results.json` has
-the last step. The 74.4 has a standard deviation of 0.32 in the revised version. An
-editor's stale copy of the released configuration continues from an earlier checkpoint at a rate of 2e-5:
-whether the published run had such a second stage is not known.
+The released configuration keeps the best checkpoint by the target's labels, an oracle; `results.json`
+has the last step, and with --config.report=best_on_target that one, too. The 74.4 has a standard
+deviation of 0.32 in the revised version. An editor's stale copy of the released configuration continues
+from an earlier checkpoint at a rate of 2e-5: whether the published run had such a second stage is not
+known.
 
-What differs: the detail crops are chosen by the entropy of the student's pass on the mixed view. The published
-code makes one more pass of the main head for it, with a dropout and a BatchNorm update of its own.
+What differs: the detail crops are chosen by the entropy of the student's pass on the mixed view. The
+published code makes one more pass of the main head for it, with a dropout and a BatchNorm update of its
+own.
 
-On DAFormer (hrda=false) nothing is released: its settings with CLUDA's decoder and contrast are an assumption.
+On DAFormer (hrda=false) nothing is released: its settings with CLUDA's decoder and contrast are an
+assumption.
 
 Arguments: see `published.start`, network=daformer|segformer, hrda=true|false, and
 pixel_order=interleaved (the published code) or aligned (what it meant).

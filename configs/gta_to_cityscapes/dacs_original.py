@@ -10,10 +10,10 @@ Published mIoU on Cityscapes val, in percent. Ours: not run.
   -          DeepLabV2  53.7  the released run: peak, at 512x1024                         README of DACS
   -          DeepLabV2  53.0  the released run: last step, at 512x1024                    README of DACS
 
-The published number is an oracle: it is the best of the checkpoints by the target's validation labels, which
-the code resizes to 512x1024. `results.json` has the last step at 1024x2048. The weights are of COCO, not of
-ImageNet. Source images keep their ratio and are resized by bilinear interpolation; the code distorts
-them to 720x1280 by bicubic interpolation.
+The published number is an oracle: it is the best of the checkpoints by the target's validation labels,
+which the code resizes to 512x1024. `results.json` has the last step at 1024x2048. The weights are of
+COCO, not of ImageNet. Source images keep their ratio and are resized by bilinear interpolation; the code
+distorts them to 720x1280 by bicubic interpolation.
 
 Arguments: see `published.start`.
 """

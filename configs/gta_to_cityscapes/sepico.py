@@ -13,8 +13,8 @@ Published mIoU on Cityscapes val, in percent. Ours: not run.
   variant=bank,network=deeplab       DeepLabV2  59.8  one seed (76), last step  README of SePiCo
   variant=prototype,network=deeplab  DeepLabV2  58.8  one seed (76), last step  README of SePiCo
 
-Arguments: see `published.start`, variant=distribution|bank|prototype, and network=daformer|segformer|deeplab.
-"""
+Arguments: see `published.start`, variant=distribution|bank|prototype, and
+network=daformer|segformer|deeplab."""
 
 from .. import networks, published
 

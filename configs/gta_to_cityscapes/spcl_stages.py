@@ -15,12 +15,12 @@ warm_up        1  adversarial warm-up                                  40 000 of
   labels_again   5  pseudo-labels of that network
   self_training  6  cross-entropy on them                                20 000 of 31 250 steps
 
-Hyper-parameters are those of the published code. What differs: each stage starts from the last checkpoint
-of the one before (the code takes the best on the Cityscapes validation set, an oracle); source images keep
-their ratio and are padded (the code distorts them) by bilinear, not bicubic interpolation; colors are
-jittered after resizing, with kornia's formulas; the class-balanced draws are shared by the four groups;
-scores are those of whole images at 512x1024, the last stage's at half of its 1024x2048, and logits are
-resized to the image first and then to the label.
+Hyper-parameters are those of the published code. What differs: each stage starts from the last
+checkpoint of the one before (the code takes the best on the Cityscapes validation set, an oracle, as
+--config.report=best_on_target does); source images keep their ratio and are padded (the code distorts
+them) by bilinear, not bicubic interpolation; colors are jittered after resizing, with kornia's formulas;
+the class-balanced draws are shared by the four groups; scores are those of whole images at 512x1024, the
+last stage's at half of its 1024x2048, and logits are resized to the image first and then to the label.
 
 The student is the result. There is no moving average: the "teacher" is a copy of the student.
 

@@ -9,13 +9,15 @@ Published mIoU of SYNTHIA's 16 classes on Cityscapes val, in percent. Ours: not 
   -          HRDA on DAFormer  67.2  best checkpoint by the target's labels  abstract, first version
   -          HRDA on DAFormer  66.8  mean (deviation 0.44)                   abstract, revised version
 
-The released configuration keeps the best checkpoint by the target's labels, an oracle; `results.json` has
-the last step. No configuration of SYNTHIA is published: that its settings are HRDA's is an assumption. An
-editor's stale copy of the released configuration continues from an earlier checkpoint at a rate of 2e-5:
-whether the published run had such a second stage is not known.
+The released configuration keeps the best checkpoint by the target's labels, an oracle; `results.json`
+has the last step, and with --config.report=best_on_target that one, too. No configuration of SYNTHIA is
+published: that its settings are HRDA's is an assumption. An editor's stale copy of the released
+configuration continues from an earlier checkpoint at a rate of 2e-5: whether the published run had such
+a second stage is not known.
 
-What differs: the detail crops are chosen by the entropy of the student's pass on the mixed view. The published
-code makes one more pass of the main head for it, with a dropout and a BatchNorm update of its own.
+What differs: the detail crops are chosen by the entropy of the student's pass on the mixed view. The
+published code makes one more pass of the main head for it, with a dropout and a BatchNorm update of its
+own.
 
 Arguments: see `published.start`, network=daformer|segformer, hrda=true|false, and
 pixel_order=interleaved (the published code) or aligned (what it meant).

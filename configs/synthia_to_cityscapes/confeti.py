@@ -18,11 +18,12 @@ Hyper-parameters of joint and student are those of the published code. The lengt
 not published: here 80 000 steps at images of the later stages' sizes, with a rate that falls in the
 second half, and without the release's smaller images. The last translator of joint is handed over. The
 released configurations keep the best checkpoint by the target's labels, an oracle; `results.json` has the
-last step. Whole images are scored. In `results.json`, `full_size` follows the published protocol, on images
-of 1024x2048; `target` has the training's size of 640x1280.
+last step, and with --config.report=best_on_target that one, too. Whole images are scored. In
+`results.json`, `full_size` follows the published protocol, on images of 1024x2048; `target` has the
+training's size of 640x1280.
 
-No configuration of SYNTHIA, and none of DAFormer's network, is released: its heads read the last level of MiT-B5, and the other
-settings are the same. That is an assumption.
+No configuration of SYNTHIA, and none of DAFormer's network, is released: its heads read the last level
+of MiT-B5, and the other settings are the same. That is an assumption.
 
 Arguments: see `published.start`, and network=deeplab|daformer|segformer.
 """

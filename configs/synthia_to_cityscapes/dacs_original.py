@@ -8,10 +8,10 @@ Published mIoU of SYNTHIA's 16 classes on Cityscapes val, in percent. Ours: not 
   arguments  network    mIoU  which number                                                origin
   -          DeepLabV2  48.3  best of 50 checkpoints by the target's labels, at 512x1024  README of HRDA
 
-The published number is an oracle: it is the best of the checkpoints by the target's validation labels, which
-the code resizes to 512x1024. `results.json` has the last step at 1024x2048. The weights are of COCO, not of
-ImageNet. Source images keep their ratio and are resized by bilinear interpolation; the code distorts
-them to 720x1280 by bicubic interpolation. The settings are those of GTA5: an assumption.
+The published number is an oracle: it is the best of the checkpoints by the target's validation labels,
+which the code resizes to 512x1024. `results.json` has the last step at 1024x2048. The weights are of
+COCO, not of ImageNet. Source images keep their ratio and are resized by bilinear interpolation; the code
+distorts them to 720x1280 by bicubic interpolation. The settings are those of GTA5: an assumption.
 
 Arguments: see `published.start`.
 """

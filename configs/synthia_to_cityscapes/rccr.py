@@ -8,15 +8,16 @@ Published mIoU of SYNTHIA's 13 classes on Cityscapes val, in percent. Ours: not 
   arguments  network    mIoU  which number                                                 origin
   -          DeepLabV2  -     best of 125 checkpoints by the target's labels, at 512x1024  RCCR, tables; number not at hand
 
-The published number is an oracle: it is the best of the checkpoints by the target's validation labels, which
-the code resizes to 512x1024. `results.json` has the last step at 1024x2048.
+The published number is an oracle: it is the best of the checkpoints by the target's validation labels,
+which the code resizes to 512x1024. `results.json` has the last step at 1024x2048;
+--config.report=best_on_target and --config.eval.label_size='(512,1024)' score as the authors do.
 
 The published GTA5 script never switches the contrast on (its start lies behind the end); this is
 the setting of the SYNTHIA script for both. The contrast's ramp ends with the run. Source images are
 resized by bilinear, not bicubic interpolation.
 
-Arguments: see `published.start`, and train_projector=false for the head left at random, as in the released code.
-"""
+Arguments: see `published.start`, and train_projector=false for the head left at random, as in the
+released code."""
 
 from .. import published
 

@@ -10,8 +10,8 @@ Published mIoU of SYNTHIA's 16 classes on Cityscapes val, in percent. Ours: not 
   network=deeplab    DeepLabV2  -     -             none known to us
   -                  DAFormer   -     -             none known to us
 
-As DAFormer's code runs it: flips and the photometric distortion of MMSegmentation. It has no configuration of
-SYNTHIA: that its settings are those of GTA5 is an assumption.
+As DAFormer's code runs it: flips and the photometric distortion of MMSegmentation. It has no
+configuration of SYNTHIA: that its settings are those of GTA5 is an assumption.
 
 Arguments: see `published.start`, and network=daformer|segformer|deeplab.
 """

@@ -24,6 +24,8 @@ MODES = {
   "WORKDIR/pseudo_labels",
   "import_weights": "check a weight file against a network (--from, --encoder, …) and write it to "
   "--out as .safetensors; this needs no config and no workdir",
+  "report": "write WORKDIR/report.html of the runs there, finished or not: results, images, curves; with "
+  "--watch again and again",
   "plan": "compile the steps of the recipe from shapes alone, for this machine's devices or for --topology, "
   "and say what they need: memory, operations, exchanges, a bound of their time; needs no data, and a "
   "workdir only to write plan.json",
@@ -55,6 +57,9 @@ _NETWORK = flags.DEFINE_enum(
   "import_weights: network to read from the file of a training run; predict: network that predicts.",
 )
 _OUT = flags.DEFINE_string("out", None, "import_weights: folder to write to; made if missing.")
+
+# --- report ---
+_WATCH = flags.DEFINE_bool("watch", False, "report: write the page anew every 20 seconds.")
 
 # --- plan ---
 _TOPOLOGY = flags.DEFINE_string(
@@ -135,8 +140,9 @@ def _main(overrides: command.Overrides) -> None:
   if _MODE.value == "plan":
     _plan(overrides)
     return
-  if flags.FLAGS["topology"].present:
-    raise ValueError("--topology belongs to --mode=plan")
+  for name, mode in (("topology", "plan"), ("watch", "report")):
+    if flags.FLAGS[name].present and _MODE.value != mode:
+      raise ValueError(f"--{name} belongs to --mode={mode}")
   workdir = command.workdir()
   predict = _predict_settings()
   config = command.config(overrides)
@@ -151,6 +157,7 @@ def _main(overrides: command.Overrides) -> None:
     "check_data": stages.check_data,
     "pseudo_label": stages.pseudo_label,
     "export_weights": stages.export_weights,
+    "report": functools.partial(stages.report, watch=_WATCH.value),
   }[_MODE.value]
   run(config, workdir)
 

@@ -13,7 +13,7 @@ from jax_uda.run import best_checkpoint, evaluation, metrics
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.image_progress import Progress
 from jax_uda.run.label_size import LabelsAt
-from jax_uda.run.report import table
+from jax_uda.run.report import confusion, table
 from jax_uda.run.report.runs import RESULTS as FILE
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.run.settings import NETWORKS
@@ -107,27 +107,40 @@ def write(
   """
   title = exp.settings.title
   last = {"step": int(state.step), "checkpoint": best_checkpoint.TITLES["last"]}
-  last |= _scores(exp, state)
+  confusions: dict[str, np.ndarray] = {}  # of the state that was scored last, the reported one
+  last |= _scores(exp, state, confusions)
   results = last
   if exp.settings.report == best_checkpoint.BEST:
     network = exp.settings.evaluation.midway_networks[0]  # the one that was compared on the way
     if at_end and network in last["target"]:
       best_checkpoint.keep(workdir, state, {network: last["target"][network]["miou"]})
-    results = best_checkpoint.reported(last, state, workdir, lambda state: _scores(exp, state))
+    results = best_checkpoint.reported(
+      last, state, workdir, lambda state: _scores(exp, state, confusions)
+    )
   if mesh_lib.is_main_process():
     state_files.write_json(workdir / FILE, results)
+    confusion.write(workdir, confusions)
     _show(exp, last, title, writer, "iou")
     if results is not last:
       _show(exp, results, f"{title}, {results['checkpoint']}", writer, "iou_best_on_target")
   return results
 
 
-def _scores(exp: Experiment, state: TrainState) -> dict[str, Any]:
-  """The scores of a state by set and network, and the size of the labels if it was set."""
+def _scores(
+  exp: Experiment, state: TrainState, confusions: dict[str, np.ndarray]
+) -> dict[str, Any]:
+  """The scores of a state by set and network, and the size of the labels if it was set.
+
+  Args:
+    exp: The run.
+    state: The state.
+    confusions: Receives the counts [C, C], by "set/network".
+  """
   size = exp.settings.evaluation.label_size
   scores: dict[str, Any] = {"label_size": list(size)} if size else {}
   networks = exp.settings.evaluation.networks
   for name, by_network in _count_all(exp, state, list(exp.evaluated_sets), networks).items():
+    confusions |= {f"{name}/{network}": counts for network, counts in by_network.items()}
     scores[name] = {
       network: evaluation.scores(counts, exp.domains.label_space)
       for network, counts in by_network.items()

@@ -2,10 +2,13 @@
 
 import functools
 import pathlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
+from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.run import best_checkpoint, image_list, settings, start, training, workdir_lock
 from jax_uda.run import check_data as check_lib
@@ -14,15 +17,12 @@ from jax_uda.run import predict as predict_lib
 from jax_uda.run import pseudo_label as pseudo_label_lib
 from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import table
+from jax_uda.run.report.page import render as page
 
 # By `config.task`: what runs or continues a stage.
 TASKS = {"train": training.train, "pseudo_label": pseudo_label_lib.write_stage}
-ABOUT_RUN = (
-  "step",
-  "checkpoint",
-  "last",
-  "label_size",
-)  # in the results of a run; the other keys are sets of images
+# In the results of a run; the other keys are sets of images.
+ABOUT_RUN = ("step", "checkpoint", "last", "label_size")
 
 Results = dict[str, Any]  # by stage
 
@@ -188,7 +188,33 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> Results:
   """
   results = _alone(run_stages)(config, paths.expanded(workdir, "workdir"))
   _show_side_by_side(config, results)
+  _write_page(config, paths.expanded(workdir, "workdir"))
   return results
+
+
+def _write_page(config: ConfigDict, workdir: pathlib.Path) -> None:
+  """Writes the report of what is in `workdir`; says so where a package for it is missing."""
+  if not mesh_lib.is_main_process():
+    return
+  try:
+    page.write(workdir, compared=config.compare)
+  except ImportError as error:
+    say(f"no {page.FILE}: {error}")
+
+
+def report(config: ConfigDict, workdir: pathlib.Path, *, watch: bool = False) -> None:
+  """Writes `report.html` of the runs in `workdir`, which may still go on.
+
+  Args:
+    config: The recipe.
+    workdir: Folder of the run, or of the stages' folders.
+    watch: Whether to write it again and again, until interrupted.
+  """
+  while True:
+    page.write(workdir, compared=config.compare, watched=watch)
+    if not watch:
+      return
+    time.sleep(page.REFRESH_SECONDS)
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -198,6 +224,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
   )
   results = _alone(evaluate_all)(config, workdir)
   _show_side_by_side(config, results)
+  _write_page(config, workdir)
 
 
 def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:

@@ -59,8 +59,11 @@ def read(folder: pathlib.Path) -> list[Example]:
   path = folder / FILE
   if not path.is_file():
     return []
-  with np.load(path, allow_pickle=False) as stored:
-    arrays: Mapping[str, np.ndarray] = dict(stored)
+  try:
+    with np.load(path, allow_pickle=False) as stored:
+      arrays: Mapping[str, np.ndarray] = dict(stored)
+  except Exception:  # a damaged file, in many types; the report does without
+    return []
   return [
     Example(
       str(name),

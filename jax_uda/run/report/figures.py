@@ -20,7 +20,7 @@ from jax_uda.data.pipeline import batching, rescale
 from jax_uda.ops import canvas
 from jax_uda.ops.resize import Size, size_of
 from jax_uda.run.experiment import Experiment
-from jax_uda.run.report import embeddings, panels, prototypes, views
+from jax_uda.run.report import embeddings, examples, panels, prototypes, views
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.context import View
 from jax_uda.step.learner import Learner, Seen
@@ -74,9 +74,11 @@ def draw_at_end(
   columns = panel_columns(exp, state, batch, views_of_step.views, ground_truth)
   projection = exp.settings.figures.projection
   sample = _embeddings(exp, state) if projection else None
+  kept = _examples(exp, state)
   note_prototypes(state, workdir)
   if not mesh_lib.is_main_process():  # all of the above runs the networks: on every process
     return
+  examples.write(workdir, kept)
   space, step = exp.domains.label_space, int(state.step)
   title = f"{exp.settings.title}, step {step}"
   album = _Album(workdir, step, writer)
@@ -166,6 +168,13 @@ def pick(examples: Any, number: int) -> list[dict[str, np.ndarray]]:
   return picked
 
 
+def pick_names(examples: Any, number: int) -> list[str]:
+  """The file names of the examples that `pick` takes; their numbers where there were no files."""
+  names = getattr(examples, "names", ())
+  indices = np.linspace(0, len(examples) - 1, number).round().astype(int)
+  return [names[index] if names else f"image {index}" for index in indices]
+
+
 def panel_columns(
   exp: Experiment,
   state: TrainState,
@@ -188,20 +197,41 @@ def panel_columns(
   if "target" in shown and (np.asarray(shown["target"].label) != IGNORE).any():
     columns["pseudo-label"] = shown["target"].label
   for network in exp.settings.evaluation.networks:
-    columns[f"{network}'s prediction"] = _predictions(
-      exp, getattr(state, network), len(target), size_of(target)
+    labels = _whole_predictions(exp, getattr(state, network), len(target))
+    columns[f"{network}'s prediction"] = np.stack(
+      [_corner(label, size_of(target)) for label in labels]
     )
   columns["ground truth"] = ground_truth
   return columns
 
 
-def _predictions(exp: Experiment, variables: Any, number: int, size: Size) -> np.ndarray:
-  """[B,*size] predictions for the target's images of a panel: of the whole images, as they are scored."""
+def _whole_predictions(exp: Experiment, variables: Any, number: int) -> list[np.ndarray]:
+  """Predictions [H,W] for the target's images of a panel, as they are scored."""
   settings, labels = exp.settings.evaluation, []
   images = [{"image": row["image"]} for row in pick(exp.domains.target_val, number)]
   for batch in batching.evaluation_batches(images, settings.batch_size):
     labels += list(exp.learner.predict(variables, batch["image"], settings.inference).label)
-  return np.stack([_corner(label, size) for label in labels])
+  return labels
+
+
+def _examples(exp: Experiment, state: TrainState) -> list[examples.Example]:
+  """The target's validation images of the report, with what the networks predict for them."""
+  target = exp.domains.target_val
+  number = min(exp.settings.figures.panel_images, len(target))
+  rows, names = pick(target, number), pick_names(target, number)
+  predicted = {
+    network: _whole_predictions(exp, getattr(state, network), number)
+    for network in exp.settings.evaluation.networks
+  }
+  return [
+    examples.Example(
+      name,
+      row["image"],
+      row["label"],
+      {network: labels[i] for network, labels in predicted.items()},
+    )
+    for i, (name, row) in enumerate(zip(names, rows, strict=True))
+  ]
 
 
 def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:

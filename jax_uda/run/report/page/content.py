@@ -11,7 +11,7 @@ import numpy as np
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, record
-from jax_uda.run.report import examples
+from jax_uda.run.report import confusion, examples, metric_lines
 from jax_uda.run.report.examples import Example
 
 PICTURES = {  # file -> its heading
@@ -124,24 +124,6 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
   return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The whole rows of a metrics file; a line that is being written is left out."""
-  rows = []
-  for line in path.read_text().splitlines() if path.is_file() else ():
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      continue
-  return sorted(rows, key=lambda row: row["step"])
-
-
-def _read_confusion(path: pathlib.Path) -> dict[str, np.ndarray]:
-  if not path.is_file():
-    return {}
-  with np.load(path, allow_pickle=False) as arrays:
-    return dict(arrays)
-
-
 def read_run(folder: pathlib.Path) -> RunContent:
   """Reads a run's folder; the run may still go on."""
   return RunContent(
@@ -149,10 +131,10 @@ def read_run(folder: pathlib.Path) -> RunContent:
     folder=folder,
     config=_read_json(folder / "config.json"),
     results=_read_json(folder / "results.json"),
-    rows=_read_rows(folder / "metrics.jsonl"),
+    rows=sorted(metric_lines.read(folder).rows, key=lambda row: row["step"]),
     versions=_read_json(folder / "versions.json"),
     weights=_read_json(folder / "init_weights.json"),
-    confusion=_read_confusion(folder / "confusion.npz"),
+    confusion=confusion.read(folder),
     examples=examples.read(folder),
     pictures={folder / name: text for name, text in PICTURES.items() if (folder / name).is_file()},
   )

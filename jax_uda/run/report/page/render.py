@@ -117,6 +117,9 @@ def summary(shown: Content) -> str:
     f"{shown.after.name} has a mIoU of {100 * scores['miou']:.1f} % on the target after "
     f"{shown.after.results['step']} steps"
   )
+  checkpoint = shown.after.results.get("checkpoint", "last")
+  if checkpoint != "last":
+    sentence += f" [{checkpoint}]"
   before = shown.before.scores() if shown.before else {}
   if not before:
     return sentence + "."
