@@ -18,7 +18,8 @@ their ratio and are resized by bilinear interpolation: to 704x1280; the code dis
 bicubic interpolation.
 
 Arguments: see `published.start`, and train_projector=false for the head left at random, as in the
-released code."""
+released code.
+"""
 
 from .. import published
 

@@ -14,7 +14,8 @@ Published mIoU on Cityscapes val, in percent. Ours: not run.
   variant=prototype,network=deeplab  DeepLabV2  58.8  one seed (76), last step  README of SePiCo
 
 Arguments: see `published.start`, variant=distribution|bank|prototype, and
-network=daformer|segformer|deeplab."""
+network=daformer|segformer|deeplab.
+"""
 
 from .. import networks, published
 

@@ -17,7 +17,8 @@ the setting of the SYNTHIA script for both. The contrast's ramp ends with the ru
 resized by bilinear, not bicubic interpolation.
 
 Arguments: see `published.start`, and train_projector=false for the head left at random, as in the
-released code."""
+released code.
+"""
 
 from .. import published
 

@@ -16,7 +16,8 @@ Published mIoU of SYNTHIA's 16 classes on Cityscapes val, in percent. Ours: not 
 No configuration of SYNTHIA is published: that its settings are those of GTA5 is an assumption.
 
 Arguments: see `published.start`, variant=distribution|bank|prototype, and
-network=daformer|segformer|deeplab."""
+network=daformer|segformer|deeplab.
+"""
 
 from .. import networks, published
 
