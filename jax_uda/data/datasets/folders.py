@@ -30,6 +30,7 @@ from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import (
+  base,
   folder_pairs,
   from_files,
   image_files,
@@ -68,7 +69,7 @@ class Folders(from_files.FromFiles, skip_registration=True):
     info = self._describe({})
     if not self._about.wants_percentiles:
       return info
-    return tfds.core.DatasetInfo(  # the range is stored beside the images
+    return base.Info(  # the range is stored beside the images
       builder=self,
       disable_shuffling=True,
       features=info.features,
