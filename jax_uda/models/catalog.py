@@ -17,7 +17,7 @@ from jax_uda.models.decoders.dlv2 import DLV2Head
 from jax_uda.models.decoders.light import LightDecoder
 from jax_uda.models.decoders.segformer import SegFormerHead
 from jax_uda.models.decoders.vit import ViTHead
-from jax_uda.models.encoders import dinov2, mit, resnet
+from jax_uda.models.encoders import dinov2, dinov3, mit, resnet
 from jax_uda.models.encoders.compact import CompactEncoder
 from jax_uda.models.encoders.efficientnet_lite import EfficientNetLite
 from jax_uda.models.hrda import network as hrda_lib
@@ -28,6 +28,7 @@ from jax_uda.models.segmentor import Segmentor
 ENCODERS: dict[str, Callable[..., Encoder]] = {
   "compact": CompactEncoder,
   **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.SIZES.items()},
+  **{name: functools.partial(dinov3.DINOv3, **sizes) for name, sizes in dinov3.SIZES.items()},
   "efficientnet_lite0": EfficientNetLite,
   **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.SIZES.items()},
   **{name: functools.partial(resnet.ResNet, **sizes) for name, sizes in resnet.SIZES.items()},

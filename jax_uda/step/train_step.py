@@ -17,7 +17,7 @@ from jax_uda.step.objective import add_terms, draw_terms
 from jax_uda.step.outputs import Network
 from jax_uda.step.state import TrainState
 
-RANDOM_STREAMS = ("dropout", "crop", "tokens")
+RANDOM_STREAMS = ("dropout", "crop", "tokens", "positions")
 Metrics = dict[str, jax.Array]
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jax_uda.common import registry
+from jax_uda.models.weights import vit_names
 from jax_uda.models.weights.torch_names import COUNTER
 
 Tensors = dict[str, np.ndarray]
@@ -191,6 +192,9 @@ def _with_prefixes(tensors: Tensors) -> Tensors:
 
 def _official(encoder: Tensors) -> Tensors:
   """Returns an encoder's tensors under their official names, joined and split as there."""
+  vit = vit_names.to_official(encoder)
+  if vit is not None:
+    return vit
   for scheme in SCHEMES:
     if any(re.fullmatch(scheme.signature, name) for name in encoder):
       return _recut(_renamed(encoder, scheme.rules))
