@@ -19,7 +19,9 @@ from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
+from jax_uda.step import layer_decay as layer_decay_lib
 from jax_uda.step import optimizer, teacher
+from jax_uda.step.layer_decay import LayerDecay
 from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task
 from jax_uda.step.state import TrainState
@@ -118,7 +120,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
       model,
       methods.build(task, **fields["method"]),
       schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
-      optimizer=_optimizer_of(fields["optimizer"], groups),
+      optimizer=_optimizer_of(fields["optimizer"], groups, model),
       teacher_rule=_teacher_rule(fields["ema"]),
       mesh=mesh,
     )
@@ -185,9 +187,13 @@ def _parameter_groups(group: Mapping[str, Any]) -> tuple[optimizer.Group, ...]:
 
 
 def _optimizer_of(
-  group: Mapping[str, Any], groups: tuple[optimizer.Group, ...]
+  group: Mapping[str, Any], groups: tuple[optimizer.Group, ...], model: models.Segmentor
 ) -> Callable[..., optax.GradientTransformation]:
   """`optimizer.build` with the settings of the config; takes the schedule and `start_steps`."""
+  group = dict(group)
+  layer_decay = group.pop("layer_decay", None)
+  if layer_decay:
+    group["layer_decay"] = _layer_decay(layer_decay, getattr(model.encoder, "depth", None))
 
   def build(schedule: optax.Schedule, **arguments: Any) -> optax.GradientTransformation:
     settings = {**group, "groups": groups, **arguments}
@@ -195,3 +201,19 @@ def _optimizer_of(
       return registry.call(optimizer.build, (), schedule, **settings)
 
   return build
+
+
+def _layer_decay(value: float | Mapping[str, Any], depth: int | None) -> LayerDecay:
+  """The layer-wise decay that the config has as a number, or as a group with `decay` and `rule`."""
+  path = ("optimizer", "layer_decay")
+  settings: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"decay": value}
+  settings = ({} if depth is None else {"depth": depth}) | settings
+  if "depth" not in settings:
+    raise registry.SettingError(
+      path, "is for plain Vision Transformers (dinov2_…, dinov3_…), whose blocks are in one row."
+    )
+  decay = registry.call(LayerDecay, path, **settings)
+  registry.lookup(layer_decay_lib.SHIFTS, decay.rule, (*path, "rule"))
+  if not 0 < decay.decay <= 1:
+    raise registry.SettingError((*path, "decay"), f"= {decay.decay} must lie between 0 and 1.")
+  return decay

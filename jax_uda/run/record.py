@@ -71,10 +71,16 @@ def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> 
   write_atomically(workdir / "parameters.txt", table + "\n")
 
 
-def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
-  """Writes the weight file that the networks started from, with its sha256; on the main process only."""
+def write_weights(workdir: pathlib.Path, loaded: weights.Loaded, licence: str = "") -> None:
+  """Writes which weight file the networks started from; on the main process only.
+
+  Args:
+    workdir: Folder of the run.
+    loaded: The file, with its sha256.
+    licence: Licence of the encoder's public weights, empty if unknown.
+  """
   if mesh_lib.is_main_process():
-    text = json.dumps(dataclasses.asdict(loaded), indent=2)
+    text = json.dumps({**dataclasses.asdict(loaded), "licence": licence}, indent=2)
     write_atomically(workdir / "init_weights.json", text)
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
-from jax_uda.models import weights
+from jax_uda.models import licences, weights
 from jax_uda.run import checkpoint, record
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.settings import CARRIED, StartSettings
@@ -104,9 +104,10 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
   except SettingError as error:  # about its argument `network`
     raise SettingError("init_network", error.message) from None
   except ValueError as error:
-    raise SettingError("init_weights", f": {error}") from None
+    message = licences.with_alternatives(str(error), exp.settings.encoder)
+    raise SettingError("init_weights", f": {message}") from None
   say(f"weights: {loaded}")
-  record.write_weights(workdir, loaded)
+  record.write_weights(workdir, loaded, licences.licence_of(exp.settings.encoder).name)
   return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.learner.mesh)))
 
 

@@ -15,7 +15,7 @@ from jax_uda.common import registry
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
-from jax_uda.models import weights
+from jax_uda.models import licences, weights
 from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
@@ -155,6 +155,8 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
     path = workdir / f"{network}.safetensors"
     texts = {"network": network, "step": str(saved["step"])}
     texts |= {"encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
+    if exp.settings.start.init_weights or exp.settings.start.init_from:
+      texts["licence"] = licences.licence_of(exp.settings.encoder).name
     weights.save(saved[network], path, texts)
     say(f"{network} after {saved['step']} steps: {path}")
     paths.append(path)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.common import registry
-from jax_uda.models import catalog, weights
+from jax_uda.models import catalog, licences, weights
 
 ATTENTION = "decode_head.scale_attention.conv_seg.bias"
 SIDE = 128  # pixels of the image with which a network is traced; HRDA needs more than 64
@@ -41,14 +41,19 @@ def convert(
     SettingError: A name is unknown; its path is the argument.
     ValueError: The file does not fit the network. The message lists the tensors that do not.
   """
-  variables = shapes_of(encoder, decoder, num_classes, _hrda(weights.read(path), network))
+  try:
+    file = weights.read(path)
+  except ValueError as error:
+    raise ValueError(licences.with_alternatives(str(error), encoder)) from None
+  variables = shapes_of(encoder, decoder, num_classes, _hrda(file, network))
   filled, loaded = weights.load(variables, path, network=network)
   if loaded.untouched:
     raise ValueError(f"{loaded.path} holds no {' and no '.join(loaded.untouched)}")
   folder = pathlib.Path(folder).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   written = folder / f"{encoder}{f'_{decoder}' if decoder else ''}.safetensors"
-  weights.save(filled, written, {"source": pathlib.Path(path).name, "sha256": loaded.sha256})
+  texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256}
+  weights.save(filled, written, texts | {"licence": licences.licence_of(encoder).name})
   return written, loaded
 
 
