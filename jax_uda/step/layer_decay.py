@@ -12,6 +12,7 @@ Weight decay is that of the parameter groups. Golden: `base/layer_decay`.
 import re
 from typing import Literal, NamedTuple
 
+from jax_uda.common.adapter_paths import is_adapter
 from jax_uda.common.registry import SettingError, lookup
 
 # By rule: what the exponent of block i adds to L - i.
@@ -20,7 +21,6 @@ BLOCK = re.compile(r"^encoder/blocks_(\d+)/")
 STEM = re.compile(
   r"^encoder/(patch_embed/|(cls_token|pos_embed|mask_token|register_tokens|storage_tokens)$)"
 )
-ADAPTER = re.compile(r"/lora_[ab]$|^encoder/reins/")
 
 
 class LayerDecay(NamedTuple):
@@ -45,7 +45,7 @@ class LayerDecay(NamedTuple):
       SettingError: The rule is unknown, or the path is that of a block behind the last one.
     """
     shift = lookup(SHIFTS, self.rule, "rule")
-    if ADAPTER.search(path):
+    if is_adapter(path):
       return 1.0
     if match := BLOCK.search(path):
       if int(match[1]) >= self.depth:

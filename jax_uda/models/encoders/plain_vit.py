@@ -4,6 +4,7 @@
 (`blocks_0` here is `blocks.0` there).
 """
 
+import contextlib
 import itertools
 from typing import ClassVar
 
@@ -14,6 +15,9 @@ from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
 from jax_uda.models.layers import block_stack, rotary, vit
+from jax_uda.models.layers import rein as rein_lib
+from jax_uda.models.layers.lora import LoRA
+from jax_uda.models.layers.rein import Rein
 from jax_uda.models.protocols import Color, Features, Options, Size
 from jax_uda.ops import resize
 
@@ -30,6 +34,7 @@ class PlainViT(nn.Module):
     taps: Blocks, counted from 0, whose tokens are the maps, e.g. (2, 5, 8, 11) for a decoder of four
       levels; empty: the last block alone.
     tap_norm: Whether the last norm is applied to every tap.
+    adapter: LoRA on the linear layers of the blocks, or Rein behind each block; or None.
     image_mean: Color that is subtracted from the image, RGB.
     image_std: Standard deviation by which it is divided, RGB.
     scan_blocks: Whether the blocks compile as one loop, see `block_stack.run`; one loop per tap.
@@ -46,6 +51,7 @@ class PlainViT(nn.Module):
   num_registers: int = 0
   taps: tuple[int, ...] = ()
   tap_norm: bool = True
+  adapter: LoRA | Rein | None = None
   image_mean: Color = imagenet.MEAN
   image_std: Color = imagenet.STD
   scan_blocks: bool = False
@@ -61,6 +67,7 @@ class PlainViT(nn.Module):
     use_running_average: bool,
     token_mask: jax.Array | None = None,
     mask_ratio: float = 0.0,
+    adapted: bool = True,
   ) -> Features:
     """Returns a map [B, h, w, D] per tap.
 
@@ -72,9 +79,11 @@ class PlainViT(nn.Module):
         mask token replaces the patch, whose position stays.
       mask_ratio: Share of tokens to hide at random, in [0, 1); used instead of `token_mask`, and
         drawn from the rng stream `tokens`. VFM-UDA hides 0.7.
+      adapted: Whether the adapter, if there is one, is on.
 
     Raises:
-      ValueError: The image is smaller than a patch, the mask has another shape, or a tap is no block.
+      ValueError: The image is smaller than a patch, the mask has another shape, a tap is no block, or the
+        adapter's targets are no layers.
     """
     del use_running_average
     grid = self.token_grid(*image.shape[1:3])
@@ -83,7 +92,9 @@ class PlainViT(nn.Module):
     if mask_ratio:
       token_mask = jax.random.uniform(self.make_rng("tokens"), patches.shape[:-1]) < mask_ratio
     x = self.with_positions(self._hide(patches, token_mask), grid)
-    taps = self._run_blocks(x, self.rotation(grid, train))
+    adapter = self.adapter if adapted else None
+    with adapter.applied() if isinstance(adapter, LoRA) else contextlib.nullcontext():
+      taps = self._run_blocks(x, self.rotation(grid, train), adapter)
     # The norm has parameters even where no map needs it.
     norm = vit.norm(self.dtype, "norm", self.epsilon)
     normed = [norm(x) for x in taps]
@@ -125,7 +136,9 @@ class PlainViT(nn.Module):
     """The learned tokens [1, count, D] before the patches."""
     return self.param(name, nn.initializers.normal(std), (1, count, self.embed_dim))
 
-  def _run_blocks(self, x: jax.Array, rotation: rotary.Rotation | None) -> list[jax.Array]:
+  def _run_blocks(
+    self, x: jax.Array, rotation: rotary.Rotation | None, adapter: LoRA | Rein | None
+  ) -> list[jax.Array]:
     """Returns the tokens [B, N, D] after each tapped block."""
     taps = self.taps or (self.depth - 1,)
     if list(taps) != sorted({*taps} & {*range(self.depth)}):
@@ -133,14 +146,20 @@ class PlainViT(nn.Module):
         f"taps = {tuple(taps)} must be ascending numbers of blocks, 0 to {self.depth - 1}"
       )
     blocks = [self.block(f"blocks_{i}") for i in range(self.depth)]
-    call = lambda block, x, _: block(x, rotation)
+    call, per_block = lambda block, x, _: block(x, rotation), [0.0] * self.depth
+    if isinstance(adapter, Rein):
+      reins = rein_lib.Reins(adapter, self.depth, self.embed_dim, self.patch, name="reins")
+      shared, prefix = reins(self.dtype), 1 + self.num_registers
+      per_block = shared.tokens
+      call = lambda block, x, tokens: rein_lib.refine(
+        block(x, rotation), tokens, shared, adapter, prefix
+      )
     outputs = []
     # Blocks behind the last tap have parameters; XLA leaves out what they compute.
     for start, end in itertools.pairwise((0, *(tap + 1 for tap in taps), self.depth)):
-      no_drop_path = [0.0] * (end - start)
-      x = block_stack.run(
-        self, blocks[start:end], x, call, no_drop_path, scan=self.scan_blocks, remat=self.remat
-      )
+      row = slice(start, end)
+      options = {"scan": self.scan_blocks, "remat": self.remat}
+      x = block_stack.run(self, blocks[row], x, call, per_block[row], **options)
       outputs.append(x)
     return outputs[: len(taps)]
 

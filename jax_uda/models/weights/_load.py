@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from jax_uda.common.adapter_paths import is_adapter
 from jax_uda.common.registry import SettingError
 from jax_uda.models.weights import _read as read
 from jax_uda.models.weights import names, safetensors_file, torch_names
@@ -65,7 +66,13 @@ def load(
   try:
     tensors = names.to_reference(file.tensors, network)
     file_parts = {name.partition(".")[0] for name in tensors}
-    in_file = {path: value for path, value in flat.items() if part_of(path) in file_parts}
+    # An encoder of a file may lack the adapter that it is to get.
+    lacks = lambda path: is_adapter("/".join(path[1:])) and torch_names.torch_name(path) not in tensors
+    in_file = {
+      path: value
+      for path, value in flat.items()
+      if part_of(path) in file_parts and not lacks(path)
+    }
     filled = torch_names.from_torch(tensors, traverse_util.unflatten_dict(in_file))
   except SettingError as error:
     raise SettingError(error.path, f"{error.message} The file is {file.path}.") from None
@@ -76,9 +83,9 @@ def load(
   parts = lambda paths: tuple(
     sorted({path[1] for path in paths}, key=lambda n: (n != "encoder", n))
   )
-  loaded = Loaded(
-    str(file.path), file.sha256, network, parts(in_file), parts(flat.keys() - in_file.keys())
-  )
+  loaded_parts, left = parts(in_file), parts(flat.keys() - in_file.keys())
+  untouched = tuple(part if part not in loaded_parts else f"{part}'s adapter" for part in left)
+  loaded = Loaded(str(file.path), file.sha256, network, loaded_parts, untouched)
   return traverse_util.unflatten_dict(merged), loaded
 
 
