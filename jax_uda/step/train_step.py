@@ -15,6 +15,7 @@ from jax_uda.step.context import AUXILIARY_KEY, Context, Forward, Pass, Passes, 
 from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms, draw_terms
 from jax_uda.step.outputs import Network
+from jax_uda.step.shared import sharing
 from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens", "positions")
@@ -141,8 +142,9 @@ def make_train_step(
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     key, batch = jax.random.fold_in(state.key, state.step), with_unit_images(batch)
+    network = sharing(model, state.reference)
     moved = follow(state.teacher, state.student, state.step) if teacher_first else state.teacher
-    teacher = Passes(teacher_network(model, method.teacher_outputs), moved)
+    teacher = Passes(teacher_network(network, method.teacher_outputs), moved)
     params = state.student["params"]
     auxiliary_params = state.auxiliary and state.auxiliary["params"]
     scene = set_scene(method, auxiliary, auxiliary_params, batch, teacher, key)
@@ -150,7 +152,7 @@ def make_train_step(
 
     def loss_fn(params, auxiliary_params):
       student = Passes(
-        student_network(model, key, method.passes(phase)), {**state.student, "params": params}
+        student_network(network, key, method.passes(phase)), {**state.student, "params": params}
       )
       ctx = Context(
         views=scene.views,
