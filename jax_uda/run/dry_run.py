@@ -47,7 +47,7 @@ def training(exp: Experiment, batch: Any) -> None:
   with _naming(exp.settings.fields, "data.crop_size", *NETWORK, "method.name"):
     state = exp.abstract_state()
     with registry.within("optimizer"):
-      optimizer.check_groups(state.student["params"], exp.parameter_groups)
+      optimizer.check_groups(state.variables("student")["params"], exp.parameter_groups)
     for phase in learner.method.phases:
       if phase < exp.settings.end_step:
         learner.step_of(phase).eval_shape(state, batch)
@@ -72,7 +72,7 @@ def evaluation(exp: Experiment) -> None:
           y1, y2, x1, x2 = windows.boxes(size, inference.window, inference.stride)[0]
         size = (y2 - y1, x2 - x1)
       descriptions.setdefault(size, f"{name} images of {whole[0]}x{whole[1]}")
-  variables = exp.abstract_state().student
+  variables = exp.abstract_state().variables("student")
   run = lambda variables, image: forward(exp.learner.model, variables, image, outputs=("decoder",))
   for size, description in descriptions.items():
     with _naming(exp.settings.fields, "eval.window", "eval.scales", *NETWORK):

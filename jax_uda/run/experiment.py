@@ -16,6 +16,8 @@ from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
+from jax_uda.models.layers.lora import LoRA
+from jax_uda.models.layers.rein import Rein
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
@@ -115,7 +117,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
       class_frequency=domains.class_frequency,
       mean_color=model.image_mean,
     )
-    groups = _parameter_groups(fields["optimizer"])
+    groups = _parameter_groups(fields["optimizer"], model)
     learner = Learner(
       model,
       methods.build(task, **fields["method"]),
@@ -180,10 +182,24 @@ def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:
   return rule
 
 
-def _parameter_groups(group: Mapping[str, Any]) -> tuple[optimizer.Group, ...]:
-  return tuple(
+def _parameter_groups(
+  group: Mapping[str, Any], model: models.Segmentor
+) -> tuple[optimizer.Group, ...]:
+  """The groups of the config, and behind them those of the encoder's adapter."""
+  groups = tuple(
     registry.call(optimizer.Group, "optimizer.groups", **settings) for settings in group["groups"]
   )
+  rate = optimizer.group_of(
+    "decoder/", groups
+  ).learning_rate  # an adapter learns as the decoder does
+  adapter = getattr(model.encoder, "adapter", None)
+  undecayed = {LoRA: r"/lora_[ab]$", Rein: "^encoder/reins/(learnable_tokens|factor)"}
+  if not adapter:
+    return groups
+  groups += (optimizer.Group(undecayed[type(adapter)], rate, weight_decay=0.0),)
+  if isinstance(adapter, Rein):
+    groups += (optimizer.Group("^encoder/reins/", rate),)
+  return groups
 
 
 def _optimizer_of(

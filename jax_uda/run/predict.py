@@ -188,7 +188,7 @@ def write(
   paths = list_images(images, suffix)
   if form and len(paths) != form.num_images:
     say(f"note: the test set of {server} has {form.num_images} images, not {len(paths)}")
-  variables = getattr(state, network)
+  variables = state.variables(network)
   writer = PredictionWriter(
     predict=lambda images, size: exp.learner.predict(
       variables, images, settings.inference, size=size

@@ -82,7 +82,7 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
   settings, target = exp.settings.pseudo_label, exp.domains.target_train
   state = exp.initial_state()
   with start.open_checkpoints(run) as checkpoints:
-    saved = checkpoints.restore_part({"step": state.step, "student": state.student})
+    saved = checkpoints.restore_part({"step": state.step, "student": state.variables("student")})
   folder.mkdir(parents=True, exist_ok=True)
   record.write(config, folder, saved["student"]["params"])
   origin = {

@@ -23,7 +23,7 @@ def count(exp: Experiment, state: TrainState, name: str) -> dict[str, np.ndarray
   return {
     network: evaluation.confusion_of(
       exp.learner,
-      getattr(state, network),
+      state.variables(network),
       exp.validation_sets[name],
       exp.domains.label_space.num_classes,
       inference=settings.inference_on(name),

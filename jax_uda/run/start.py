@@ -15,21 +15,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common.adapter_paths import is_adapter
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.models import licences, weights
-from jax_uda.run import checkpoint, record
+from jax_uda.run import checkpoint, frozen, record
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.settings import CARRIED, StartSettings
-from jax_uda.step.state import TrainState, encoder_variables
+from jax_uda.step.state import TrainState, networks_at
 
 
 def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
   """The checkpoints of the run in `workdir`."""
-  return checkpoint.Checkpoints(workdir / "checkpoints", keep)
+  return frozen.RunCheckpoints(workdir / "checkpoints", keep)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -82,7 +82,7 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
   elif settings.init_from:
     with _other_run(workdir, "init_from", settings.init_from) as others:
       take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
-      state = take_over(state, others)
+      state = take_over(exp, state, others)
   if settings.init_auxiliary:
     with _other_run(workdir, "init_auxiliary", settings.init_auxiliary) as others:
       state = _with_auxiliary(state, others)
@@ -99,7 +99,7 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
   assert settings.init_weights is not None
   try:
     student, loaded = weights.load(
-      state.student, settings.init_weights, network=settings.init_network
+      state.variables("student"), settings.init_weights, network=settings.init_network
     )
   except SettingError as error:  # about its argument `network`
     raise SettingError("init_network", error.message) from None
@@ -108,7 +108,8 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
     raise SettingError("init_weights", f": {message}") from None
   say(f"weights: {loaded}")
   record.write_weights(workdir, loaded, licences.licence_of(exp.settings.encoder).name)
-  return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.learner.mesh)))
+  student = jax.device_put(student, mesh_lib.replicated(exp.learner.mesh))
+  return _all_at(exp, state, student)
 
 
 @contextlib.contextmanager
@@ -121,26 +122,36 @@ def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpo
       raise SettingError(field, f"= {name!r}: {error}") from error
 
 
-def _continued(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+def _continued(exp: Experiment, state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
   """The state with step, networks and optimizer of another run; its student is the new reference."""
-  carried = others.restore_part({name: getattr(state, name) for name in CARRIED["run"]})
-  return _all_at(state, carried["student"]).replace(**carried)
+  networks = {name: state.variables(name) for name in ("student", "teacher")}
+  fields = {name: getattr(state, name) for name in CARRIED["run"]}
+  carried = others.restore_part(fields | networks)
+  teacher = _all_at(exp, state, carried.pop("teacher")).student
+  started = _all_at(exp, state, carried.pop("student"))
+  return started.replace(teacher=teacher, **carried)
 
 
-def _with_weights(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
-  """The state with all networks at another run's student; heads that it lacks stay random."""
-  restored, missing = others.restore_shared({"student": state.student}, _other_collection)
-  unknown = [path for path in missing if "/heads_" not in path]
+def _with_weights(exp: Experiment, state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+  """The state with all networks at another run's student; new heads and adapters stay random."""
+  template = {"student": state.variables("student")}
+  restored, missing = others.restore_shared(template, _other_collection)
+  new_adapter = lambda path: is_adapter(path.split("/", 2)[2])
+  unknown = [path for path in missing if "/heads_" not in path and not new_adapter(path)]
   if unknown:
     raise SettingError(
       "init_from",
       f": the run in {others.folder.parent} has another network; {len(unknown)} "
       f"variables are not in it, the first is {unknown[0]}.",
     )
-  heads = sorted({path.split("/")[2].removeprefix("heads_") for path in missing})
+  heads = sorted(
+    {path.split("/")[2].removeprefix("heads_") for path in missing if not new_adapter(path)}
+  )
   if heads:
     say(f"new heads, not in {others.folder.parent}: {', '.join(heads)}")
-  return _all_at(state, restored["student"])
+  if any(map(new_adapter, missing)):
+    say(f"a new adapter, not in {others.folder.parent}")
+  return _all_at(exp, state, restored["student"])
 
 
 def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
@@ -168,8 +179,10 @@ def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainS
   return state.replace(auxiliary={**state.auxiliary, **restored["auxiliary"]})
 
 
-def _all_at(state: TrainState, student: dict[str, Any]) -> TrainState:
-  """The state with student, teacher and frozen reference at `student`, as a run starts."""
-  copy = lambda tree: jax.tree.map(jnp.copy, tree)
-  reference = None if state.reference is None else copy(encoder_variables(student))
-  return state.replace(student=student, teacher=copy(student), reference=reference)
+def _all_at(exp: Experiment, state: TrainState, variables: dict[str, Any]) -> TrainState:
+  """The state with student, teacher and frozen reference at `variables`, as a run starts."""
+  learner = exp.learner
+  student, teacher, reference = networks_at(
+    variables, learner.freeze, learner.method.uses_reference
+  )
+  return state.replace(student=student, teacher=teacher, reference=reference)

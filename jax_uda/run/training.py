@@ -16,6 +16,7 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import licences, weights
+from jax_uda.models.layers.lora import LoRA
 from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
@@ -69,7 +70,7 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
   ):
     state = _first_state(exp, checkpoints, workdir)
-    record.write(config, workdir, state.student["params"])
+    record.write(config, workdir, state.variables("student")["params"])
     record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
     _check_steps_left(exp.settings, state, checkpoints)
     state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
@@ -105,7 +106,7 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     workdir.mkdir(parents=True, exist_ok=True)
     with registry.within("config"):
       state = start.from_file(exp, state, workdir)
-    record.write(config, workdir, state.student["params"])
+    record.write(config, workdir, state.variables("student")["params"])
     record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
   return exp, state
 
@@ -148,8 +149,8 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   exp = experiment.build(config)
   state = exp.initial_state()
   with start.open_checkpoints(workdir) as checkpoints:
-    template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
-    saved = checkpoints.restore_part(template)
+    template = {name: state.variables(name) for name in NETWORKS}
+    saved = checkpoints.restore_part({"step": state.step, **template})
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
     path = workdir / f"{network}.safetensors"
@@ -157,10 +158,18 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
     texts |= {"encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
     if exp.settings.start.init_weights or exp.settings.start.init_from:
       texts["licence"] = licences.licence_of(exp.settings.encoder).name
-    weights.save(saved[network], path, texts)
+    weights.save(_merged(exp, saved[network]), path, texts)
     say(f"{network} after {saved['step']} steps: {path}")
     paths.append(path)
   return paths
+
+
+def _merged(exp: Experiment, variables: dict[str, Any]) -> dict[str, Any]:
+  """The variables with LoRA merged into the weights that it adapts."""
+  adapter = getattr(getattr(exp.learner.model, "encoder", None), "adapter", None)
+  if not isinstance(adapter, LoRA):
+    return variables
+  return {**variables, "params": adapter.merge(jax.device_get(variables["params"]))}
 
 
 def _open_writer(

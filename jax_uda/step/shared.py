@@ -40,6 +40,12 @@ def merge(shared: Mapping[str, Any] | None, trained: Mapping[str, Any]) -> Varia
   return merged
 
 
+def has_shared(shared: Mapping[str, Any] | None, trained: Mapping[str, Any]) -> bool:
+  """Whether `shared` holds variables that `trained` lacks, as those of a frozen encoder."""
+  flat = traverse_util.flatten_dict
+  return bool(shared) and bool(flat(dict(shared)).keys() - flat(dict(trained)).keys())
+
+
 def _restrict(tree: Mapping[str, Any], like: Mapping[str, Any]) -> Variables:
   """The entries of `tree` that `like` has."""
   inner = lambda name: isinstance(like[name], Mapping)

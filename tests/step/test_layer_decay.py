@@ -35,7 +35,9 @@ def updates(paths, decay, learning_rate=1.0, weight_decay=0.0):
     groups=[optimizer.Group("norm", weight_decay=0.0)],
     layer_decay=decay,
   )
-  changes = jax.jit(lambda grads, params: tx.update(grads, tx.init(params), params)[0])(grads, params)
+  changes = jax.jit(lambda grads, params: tx.update(grads, tx.init(params), params)[0])(
+    grads, params
+  )
   flat = flax.traverse_util.flatten_dict(changes, sep="/")
   return np.array([-flat[path] for path in paths])
 

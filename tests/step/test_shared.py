@@ -77,7 +77,9 @@ def test_a_frozen_encoder_trains_as_one_that_the_optimizer_does_not_touch():
     values, others = by_path(ours.variables(network)), by_path(getattr(other, network))
     for name, value in values.items():
       np.testing.assert_allclose(value, others[name], atol=1e-5, err_msg=name)
-  moved = {n for n, value in by_path(ours.variables("student")).items() if (value != start[n]).any()}
+  moved = {
+    n for n, value in by_path(ours.variables("student")).items() if (value != start[n]).any()
+  }
   encoder = {name for name in moved if name.startswith("params/encoder/")}
   assert encoder and all(is_adapter(name.removeprefix("params/")) for name in encoder)
   assert any(name.startswith("params/decoder/") for name in moved)
@@ -116,7 +118,9 @@ def test_a_step_of_any_method_keeps_the_structure_of_the_state(method):
 
 def test_a_frozen_encoder_is_in_evaluation_mode_and_keeps_its_statistics():
   network = dict(encoder="resnet50_v1c", decoder="daformer", num_classes=3, freeze="encoder")
-  options = {f"{part}_options": models.catalog.tiny(network[part]) for part in ("encoder", "decoder")}
+  options = {
+    f"{part}_options": models.catalog.tiny(network[part]) for part in ("encoder", "decoder")
+  }
   model = models.build(**network, **options)
   image = jax.random.uniform(jax.random.key(0), (2, 33, 33, 3))
   mode = lambda train: dict(train=train, use_running_average=not train)

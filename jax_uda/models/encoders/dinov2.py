@@ -18,9 +18,7 @@ from jax_uda.ops import resize
 SCALE_OFFSET = 0.1
 
 
-def position_embedding(
-  embedding: jax.Array, grid: Size, *, antialias: bool = False
-) -> jax.Array:
+def position_embedding(embedding: jax.Array, grid: Size, *, antialias: bool = False) -> jax.Array:
   """Resizes the learned `embedding` [1, 1 + n * n, D] to h x w tokens: [1, 1 + h * w, D].
 
   The first position is the cls token's and stays. The others are resized bicubically, unless the

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 
@@ -85,7 +86,7 @@ class Reins(nn.Module):
   patch: int
 
   @nn.compact
-  def __call__(self, dtype: jnp.dtype) -> Weights:
+  def __call__(self, dtype: DTypeLike) -> Weights:
     """Returns the parameters in `dtype`."""
     count, rank, area = self.settings.tokens, self.settings.rank, 3 * self.patch**2
 

@@ -67,11 +67,11 @@ def load(
     tensors = names.to_reference(file.tensors, network)
     file_parts = {name.partition(".")[0] for name in tensors}
     # An encoder of a file may lack the adapter that it is to get.
-    lacks = lambda path: is_adapter("/".join(path[1:])) and torch_names.torch_name(path) not in tensors
+    lacks = lambda path: (
+      is_adapter("/".join(path[1:])) and torch_names.torch_name(path) not in tensors
+    )
     in_file = {
-      path: value
-      for path, value in flat.items()
-      if part_of(path) in file_parts and not lacks(path)
+      path: value for path, value in flat.items() if part_of(path) in file_parts and not lacks(path)
     }
     filled = torch_names.from_torch(tensors, traverse_util.unflatten_dict(in_file))
   except SettingError as error:

@@ -16,9 +16,7 @@ import numpy as np
 Tensors = dict[str, np.ndarray]
 
 # Buffers, and parts that serve training alone.
-UNUSED = re.compile(
-  r".*\.bias_mask|rope_embed\.periods|(local_cls_norm|projectors)\..*"
-)
+UNUSED = re.compile(r".*\.bias_mask|rope_embed\.periods|(local_cls_norm|projectors)\..*")
 RENAMED = (
   # Hugging Face's DINOv3; `lambda1`, `up_proj` and `down_proj` are no names of other layouts.
   (r"^(?:backbone\.|dinov3_vit\.|model\.)*(?=layer\.|embeddings\.|norm\.)", ""),

@@ -168,7 +168,7 @@ def panel_columns(
   inference = exp.settings.evaluation.inference
   for network in NETWORKS:
     prediction = exp.learner.predict(
-      getattr(state, network), target, inference, size=ground_truth.shape[1:]
+      state.variables(network), target, inference, size=ground_truth.shape[1:]
     )
     columns[f"{network}'s prediction"] = prediction.label
   columns["ground truth"] = ground_truth
@@ -183,7 +183,7 @@ def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:
   )
   return embeddings.collect(
     exp.learner,
-    state.student,
+    state.variables("student"),
     source,
     target,
     num_classes=exp.domains.label_space.num_classes,

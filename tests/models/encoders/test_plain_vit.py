@@ -160,7 +160,9 @@ def test_rotation_is_float32_and_leaves_the_dtype():
 
 @pytest.mark.fast
 def test_the_factor_of_the_coordinates_stays_in_its_bounds():
-  draws = jax.vmap(lambda key: rotary.draw_rescale(key, 2.0))(jax.random.split(jax.random.key(0), 999))
+  draws = jax.vmap(lambda key: rotary.draw_rescale(key, 2.0))(
+    jax.random.split(jax.random.key(0), 999)
+  )
   assert 0.5 <= draws.min() < 0.51 and 1.96 < draws.max() <= 2
   assert abs(np.median(draws) - 1) < 0.1
 
@@ -183,7 +185,9 @@ def test_dinov3_takes_images_of_any_size():
 def test_taps_that_are_no_blocks_are_refused(taps):
   encoder = dinov3.DINOv3(embed_dim=8, depth=2, num_heads=1, taps=taps)
   with pytest.raises(ValueError, match="ascending numbers of blocks, 0 to 1"):
-    jax.eval_shape(functools.partial(encoder.init, **MODE), jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    jax.eval_shape(
+      functools.partial(encoder.init, **MODE), jax.random.key(0), jnp.zeros((1, 16, 16, 3))
+    )
 
 
 @pytest.mark.fast

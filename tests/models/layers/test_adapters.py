@@ -183,7 +183,8 @@ IMAGE = jnp.linspace(0, 1, 32 * 48 * 3).reshape(1, 32, 48, 3)
 
 
 @pytest.mark.parametrize(
-  "adapter", [{"name": "lora", "rank": 3}, {"name": "rein", "tokens": 4, "rank": 2, "zero_start": True}]
+  "adapter",
+  [{"name": "lora", "rank": 3}, {"name": "rein", "tokens": 4, "rank": 2, "zero_start": True}],
 )
 def test_an_adapter_starts_at_the_base_network_and_can_be_switched_off(adapter):
   model, scanned = build(adapter), build(adapter, scan_blocks=True, remat=True)
@@ -248,7 +249,9 @@ def test_a_wrong_adapter_is_refused(options, sentence):
 @pytest.mark.fast
 def test_targets_that_are_no_layers_are_refused():
   model = build({"name": "lora", "targets": ["attn.qkv", "attn.query"]})
-  with pytest.raises(ValueError, match="targets attn.query are no linear layers.*attn.proj, attn.qkv"):
+  with pytest.raises(
+    ValueError, match="targets attn.query are no linear layers.*attn.proj, attn.qkv"
+  ):
     jax.eval_shape(functools.partial(model.init, **MODE), jax.random.key(0), IMAGE)
   model = build({"name": "lora", "targets": ["mlp.fc1"]})
   shapes = jax.eval_shape(functools.partial(model.init, **MODE), jax.random.key(0), IMAGE)

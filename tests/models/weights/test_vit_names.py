@@ -168,5 +168,7 @@ def test_a_damaged_file_is_complained_about_by_name():
   file = {key.removeprefix("backbone."): tensor for key, tensor in complete.items()}
   file["blocks.0.attn.q.weight"] = file.pop("blocks.0.attn.qkv.weight")[:dim]
   file["blocks.1.attn.qkv.bias"] = np.zeros(7)
-  with pytest.raises(ValueError, match=r"(?s)missing: backbone\.blocks\.0\.attn\.qkv.*blocks\.1\.attn\.qkv\.bias"):
+  with pytest.raises(
+    ValueError, match=r"(?s)missing: backbone\.blocks\.0\.attn\.qkv.*blocks\.1\.attn\.qkv\.bias"
+  ):
     weights.from_torch(weights.to_reference(file), shapes_of(name))
