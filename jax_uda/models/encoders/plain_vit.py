@@ -42,7 +42,7 @@ class PlainViT(nn.Module):
     dtype: Compute dtype; parameters are float32.
   """
 
-  tiny: ClassVar[Options] = {"embed_dim": 32, "depth": 1, "num_heads": 2}
+  tiny: ClassVar[Options] = {"embed_dim": 32, "depth": 1, "num_heads": 2, "taps": ()}
 
   embed_dim: int = 768
   depth: int = 12
