@@ -11,6 +11,8 @@ from jax_uda.run import arguments, smoke
 from jax_uda.run import config as config_lib
 from jax_uda.run.config_dict import ConfigDict
 
+from . import networks
+
 # Data set: (height, width) into which its images are fitted, for crops of 512 and of 1024 pixels.
 SIZES = {
   "gta5": ((720, 1280), (1440, 2560)),
@@ -18,23 +20,41 @@ SIZES = {
   "cityscapes": ((512, 1024), (1024, 2048)),
   "dark_zurich": ((540, 960), (1080, 1920)),
   "acdc": ((540, 960), (1080, 1920)),
+  "bdd100k": ((720, 1280), (720, 1280)),
+  "mapillary": ((512, 1024), (1024, 2048)),
+  "nighttime_driving": ((540, 960), (1080, 1920)),
+  "wilddash2": ((540, 960), (1080, 1920)),
 }
 TASKS = {  # source, target
   "gta_to_cityscapes": ("gta5", "cityscapes"),
   "synthia_to_cityscapes": ("synthia", "cityscapes"),
   "cityscapes_to_dark_zurich": ("cityscapes", "dark_zurich"),
   "cityscapes_to_acdc": ("cityscapes", "acdc"),
+  "cityscapes_to_bdd100k": ("cityscapes", "bdd100k"),
+  "oracle": ("cityscapes", "cityscapes"),  # supervised by the labels that the others lack
 }
-ARGUMENTS = dict(source="data/source", target="data/target", weights="", seed=0, smoke=False)
-NETWORKS = ("daformer", "deeplab")  # what the argument `network` takes, where a recipe has it
+# Unseen data sets that every recipe can be evaluated on, too: arguments that take their folders.
+UNSEEN = ("bdd100k", "mapillary", "nighttime_driving", "wilddash2")
+ARGUMENTS = dict(
+  source="data/source",
+  target="data/target",
+  weights="",
+  seed=0,
+  smoke=False,
+  **dict.fromkeys(UNSEEN, ""),
+)
 
 
 def start(arg: str, task: str, *, crop: int = 512, **more: Any) -> tuple[ConfigDict, ConfigDict]:
   """The defaults on a task: `(config, the recipe's arguments)`.
 
   Arguments of every recipe: source=DIR and target=DIR, the folders of the data sets; weights=FILE,
-  the encoder's ImageNet weights (PyTorch's file or .safetensors; without it the network starts at
-  random); seed=<number>; smoke (a few steps of a small network on drawn streets).
+  the encoder's ImageNet weights (PyTorch's file or .safetensors), or weights=random for a network
+  that starts at random: without either the run is refused; seed=<number>; smoke (a few steps of a
+  small network on drawn streets, which starts at random); and, to be scored on unseen data sets, too,
+  their folders: bdd100k=DIR, mapillary=DIR, nighttime_driving=DIR, wilddash2=DIR.
+
+  `network`, where a recipe has it, is one of `networks.NETWORKS`.
 
   Args:
     arg: What follows the recipe's colon.
@@ -44,18 +64,42 @@ def start(arg: str, task: str, *, crop: int = 512, **more: Any) -> tuple[ConfigD
   """
   args = arguments.parse(arg, **ARGUMENTS, **more)
   if "network" in more:
-    registry.lookup(dict.fromkeys(NETWORKS), args.network, "argument network")
+    registry.lookup(networks.NETWORKS, args.network, "argument network")
   source, target = registry.lookup(TASKS, task, "task")
-  large = crop > 512
   config = config_lib.default()
-  config.seed, config.init_weights = args.seed, args.weights
-  config.data.source = dict(name=source, path=args.source, size=SIZES[source][large])
-  config.data.target = dict(name=target, path=args.target, size=SIZES[target][large])
-  config.data.crop_size = (crop, crop)
+  config.seed, config.init_weights, config.init_required = args.seed, args.weights, True
+  config.data.source = dict(name=source, path=args.source)
+  config.data.target = dict(name=target, path=args.target)
+  for name in UNSEEN:
+    if args[name]:
+      config.eval.targets[name] = dict(name=name, path=args[name])
+  set_crop(config, crop)
   if source == "synthia":
     # All 19 outputs stay; the 16 and 13 classes of the published scores are in the results.
     config.data.source.classes = "cityscapes19"
   return config, args
+
+
+def set_crop(config: ConfigDict, crop: int) -> None:
+  """Sets the side of the crops, 512 or 1024, and the image sizes that go with it, in place."""
+  config.data.crop_size = (crop, crop)
+  for domain in (config.data.source, config.data.target, *config.eval.targets.values()):
+    domain.size = SIZES[domain.name][crop > 512]
+
+
+def full_size(config: ConfigDict) -> None:
+  """Images and crops at twice the size, and windows in evaluation (HRDA), in place."""
+  set_crop(config, 1024)
+  config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
+
+
+def choice(args: ConfigDict, name: str, *known: str) -> str:
+  """The argument `name`, which must be one of `known`.
+
+  Raises:
+    SettingError: It is not.
+  """
+  return registry.lookup(dict.fromkeys(known, args[name]), args[name], f"argument {name}")
 
 
 def finish(config: ConfigDict, args: ConfigDict) -> ConfigDict:

@@ -120,6 +120,7 @@ def _add_method(
   settings = registry.lookup(methods, method, "argument method")
   config.num_steps = steps
   config.eval.every_steps = steps // 6
+  config.eval.midway_networks = ("student", "teacher")  # the sweep compares both over the steps
   config.stages.warm_up = dict(num_steps=warm_up) if warm_up else dict(stop_step=steps // 4)
   adapt = ADAPTED.get(method, _add_last_stage)
   adapt(config, method, settings)
@@ -131,6 +132,7 @@ def _add_comparison(
 ) -> None:
   config.num_steps = warm_up + steps
   config.eval.every_steps = config.num_steps // 3
+  config.eval.midway_networks = ("student", "teacher")
   continued = dict(init_from="warm_up", init_carry="run")
   config.stages.warm_up = dict(stop_step=warm_up)
   config.stages.source_only = continued

@@ -14,6 +14,7 @@ COMMANDS = (
   "methods.py --methods=source_only --turns=1 --size=32x64",
   "models.py --size=64",
   "pipeline.py --images=2 --turns=1 --batches=1",
+  "scaling.py --help",
 )
 # What the others import.
 PARTS = {"dense_kernels.py", "method_terms.py", "torch_demo_step.py", "torch_kernels.py"}

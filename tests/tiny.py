@@ -81,6 +81,8 @@ METHODS = {
     {},
   ),
   "spcl_warm_up": (dict(name="spcl_warm_up"), {}),
+  "min_entropy": (dict(name="min_entropy"), {}),
+  "adv_seg": (dict(name="adv_seg", discriminator_width=8), {}),
   "rccr": (
     dict(
       name="rccr",

@@ -47,6 +47,7 @@ def _main(overrides: command.Overrides) -> None:
     for method in methods
   }
   command.set_up_jax()
+  command.repair(*configs.values())
   from jax_uda.run import sweep
 
   sweep.compare_methods(configs, workdir, title=f"{recipe}: methods x seeds")

@@ -1,20 +1,28 @@
 """What the command lines share: flags of a run, one-sentence errors, how JAX is set up."""
 
 import contextlib
+import errno
+import io
 import os
 import pathlib
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from absl import app, flags, logging
 
+from jax_uda.cli import distributed, supervisor
 from jax_uda.common.registry import SettingError
-from jax_uda.run import recipes
+from jax_uda.common.text import printable
+from jax_uda.run import interruption, recipes
 from jax_uda.run.config_dict import ConfigDict
 
 T = TypeVar("T")
+
+# Errors that say what the user can do; any other one is a fault of ours or of a library.
+_MISTAKES = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
 
 RECIPE = flags.DEFINE_string(
   "config",
@@ -37,6 +45,17 @@ _DISTRIBUTED = flags.DEFINE_string(
   "For runs of several processes, the same command on each: 'auto' on TPU pods and Slurm, else "
   "HOST:PORT,COUNT,INDEX with the address of process 0, their number, and which one this is.",
 )
+REPAIR = flags.DEFINE_bool(
+  "repair",
+  False,
+  "Read all prepared data first, and prepare damaged ones again; for all modes that use data.",
+)
+_DISTRIBUTED_TIMEOUT = flags.DEFINE_integer(
+  "distributed_timeout",
+  300,
+  "Seconds that a process of --distributed waits for the others at the start.",
+  lower_bound=1,
+)
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
 # A flag that sets a field of the recipe, and all that look like one.
@@ -51,22 +70,30 @@ def set_up_jax() -> None:
   """Sets JAX's compilation cache and processes as the flags say; only process 0 prints."""
   import jax  # not before the flags are known to be right: a typo should not cost a second
 
-  if _CACHE.value:
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(_CACHE.value).expanduser()))
+  if _CACHE.value and (folder := _writable(_CACHE.value)):
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-  if _DISTRIBUTED.value == "auto":
-    jax.distributed.initialize()
-  elif _DISTRIBUTED.value:
-    try:
-      address, count, index = _DISTRIBUTED.value.split(",")
-      jax.distributed.initialize(address, int(count), int(index))
-    except ValueError as error:
-      raise ValueError(
-        f"--distributed={_DISTRIBUTED.value} is neither 'auto' nor HOST:PORT,COUNT,INDEX: {error}"
-      ) from None
+  if _DISTRIBUTED.value:
+    distributed.start(_DISTRIBUTED.value, _DISTRIBUTED_TIMEOUT.value)
   if jax.process_index():
     _print_nothing()
+
+
+def _writable(cache: str) -> pathlib.Path | None:
+  """The folder of compiled programs; None, and a line that says so, if it cannot be written."""
+  try:
+    folder = pathlib.Path(cache).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+  except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home folder
+    print(
+      f"compiled programs are not kept: {cache} cannot be written ({error}); "
+      "--compilation_cache=FOLDER names another place",
+      flush=True,
+    )
+    return None
+  return folder
 
 
 def _print_nothing() -> None:
@@ -127,7 +154,9 @@ def workdir() -> pathlib.Path:
   folder = require(WORKDIR, "runs/demo")
   if "://" in folder:
     raise ValueError(f"--workdir={folder} must be a folder on this machine or a shared disk")
-  return pathlib.Path(folder).expanduser()
+  from jax_uda.common import paths
+
+  return paths.expanded(folder, "--workdir")
 
 
 @contextlib.contextmanager
@@ -144,9 +173,25 @@ def naming_flags() -> Iterator[None]:
 
 def run(main: Callable[[Overrides], None]) -> None:
   """Runs `main` after reading the flags; a mistake of the user's ends in one sentence."""
-  if (folder := os.getcwd()) not in sys.path:
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows \u2026 instead of …
+      stream.reconfigure(errors="backslashreplace")
+  try:
+    folder = os.getcwd()
+  except FileNotFoundError:
+    raise SystemExit("error: the current folder has been removed; cd to another one") from None
+  if folder not in sys.path:
     sys.path.append(folder)  # for functions of the user's own, "module:name"
-  app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+  if supervisor.is_needed(sys.argv[1:]):
+    sys.exit(supervisor.run())
+  with interruption.Interruption():
+    try:
+      app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+    except interruption.Stopped as stopped:
+      sys.stdout.flush()
+      distributed.part()
+      # Without what Python does at its end: a thread that still compiles would have to come back.
+      interruption.leave(stopped.message)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -156,7 +201,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
   try:
     program, *others = flags.FLAGS([text for text in argv if text not in overrides])
   except flags.Error as error:
-    raise SystemExit(f"error: {error}") from None
+    raise SystemExit(f"error: {printable(str(error))}") from None
   return [program, *overrides, *others]
 
 
@@ -173,14 +218,33 @@ def _overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
   return pairs
 
 
+def repair(*configs: ConfigDict) -> None:
+  """Does what `--repair` asks for, before the prepared data of these recipes are used."""
+  if REPAIR.value:
+    from jax_uda.run import prepare_data
+
+    for recipe_config in configs:
+      prepare_data.repair_recipe(recipe_config)
+
+
+def sentence_of(error: Exception) -> str:
+  """What the user is told of an error; of one that is not a known kind of mistake, also its type."""
+  text = printable(str(error))
+  if isinstance(error, OSError) and error.errno == errno.EMFILE:
+    return f"{text}; allow more open files, e.g. ulimit -n 4096"
+  if isinstance(error, _MISTAKES):
+    return text
+  return f"{type(error).__name__}: {text} (not foreseen; --traceback shows where it came from)"
+
+
 def _guarded(main: Callable[[Overrides], None], argv: Sequence[str]) -> None:
   # Our own lines go to stdout; what libraries log about our errors would bury them.
   logging.set_verbosity(logging.FATAL)
   try:
     main(_overrides(argv[1:]))
-  except (ValueError, ArithmeticError, OSError, ImportError, RuntimeError) as error:
+  except Exception as error:
     if _TRACEBACK.value:
       raise
-    raise SystemExit(f"error: {error}") from None
-  except KeyboardInterrupt:
-    raise SystemExit("interrupted; the same command continues") from None
+    if distributed.is_on():
+      distributed.fail(error)
+    raise SystemExit(f"error: {sentence_of(error)}") from None

@@ -1,6 +1,7 @@
 """The command line of one recipe: its flags, and the function that each mode runs."""
 
 import functools
+import os
 import sys
 from typing import Any
 
@@ -13,8 +14,8 @@ flags.adopt_module_key_flags(command)
 MODES = {
   "train": "run or continue the recipe",
   "eval": "evaluate the newest checkpoint of the workdir again",
-  "predict": "write a PNG of class ids for each image in or below the folders --images into "
-  "WORKDIR/predictions, as servers of test sets want them",
+  "predict": "write a PNG of class ids for each image of --images into WORKDIR/predictions; with --server, "
+  "as the server of a test set wants them",
   "check_data": "read all files of config.data, report what is there and what is wrong, and draw "
   "samples with their labels into the workdir",
   "prepare": "convert --dataset from --manual_dir, or the data sets that --config names outside its "
@@ -23,6 +24,9 @@ MODES = {
   "WORKDIR/pseudo_labels",
   "import_weights": "check a weight file against a network (--from, --encoder, …) and write it to "
   "--out as .safetensors; this needs no config and no workdir",
+  "plan": "compile the steps of the recipe from shapes alone, for this machine's devices or for --topology, "
+  "and say what they need: memory, operations, exchanges, a bound of their time; needs no data, and a "
+  "workdir only to write plan.json",
   "export_weights": "write the student and teacher of the newest checkpoint as .safetensors, with the "
   "names of the reference implementations",
 }
@@ -52,16 +56,24 @@ _NETWORK = flags.DEFINE_enum(
 )
 _OUT = flags.DEFINE_string("out", None, "import_weights: folder to write to; made if missing.")
 
+# --- plan ---
+_TOPOLOGY = flags.DEFINE_string(
+  "topology",
+  "",
+  "plan: TPU slice to plan for, which need not be there, e.g. v5e:4x4; needs the extra `plan`.",
+)
+
 # --- predict ---
 _IMAGES = flags.DEFINE_string(
   "images",
   None,
-  "predict: folder of images, e.g. of a test set; several with commas, and * for any part of a name.",
+  "predict: image files, folders of images, e.g. of a test set, or a list of them, @list.txt; several with "
+  "commas, and * for any part of a name.",
 )
 _IMAGE_SUFFIX = flags.DEFINE_string(
   "image_suffix",
   "",
-  "predict: how the names of these images end before the dot, e.g. _rgb_anon; others are left out.",
+  "predict: how the names of images in folders end before the dot, e.g. _rgb_anon; others are left out.",
 )
 _IDS = flags.DEFINE_enum(
   "ids",
@@ -80,8 +92,8 @@ _SERVER = flags.DEFINE_enum(
 _DATASET = flags.DEFINE_string(
   "dataset",
   None,
-  "prepare: gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary or camvid, with "
-  "arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
+  "prepare: gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary, wilddash2 or "
+  "camvid, with arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
 )
 _MANUAL_DIR = flags.DEFINE_string(
   "manual_dir", None, "prepare: folder of --dataset, as its archives unpack."
@@ -120,10 +132,16 @@ def _main(overrides: command.Overrides) -> None:
         f"--{name} belongs to --mode=import_weights; a run has config.init_weights and config.model"
       )
   command.recipe()
+  if _MODE.value == "plan":
+    _plan(overrides)
+    return
+  if flags.FLAGS["topology"].present:
+    raise ValueError("--topology belongs to --mode=plan")
   workdir = command.workdir()
   predict = _predict_settings()
   config = command.config(overrides)
   command.set_up_jax()
+  command.repair(config)
   from jax_uda.run import stages
 
   run = {
@@ -135,6 +153,18 @@ def _main(overrides: command.Overrides) -> None:
     "export_weights": stages.export_weights,
   }[_MODE.value]
   run(config, workdir)
+
+
+def _plan(overrides: command.Overrides) -> None:
+  config = command.config(overrides)
+  if _TOPOLOGY.value:  # this machine compiles only; it may have no accelerator
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  command.set_up_jax()
+  from jax_uda.run.plan import recipe
+
+  workdir = command.workdir() if command.WORKDIR.value else None
+  with command.naming_flags():
+    recipe.write(config, command.recipe(), topology=_TOPOLOGY.value, workdir=workdir)
 
 
 def _predict_settings() -> dict[str, Any]:
@@ -171,7 +201,8 @@ def _prepare(overrides: command.Overrides) -> None:
     from jax_uda.run import prepare_data
 
     config = command.config(overrides)
-    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip)
+    repair = command.REPAIR.value
+    prepare_data.prepare_recipe(config.data, config.eval.targets, skip=skip, repair=repair)
     return
   dataset = command.require(_DATASET, "gta5")
   manual_dir = command.require(_MANUAL_DIR, "/data/gta5")
@@ -179,7 +210,14 @@ def _prepare(overrides: command.Overrides) -> None:
   from jax_uda.run import prepare_data
 
   data_dir = paths.as_path(_DATA_DIR.value, "--data_dir")
-  prepare_data.prepare(dataset, manual_dir, size=_SIZE.value, data_dir=data_dir, skip=skip)
+  prepare_data.prepare(
+    dataset,
+    manual_dir,
+    size=_SIZE.value,
+    data_dir=data_dir,
+    skip=skip,
+    repair=command.REPAIR.value,
+  )
 
 
 def _import_weights() -> None:

@@ -1,16 +1,81 @@
 """Files that are written whole or not at all."""
 
+import contextlib
 import os
 import pathlib
+import re
+import socket
+from collections.abc import Iterator
+
+# `.NAME.HOST.PID.tmp`: a file that a process has not finished. Earlier versions left the host out.
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
-  """Writes a text file that is either complete or not there."""
+  """Writes a text file in UTF-8 that is either complete or not there; see `write_bytes_atomically`."""
   write_bytes_atomically(path, text.encode())
 
 
 def write_bytes_atomically(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file that is either complete or not there."""
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  temporary.write_bytes(content)
-  os.replace(temporary, path)
+  """Writes a file that is either complete or not there, also after a loss of power.
+
+  Raises:
+    OSError: The file cannot be written, e.g. because the disk is full; an earlier one stays as it was.
+  """
+  with replacing(path) as temporary, temporary.open("wb") as file:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A temporary file beside `path`, for the caller to write; it takes the place of `path` at the end.
+
+  After an error it is removed, and an earlier `path` stays as it was.
+  """
+  host = re.sub(r"\W+", "-", socket.gethostname())
+  # A name may have 255 bytes, so that there is no room for another one around it.
+  name = os.fsencode(path.name)[:150].decode(errors="ignore")
+  temporary = path.with_name(f".{name}.{host[:40]}.{os.getpid()}.tmp")
+  try:
+    yield temporary
+    os.replace(temporary, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+    raise
+  sync_folder(path.parent)
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+  """Makes renames in a folder last after a loss of power, where the file system can do so."""
+  with contextlib.suppress(OSError):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
+
+
+def sync(folder: pathlib.Path) -> None:
+  """Makes the files in a folder (not below it) last after a loss of power."""
+  for file in folder.iterdir():
+    if file.is_file():
+      with file.open("rb") as reader, contextlib.suppress(OSError):
+        os.fsync(reader.fileno())
+  sync_folder(folder)
+
+
+def remove_unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Removes what killed processes left half-written in a folder (not below it); returns what it was.
+
+  Only for a caller that no other process writes beside; see `lock`.
+  """
+  removed = []
+  for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+    if _TEMPORARY.fullmatch(file.name) and file.is_file():
+      with contextlib.suppress(OSError):
+        file.unlink()
+        removed.append(file)
+  return removed

@@ -77,6 +77,12 @@ def put_whole(mesh: Mesh, batch: Any) -> Any:
   return jax.tree.map(put, batch)
 
 
+def fill_rows(mesh: Mesh, rows: np.ndarray) -> np.ndarray:
+  """[B, ...] -> [B', ...], with the last row repeated until the devices can share the rows evenly."""
+  missing = -len(rows) % mesh.size
+  return np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
+
+
 def apply_to_rows(mesh: Mesh, apply: Callable[[jax.Array], Any], rows: np.ndarray) -> Any:
   """Applies a function to any number of rows, shared by the devices.
 
@@ -91,9 +97,7 @@ def apply_to_rows(mesh: Mesh, apply: Callable[[jax.Array], Any], rows: np.ndarra
   Returns:
     The results for the B rows, as NumPy arrays.
   """
-  missing = -len(rows) % mesh.size
-  padded = np.concatenate([rows, np.repeat(rows[-1:], missing, 0)]) if missing else rows
-  results = apply(put_whole(mesh, padded))
+  results = apply(put_whole(mesh, fill_rows(mesh, rows)))
   return jax.tree.map(lambda x: np.asarray(x)[: len(rows)], results)
 
 

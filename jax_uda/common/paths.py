@@ -1,8 +1,10 @@
 """Files on this machine and, through etils, in buckets: `gs://`, `s3://` and `az://`."""
 
+import glob
 import os
 import pathlib
 import re
+import shutil
 
 import fsspec
 from etils import epath
@@ -21,6 +23,26 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
   return re.match(r"[A-Za-z][\w+.-]*://", os.fspath(path)) is not None
 
 
+def expanded(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> pathlib.Path:
+  """A local path with `~` expanded.
+
+  Args:
+    text: For example `~/gta5`.
+    setting: The argument or field that holds the text, for the error.
+
+  Raises:
+    SettingError: The path begins with `~`, and this user has no home folder, as in some containers.
+  """
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError:
+    raise SettingError(
+      setting,
+      f"= {os.fspath(text)!r} needs a home folder, and this user has none: give a path without ~, or set "
+      "the variable HOME.",
+    ) from None
+
+
 def as_path(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Path:
   """A local path, with `~` expanded, or a path in a bucket.
 
@@ -32,7 +54,7 @@ def as_path(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Pat
     SettingError: The scheme is unknown, or the package for it is not installed.
   """
   if not is_remote(text):
-    return pathlib.Path(text).expanduser()
+    return expanded(text, setting)
   text = os.fspath(text)
   scheme = text.partition("://")[0]
   if scheme not in PACKAGES:
@@ -56,6 +78,30 @@ def absolute(text: str | os.PathLike[str], setting: str | tuple[str, ...]) -> Pa
   return path if is_remote(path) else path.resolve()
 
 
+_MOST_COMMAS = 8  # in the name of one file or folder
+
+
+def split(text: str) -> list[str]:
+  """The names in a list with commas between them; `*` stands for any part of a name.
+
+  A name may hold commas itself if there is such a file or folder: of the names that a part of the list can
+  mean, the longest that exists is taken.
+
+  >>> split("a, b/*")
+  ['a', 'b/*']
+  """
+  parts, names = text.split(","), []
+  exists = lambda name: os.path.lexists(name) or bool(glob.glob(name))
+  while parts:
+    for end in range(min(len(parts), _MOST_COMMAS + 1), 0, -1):
+      name = ",".join(parts[:end]).strip()
+      if end == 1 or exists(os.path.expanduser(name)):
+        break
+    names.append(name)
+    parts = parts[end:]
+  return [name for name in names if name]
+
+
 def files_below(folder: Path, *, follow_links: bool = False) -> list[Path]:
   """Sorted list of all files in a folder and its sub-folders; empty if there is no such folder.
 
@@ -76,6 +122,13 @@ def files_below(folder: Path, *, follow_links: bool = False) -> list[Path]:
     below = folder / str(place)[len(top) :].strip("/")
     files += [below / name for name in names if name]  # "": an object that stands for the folder
   return sorted(files)
+
+
+def free_bytes(folder: pathlib.Path) -> int:
+  """What is free on the disk of a folder, which need not exist yet."""
+  folder = folder.absolute()
+  there = next(path for path in (folder, *folder.parents) if path.exists())
+  return shutil.disk_usage(there).free
 
 
 def stamp(file: str | os.PathLike[str]) -> list[int] | None:

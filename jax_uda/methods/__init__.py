@@ -7,10 +7,12 @@ from typing import Any
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.methods import extension
+from jax_uda.methods._adv_seg import adv_seg
 from jax_uda.methods._cluda import add_entropy_cropped, add_pixel_contrasted, cluda
 from jax_uda.methods._confeti import confeti
 from jax_uda.methods._dacs import dacs, daformer
 from jax_uda.methods._mic import add_masked, mic
+from jax_uda.methods._min_entropy import min_entropy
 from jax_uda.methods._pixel_loss import add_pixel_loss
 from jax_uda.methods._rccr import add_region_consistent, rccr
 from jax_uda.methods._sepico import sepico
@@ -29,12 +31,14 @@ __all__ = [
   "add_region_consistent",
   "add_similarity",
   "add_translated",
+  "adv_seg",
   "build",
   "cluda",
   "confeti",
   "dacs",
   "daformer",
   "mic",
+  "min_entropy",
   "rccr",
   "sepico",
   "source_only",
@@ -47,11 +51,13 @@ __all__ = [
 
 # Called with the task and the settings.
 METHODS: dict[str, Callable[..., Method]] = {
+  "adv_seg": adv_seg,
   "cluda": cluda,
   "confeti": confeti,
   "dacs": dacs,
   "daformer": daformer,
   "mic": mic,
+  "min_entropy": min_entropy,
   "rccr": rccr,
   "sepico": sepico,
   "source_only": source_only,

@@ -27,6 +27,7 @@ def dacs(
   self_training: SelfTraining = SelfTraining(),
   source_denominator: Literal["all", "valid"] = "all",
   feature_distance_weight: float = 0.0,
+  feature_distance_ratio: float = 0.75,
   thing_classes: Sequence[int] = (),
 ) -> Method:
   """Self-training; with a feature distance it is DAFormer's.
@@ -37,6 +38,7 @@ def dacs(
     source_denominator: Pixels that the mean of the source loss counts: "all" (DAFormer's code) or
       those with a label, "valid" (RCCR).
     feature_distance_weight: Factor of the distance to the frozen initial encoder; 0 = no such term.
+    feature_distance_ratio: Share of a cell of the features that its most frequent class must hold.
     thing_classes: Classes whose features are compared.
   """
   # Terms ask for the passes through BatchNorm in their order: source, then mixed.
@@ -52,6 +54,7 @@ def dacs(
       num_classes=task.num_classes,
       thing_classes=thing_classes,
       weight=feature_distance_weight,
+      min_ratio=feature_distance_ratio,
     )
   terms["mixed"] = cross_entropy(view="mixed")
   return Method(
@@ -66,6 +69,7 @@ def daformer(
   *,
   self_training: SelfTraining = SelfTraining(),
   feature_distance_weight: float = 0.005,
+  feature_distance_ratio: float = 0.75,
   thing_classes: Sequence[int] = (),
 ) -> Method:
   """DAFormer: `dacs` with the feature distance.
@@ -74,6 +78,7 @@ def daformer(
     task: Number and frequencies of the classes.
     self_training: Pseudo-labels, mixing and augmentation.
     feature_distance_weight: Factor of the distance to the frozen initial encoder.
+    feature_distance_ratio: As in `dacs`.
     thing_classes: Classes whose features are compared; by default those of Cityscapes.
 
   Raises:
@@ -84,6 +89,7 @@ def daformer(
     self_training=self_training,
     thing_classes=thing_classes_of(task, thing_classes),
     feature_distance_weight=feature_distance_weight,
+    feature_distance_ratio=feature_distance_ratio,
   )
 
 

@@ -9,18 +9,14 @@ are averaged over four parts of the batch that do not share prototypes, as on th
 replicas. The color jitter is `views.color`; the reference uses torchvision's.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from jax_uda import objectives
 from jax_uda.common.registry import SettingError
-from jax_uda.models.translation.output_discriminator import OutputDiscriminator
-from jax_uda.step import optimizer
+from jax_uda.methods._output_discriminator import output_discriminator
 from jax_uda.step.context import View, named_key
-from jax_uda.step.method import Auxiliary, Batch, Method, Task, ViewMaker
+from jax_uda.step.method import Batch, Method, Task, ViewMaker
 from jax_uda.views import color, self_training
 
 # Relative strength of brightness, contrast, saturation and hue.
@@ -53,37 +49,18 @@ def spcl_warm_up(
     jitter_strength: Largest relative change of the source images' brightness, contrast and
       saturation; that of the hue is 0.4 times as large.
   """
-  module = OutputDiscriminator(width=discriminator_width)
-
-  def discriminate(params: Any, probability: jax.Array) -> Any:
-    return module.apply({"params": params}, probability)
-
-  def auxiliary(schedule: optax.Schedule) -> Auxiliary:
-    rate = lambda step: discriminator_rate * schedule(step)
-    adam = optimizer.build(rate, name="adamw", weight_decay=0.0, b1=0.9, b2=0.99)
-
-    def init(key: jax.Array) -> dict[str, Any]:
-      params = module.init(key, jnp.zeros((1, 32, 32, task.num_classes)))["params"]
-      return {"params": params, "opt_state": adam.init(params)}
-
-    def update(state, grads, draws, batch):
-      del draws, batch
-      updates, opt_state = adam.update(grads, state["opt_state"], state["params"])
-      params = optax.apply_updates(state["params"], updates)
-      return {"params": params, "opt_state": opt_state}, {}
-
-    return Auxiliary(init, update)
-
+  rate = lambda schedule: lambda step: discriminator_rate * schedule(step)
+  judge = output_discriminator(task.num_classes, width=discriminator_width, rate=rate)
   terms = {
     "source": _cross_entropy("source", temperature, groups),
     "adversarial": objectives.output_adversarial(
-      discriminator=discriminate,
+      discriminator=judge.apply,
       weight=adversarial_weight,
       source_temperature=temperature if temper_discriminator else 1.0,
     ),
   }
   views = _views(jitter_strength, jittered="source", target_label=False)
-  return Method(views, terms, auxiliary=auxiliary, unlabelled=("target",))
+  return Method(views, terms, auxiliary=judge.auxiliary, unlabelled=("target",))
 
 
 def spcl_contrast(

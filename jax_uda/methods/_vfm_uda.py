@@ -15,23 +15,47 @@ from jax_uda.ops import resize
 from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Pass, Passes, View, named_key
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
-from jax_uda.views import color, pseudo_labels, self_training, strong
+from jax_uda.views import classmix, pseudo_labels, self_training, torchvision_color
+from jax_uda.views.torchvision_color import Jitter
+
+# The published jitters.
+WEAK = Jitter(brightness=32 / 255, contrast=0.5, saturation=0.5, hue=18 / 360, probability=0.9)
+STRONG = Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2, probability=0.8)
 
 
 class Draws(struct.PyTreeNode):
   """Every random number of a step.
 
   Attributes:
-    base: Random numbers of self-training.
-    masked: Strong augmentation of the images whose tokens are hidden.
-    source: Weak color jitter of the source images.
-    target: Weak color jitter of the target images.
+    classes: [B, 256] priorities of ClassMix.
+    weak_source: Weak color jitter of the source images, for the loss on the source alone.
+    weak_target: Weak color jitter of the target images before mixing.
+    mixed: Strong color jitter of the mixed images.
+    mixed_blur: Blur of the mixed images.
+    masked: Strong color jitter of the images whose tokens are hidden.
+    masked_blur: Blur of those images.
   """
 
-  base: self_training.Draws
-  masked: strong.StrongDraws
-  source: color.ColorDraws
-  target: color.ColorDraws
+  classes: jax.Array
+  weak_source: torchvision_color.JitterDraws
+  weak_target: torchvision_color.JitterDraws
+  mixed: torchvision_color.JitterDraws
+  mixed_blur: torchvision_color.BlurDraws
+  masked: torchvision_color.JitterDraws
+  masked_blur: torchvision_color.BlurDraws
+
+
+def jittered(view: View, draws: torchvision_color.JitterDraws) -> View:
+  """The view with jittered colors."""
+  return view.replace(image=torchvision_color.jitter(view.image, draws))
+
+
+def augmented(
+  view: View, draws: torchvision_color.JitterDraws, blur: torchvision_color.BlurDraws
+) -> View:
+  """The view with jittered colors, then blurred."""
+  view = jittered(view, draws)
+  return view.replace(image=torchvision_color.gaussian_blur(view.image, blur))
 
 
 def vfm_uda(
@@ -39,36 +63,38 @@ def vfm_uda(
   *,
   pseudo_threshold: float = 0.968,
   mask_ratio: float = 0.7,
-  jitter_strength: float = 0.2,
-  weak_strength: float = 0.1,
+  weak: Jitter = WEAK,
+  strong: Jitter = STRONG,
+  blur_probability: float = 0.5,
 ) -> Method:
   """VFM-UDA. The encoder must hide tokens: one of the `dinov2_…`.
-
-  The reference's strong augmentation has the color jitter of torchvision, with gates per image; ours
-  is the jitter of the DACS family, with gates per batch, as for all methods here.
 
   Args:
     task: Not used; every method takes it.
     pseudo_threshold: A pseudo-label is confident if its probability is at least this.
     mask_ratio: Share of the tokens that the third loss hides.
-    jitter_strength: Largest relative change of the color jitter of mixed and masked images.
-    weak_strength: Largest relative change of the jitter of source images, and of target images
-      before mixing. (The number is ours.)
+    weak: Color jitter of source images, and of target images before mixing. The source part of mixed
+      images is not jittered.
+    strong: Color jitter of mixed and masked images.
+    blur_probability: Share of the mixed and masked images that are blurred.
   """
   del task
 
   def draw(key: jax.Array, batch: Batch) -> Draws:
     batch_size = batch["source"]["image"].shape[0]
-    weak = lambda name: color.draw(named_key(key, f"weak/{name}"), batch_size, weak_strength)
-    return Draws(
-      base=self_training.draw(key, batch, strength=jitter_strength),
-      masked=strong.draw(named_key(key, "masked"), batch_size, strength=jitter_strength),
-      source=weak("source"),
-      target=weak("target"),
+    jitter = lambda name, how: torchvision_color.draw(named_key(key, name), batch_size, how)
+    blur = lambda name: torchvision_color.draw_blur(
+      named_key(key, f"blur/{name}"), batch_size, blur_probability
     )
-
-  def jittered(view: View, draws: color.ColorDraws) -> View:
-    return view.replace(image=color.jitter(view.image, draws))
+    return Draws(
+      classes=classmix.draw(named_key(key, "classes"), batch_size),
+      weak_source=jitter("weak/source", weak),
+      weak_target=jitter("weak/target", weak),
+      mixed=jitter("mixed", strong),
+      mixed_blur=blur("mixed"),
+      masked=jitter("masked", strong),
+      masked_blur=blur("masked"),
+    )
 
   def target_view(batch: Batch, teacher: Passes) -> View:
     """The target with the labels of the mean probability of each image and its mirror image."""
@@ -88,15 +114,15 @@ def vfm_uda(
 
   def make(draws: Draws, batch: Batch, teacher: Passes, views) -> dict[str, View]:
     del views
-    source = jittered(self_training.source_view(batch), draws.source)
+    source = self_training.source_view(batch)
     source = source.replace(weight=(source.label != 255).astype(jnp.float32))
     target = target_view(batch, teacher)
-    mixed = self_training.mixed_view(source, jittered(target, draws.target), draws.base.classes)
+    mixed = self_training.mixed_view(source, jittered(target, draws.weak_target), draws.classes)
     return {
-      "source": source,
+      "source": jittered(source, draws.weak_source),
       "target": target,
-      "mixed": self_training.augmented(mixed, draws.base.mixed),
-      "masked": self_training.augmented(target, draws.masked),
+      "mixed": augmented(mixed, draws.mixed, draws.mixed_blur),
+      "masked": augmented(target, draws.masked, draws.masked_blur),
     }
 
   return Method(

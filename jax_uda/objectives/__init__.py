@@ -8,6 +8,7 @@ from jax_uda.objectives._cam_prototypes import (
 )
 from jax_uda.objectives._class_contrast import class_contrast
 from jax_uda.objectives._cross_entropy import cross_entropy
+from jax_uda.objectives._entropy import entropy
 from jax_uda.objectives._feature_distance import feature_distance
 from jax_uda.objectives._image_classes import image_classes
 from jax_uda.objectives._output_adversarial import output_adversarial
@@ -41,4 +42,6 @@ __all__ = [
   # Alignment with another network.
   "feature_distance",
   "output_adversarial",
+  # Predictions without labels.
+  "entropy",
 ]

@@ -31,7 +31,12 @@ def bilinear(x: jax.Array, size: Size, align_corners: bool = False) -> jax.Array
   Raises:
     ValueError: The shape, dtype or size does not fit.
   """
-  return _resize(x, size, lambda n, m: _matrix(_coordinates(n, m, align_corners), n, _linear))
+  return _resize(x, size, lambda n, m: linear_matrix(n, m, align_corners))
+
+
+def linear_matrix(length: int, target: int, align_corners: bool = False) -> np.ndarray:
+  """The matrix [target, length] float64 by which `bilinear` resizes an axis."""
+  return _matrix(_coordinates(length, target, align_corners), length, _linear)
 
 
 def bicubic(x: jax.Array, size: Size, scale_offset: float = 0.0) -> jax.Array:

@@ -1,6 +1,8 @@
 """Sliding-window inference on images larger than the training crop."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,51 +35,63 @@ def boxes(size: Size, window: Size, stride: Size) -> list[Box]:
 
 
 def sliding_logits(
-  logits_of: Callable[[jax.Array], jax.Array],
-  image: jax.Array,
+  logits_of: Callable[[Any], jax.Array],
+  image: Any,
   window: Size,
   stride: Size,
+  canvas: Size | None = None,
 ) -> jax.Array:
   """Averages the logits of all windows that cover a pixel.
 
+  `logits_of` is called once per window, with windows of one size. Outside of a jitted function, a jitted
+  `logits_of` is therefore compiled once for images of all sizes that hold a window.
+
   Args:
-    logits_of: From a window [B,h,w,3] to logits [B,h,w,C] of the same size; traced once, run in a
-      scan.
-    image: [B,H,W,3].
+    logits_of: From a window [B,h,w,3] to logits [B,h,w,C] of the same size.
+    image: [B,H,W,3], a NumPy or JAX array.
     window: (height, width) of the windows in pixels.
     stride: (height, width) between windows in pixels.
+    canvas: (height, width) of the result, at least the image's; right and below of the image it is 0. None:
+      the image's. Images with one canvas share all programs.
 
   Returns:
-    [B,H,W,C] float32.
+    [B,*canvas,C] float32.
 
   Raises:
     ValueError: A stride does not fit its window, or `logits_of` changes the size.
   """
-  height, width = image.shape[1:3]
-  windows = boxes((height, width), window, stride)
-  side = (windows[0][1] - windows[0][0], windows[0][3] - windows[0][2])
-  starts = jnp.array([(y1, x1) for y1, _, x1, _ in windows])
-  count = np.zeros((1, height, width, 1), np.float32)
-  for y1, y2, x1, x2 in windows:
+  places = boxes((image.shape[1], image.shape[2]), window, stride)
+  canvas = canvas or (image.shape[1], image.shape[2])
+  count = np.zeros((1, *canvas, 1), np.float32)
+  total = None
+  for y1, y2, x1, x2 in places:
     count[:, y1:y2, x1:x2] += 1
+    corner = np.array([y1, x1], np.int32)
+    logits = logits_of(image[:, y1:y2, x1:x2])
+    if logits.shape[:-1] != (image.shape[0], y2 - y1, x2 - x1):
+      raise ValueError(
+        f"logits_of returns {logits.shape} for windows of {(y2 - y1, x2 - x1)}: resize its logits to the "
+        "window"
+      )
+    total = _first(logits, corner, canvas) if total is None else _add(total, logits, corner)
+  return _divide(total, np.maximum(count, 1))
 
-  crop = lambda start: jax.lax.dynamic_slice(
-    image, (0, *start, 0), (image.shape[0], *side, image.shape[3])
-  )
-  shape = jax.eval_shape(lambda: logits_of(crop(starts[0]))).shape
-  if shape[:-1] != (image.shape[0], *side):
-    raise ValueError(
-      f"logits_of returns {shape} for windows of {side}: resize its logits to the window"
-    )
-  num_classes = shape[-1]
 
-  def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
-    zero = jnp.zeros((), start.dtype)
-    corner = (zero, start[0], start[1], zero)
-    size = (image.shape[0], *side, num_classes)
-    before = jax.lax.dynamic_slice(total, corner, size)
-    return jax.lax.dynamic_update_slice(total, before + logits_of(crop(start)), corner), None
+# Jitted one by one, so that no array is made outside: those of several processes must be global. The corner
+# is an argument: the programs depend on sizes alone.
+@functools.partial(jax.jit, static_argnames="size")
+def _first(logits: jax.Array, corner: jax.Array, size: Size) -> jax.Array:
+  total = jnp.zeros((logits.shape[0], *size, logits.shape[-1]), jnp.float32)
+  return jax.lax.dynamic_update_slice(total, logits, (0, corner[0], corner[1], 0))
 
-  total = jnp.zeros((image.shape[0], height, width, num_classes), jnp.float32)
-  total, _ = jax.lax.scan(add, total, starts)
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add(total: jax.Array, logits: jax.Array, corner: jax.Array) -> jax.Array:
+  start = (0, corner[0], corner[1], 0)
+  before = jax.lax.dynamic_slice(total, start, logits.shape)
+  return jax.lax.dynamic_update_slice(total, before + logits, start)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _divide(total: jax.Array, count: jax.Array) -> jax.Array:
   return total / count

@@ -8,7 +8,7 @@ import concurrent.futures
 import os
 import pathlib
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,22 +16,22 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from jax_uda.common import paths, registry
-from jax_uda.data.datasets import base, catalog, image_files
+from jax_uda.common.log import say
+from jax_uda.data.datasets import base, catalog
 from jax_uda.data.datasets.from_files import FromFiles
-from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import rescale
-from jax_uda.data.pipeline.examples import LabelledExamples
 from jax_uda.data.roles import Role
 from jax_uda.run import findings as findings_lib
+from jax_uda.run import pair_reader
 from jax_uda.run.findings import Findings
-from jax_uda.run.report import panels
+from jax_uda.run.pair_reader import Read
+from jax_uda.run.report import findings_page, panels
 
 SHEET_ROWS = 6
 SHEET_SIZE = (384, 768)  # bound of a picture in the sheet, in pixels
-
-# Index -> (name, image uint8 [H,W,3], label uint8 [H,W] of train ids); raises ValueError on bad files.
-Read = Callable[[int], tuple[str, np.ndarray, np.ndarray]]
+MAX_RATIO = 5  # of the sides of a picture in the sheet
+_NOTHING = np.zeros((0, 0), np.uint8)
 
 
 class Described(NamedTuple):
@@ -50,31 +50,14 @@ class Described(NamedTuple):
   splits: Sequence[str]
 
 
-def reader(builder: base.Builder, split: str) -> tuple[int, Read]:
-  """The number of examples of a split, and a function that reads one: from the files if there are any.
-
-  A data set that is drawn, or that is prepared and its files are gone, is read as it was prepared.
-  """
-  if isinstance(builder, FromFiles):
-    splits = builder.find_pairs()
-    if splits is not None:
-      pairs = splits[split]
-      return len(pairs), lambda i: _read_files(builder, pairs[i])
-  examples = LabelledExamples(base.prepare(builder), split)
-  return len(examples), lambda i: (f"number {i}", examples[i]["image"], examples[i]["label"])
-
-
-def _read_files(builder: FromFiles, pair: Pair) -> tuple[str, np.ndarray, np.ndarray]:
-  image, label = builder.read(pair)
-  if pair.day:
-    image_files.read_image(pair.day)  # whether it can be read
-  return pair.image.name, image, label
-
-
 def _reduced(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  height, width = label.shape
-  size = rescale.keep_ratio_size((height, width), SHEET_SIZE)
-  if size[0] >= height:
+  """An example for the sheet; of a long and narrow one, the middle, as the whole would be a line."""
+  sides = [min(side, MAX_RATIO * min(label.shape)) for side in label.shape]
+  top, left = ((side - part) // 2 for side, part in zip(label.shape, sides, strict=True))
+  middle = np.s_[top : top + sides[0], left : left + sides[1]]
+  image, label = image[middle], label[middle]
+  size = rescale.keep_ratio_size((sides[0], sides[1]), SHEET_SIZE)
+  if size[0] >= sides[0]:
     return image, label
   return rescale.resize_image(image, size), rescale.resize_label(label, size)
 
@@ -89,29 +72,37 @@ def scan(number: int, read: Read, num_classes: int, *, title: str = "") -> Findi
     title: The title of the progress bar.
   """
   findings = Findings(number, np.zeros(num_classes, np.int64), collections.Counter(), 0)
-  chosen = set(np.linspace(0, number - 1, min(SHEET_ROWS, number)).round().astype(int).tolist())
+  good = []  # indices
 
   def look(index: int):
     try:
-      name, image, label = read(index)
-    except ValueError as error:
-      return str(error)
-    counts = np.bincount(label.ravel(), minlength=256)
-    sample = (name, *_reduced(image, label)) if index in chosen else None
-    return (label.shape[0], label.shape[1]), counts, sample
+      example = read(index)
+    except pair_reader.BadPair as error:
+      return error
+    size = (example.label.shape[0], example.label.shape[1])
+    counts = np.bincount(example.label.ravel(), minlength=256)
+    # All examples at once would not fit into memory.
+    return example._replace(image=_NOTHING, label=_NOTHING), size, counts
 
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     looks = tqdm(pool.map(look, range(number)), title, number, unit=" pairs", mininterval=0.5)
-    for result in looks:
-      if isinstance(result, str):
-        findings.problems.append(result)
+    for index, result in enumerate(looks):
+      if isinstance(result, pair_reader.BadPair):
+        findings.problems.append(str(result))
+        findings.pictures.append(result.picture)
         continue
-      size, counts, sample = result
+      example, size, counts = result
+      good.append(index)
       findings.sizes[size] += 1
       findings.pixels += counts[:num_classes]
       findings.ignored = (findings.ignored or 0) + int(counts[num_classes:].sum())
-      if sample:
-        findings.samples.append(sample)
+      findings.num_turned += example.is_turned
+      if example.values is not None:
+        findings.values.append(example.values)
+        findings.top = max(findings.top, example.top)
+  for place in np.linspace(0, len(good) - 1, min(SHEET_ROWS, len(good))).round().astype(int):
+    example = read(good[place])
+    findings.samples.append((example.name, *_reduced(example.image, example.label)))
   return findings
 
 
@@ -174,6 +165,8 @@ def check(
 ) -> dict[str, Findings]:
   """Reads all data of a run, prints what is there and draws `check_<name>_<split>.png`.
 
+  Where something is worth a look, `check_<name>_<split>_findings.png` shows it.
+
   Args:
     data: The config group `data`.
     workdir: The folder for the pictures, and for `check_problems.txt` if there are problems. Made if
@@ -184,8 +177,9 @@ def check(
     The findings by `<name> <split>`.
 
   Raises:
-    ValueError: The config is wrong, data sets have different classes, or files cannot be used. The
-      last two are raised after everything has been looked at.
+    ValueError: The config is wrong, data sets have different classes, a class never occurs in the
+      source's training labels, or files cannot be used. All but the first are raised after everything
+      has been looked at.
   """
   workdir.mkdir(parents=True, exist_ok=True)
   data_sets = list(_find_data_sets(data, targets))
@@ -200,27 +194,38 @@ def check(
     with registry.within(*data_set.path):
       catalog.check_same_classes(label_space, data_set.builder.label_space)
   table = findings_lib.shares(findings, label_space.names)
-  print(f"\nshare of the labelled pixels, %\n{table}", flush=True)
-  _report_problems(_missing_folders(data_sets), findings, workdir / "check_problems.txt")
+  say(f"\nshare of the labelled pixels, %\n{table}")
+  missing = _missing_folders(data_sets) + _missing_classes(data_sets, findings)
+  _report_problems(missing, findings, workdir / "check_problems.txt")
   return findings
 
 
 def _scan_split(data_set: Described, split: str, title: str) -> Findings:
+  builder = data_set.builder
   with registry.within(*data_set.path):
-    number, read = reader(data_set.builder, split)
-    return scan(number, read, data_set.builder.label_space.num_classes, title=title)
+    number, read = pair_reader.reader(builder, split)
+    findings = scan(number, read, builder.label_space.num_classes, title=title)
+    if isinstance(builder, FromFiles) and builder.find_pairs() is not None:
+      findings.left_out = builder.left_out().get(split, collections.Counter())
+    findings.value_range = builder.reading.value_range
+  return findings
 
 
 def _show(data_set: Described, findings: Findings, title: str, workdir: pathlib.Path) -> None:
-  """Prints what is in a split, and draws its samples where matplotlib is installed."""
+  """Prints what is in a split, and draws its samples and problems where matplotlib is installed."""
   builder = data_set.builder
-  print(findings_lib.describe(title, findings, builder.label_space), flush=True)
+  say(findings_lib.describe(title, findings, builder.label_space))
   path = workdir / f"check_{title.replace(' ', '_')}.png"
+  page = path.with_stem(f"{path.stem}_findings")
+  page.unlink(missing_ok=True)
   try:
     contact_sheet(path, findings, builder.label_space, f"{builder.name}: {title}")
-    print(f"  pictures: {path}" if findings.samples else "  no pictures", flush=True)
+    say(f"  pictures: {path}" if findings.samples else "  no pictures")
+    if findings.problems or findings_lib.notes(findings):
+      findings_page.draw(page, findings, builder.label_space, f"{builder.name}: {title}")
+      say(f"  findings: {page}")
   except ImportError as error:
-    print(f"  no pictures: {error}", flush=True)
+    say(f"  no pictures: {error}")
 
 
 def _missing_folders(data_sets: Sequence[Described]) -> list[str]:
@@ -237,6 +242,20 @@ def _missing_folders(data_sets: Sequence[Described]) -> list[str]:
   return problems
 
 
+def _missing_classes(data_sets: Sequence[Described], findings: Mapping[str, Findings]) -> list[str]:
+  """One sentence if classes never occur in the training labels of the source."""
+  source = data_sets[0]
+  pixels = findings[f"{source.name} train"].pixels
+  if not pixels.any() or source.builder.class_stats:
+    return []
+  try:
+    with registry.within(*source.path):
+      source.builder.check_classes(pixels[None])
+  except ValueError as error:
+    return [str(error)]
+  return []
+
+
 def _report_problems(
   missing: Sequence[str], findings: Mapping[str, Findings], path: pathlib.Path
 ) -> None:
@@ -244,9 +263,10 @@ def _report_problems(
   problems = [problem for split in findings.values() for problem in split.problems]
   path.unlink(missing_ok=True)
   if missing or problems:
-    path.write_text("\n".join([*missing, *problems]) + "\n")
-  if missing:
-    raise ValueError(" ".join(missing))
+    path.write_text("\n".join([*missing, *problems]) + "\n", encoding="utf-8")
   if problems:
     number = sum(split.number for split in findings.values())
-    raise ValueError(f"{len(problems)} of {number} pairs cannot be used; all are named in {path}.")
+    unusable = f"{len(problems)} of {number} pairs cannot be used; all are named in {path}."
+    missing = [*missing, unusable]
+  if missing:
+    raise ValueError(" ".join(missing))

@@ -1,31 +1,35 @@
-"""Checkpoints of the whole train state, through orbax.
+"""Checkpoints of the whole train state, through orbax, with checksums of all arrays.
 
 A checkpoint appears under its step number only when it is complete, so a run
-killed while saving continues from the one before. Nothing of the input pipeline
-is saved: its position is the step.
+killed while saving continues from the one before. One that is damaged is noticed
+when it is read, and the newest whole one is read instead. Nothing of the input
+pipeline is saved: its position is the step.
 """
 
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from flax import traverse_util
+from jax.experimental import multihost_utils
 
-Path = tuple[str, ...]  # of a variable: ("student", "params", "encoder", …)
+from jax_uda.common import mesh as mesh_lib
+from jax_uda.common.log import say
+from jax_uda.run import integrity
+from jax_uda.run.saved_state import (
+  CHECKSUMS,
+  STATE,
+  CheckpointError,
+  DamagedError,
+  Path,
+  SavedState,
+  gist,
+)
 
-
-class CheckpointError(ValueError):
-  """A checkpoint that cannot be written or read; the message says what to do."""
-
-
-def _gist(error: BaseException) -> str:
-  """The end of a library's error message, which may run over pages and nest many causes."""
-  line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-  return line if len(line) <= 200 else line.rsplit(": ", 1)[-1][:200]
+T = TypeVar("T")
 
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
@@ -36,12 +40,13 @@ def saved_steps(folder: pathlib.Path) -> list[int]:
 class Checkpoints:
   """The checkpoints of one run, in `folder`. Use as a context manager: leaving waits for writes."""
 
-  def __init__(self, folder: str | pathlib.Path, keep: int = 2):
-    """Keeps the newest `keep` checkpoints."""
+  def __init__(self, folder: str | pathlib.Path, keep: int | None = 2):
+    """Keeps the newest `keep` checkpoints; None: they are read and nothing in the folder is changed."""
     self.folder = pathlib.Path(folder).absolute()
-    self._manager = ocp.CheckpointManager(
-      self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    )
+    self._manager = None
+    if keep is not None:
+      options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+      self._manager = ocp.CheckpointManager(self.folder, options=options)
 
   def __enter__(self) -> "Checkpoints":
     """Returns itself."""
@@ -49,6 +54,8 @@ class Checkpoints:
 
   def __exit__(self, exc_type, exc, traceback) -> None:
     """Waits for writes in flight; an error of theirs does not hide the one under way."""
+    if self._manager is None:
+      return
     failed = exc
     try:
       self.wait()
@@ -71,15 +78,26 @@ class Checkpoints:
     return steps[-1] if steps else None
 
   def save(self, state: Any) -> None:
-    """Starts writing `state` under its own step number.
+    """Starts writing `state` under its step number; nothing happens if that one is there.
+
+    The state is copied and its checksums are taken before this returns; writing goes on behind it.
 
     Raises:
       CheckpointError: This or the previous write failed, e.g. the disk is full.
     """
+    assert self._manager is not None, "these checkpoints were opened to be read"
     step = int(state.step)
+    if step in self._manager.all_steps():
+      return
     self._check_space(step, state)
+    checksums = integrity.to_record(integrity.checksums(state))
     try:
-      saved = self._manager.save(step, args=ocp.args.StandardSave(state))
+      saved = self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          **{STATE: ocp.args.StandardSave(state), CHECKSUMS: ocp.args.JsonSave(checksums)}
+        ),
+      )
     except Exception as error:  # orbax and its storage raise many types for a failed write
       raise self._write_error(step, error) from error
     if not saved and step not in self.steps():
@@ -99,6 +117,8 @@ class Checkpoints:
     Raises:
       CheckpointError: A write failed, e.g. the disk is full.
     """
+    if self._manager is None:
+      return
     try:
       self._manager.wait_until_finished()
     except Exception as error:
@@ -108,29 +128,24 @@ class Checkpoints:
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
     kept = ", ".join(map(str, self.steps())) or "none"
     return CheckpointError(
-      f"could not write {what} to {self.folder}: {_gist(error)}. Complete checkpoints: {kept}. "
+      f"could not write {what} to {self.folder}: {gist(error)}. Complete checkpoints: {kept}. "
       "Free some disk space and run the same command again; it continues from the newest one."
     )
 
   def restore(self, template: Any, step: int | None = None) -> Any:
-    """Reads the checkpoint of `step` (default: newest) into the structure of `template`.
+    """Reads a checkpoint into the structure of `template`.
 
     Args:
       template: A state on its devices, of the structure that is expected.
-      step: Which checkpoint.
+      step: Which checkpoint; the newest whole one if not given.
 
     Raises:
       CheckpointError: There is none, it is damaged, or it holds another structure.
     """
-    step = self._existing(step)
-    self._check_shapes(step, template)
-    try:
-      return self._manager.restore(step, args=ocp.args.StandardRestore(_abstract(template)))
-    except Exception as error:  # storage, decompression and structure errors have many types
-      raise self._read_error(step, error) from error
+    return self._newest_whole(lambda step: self._at(step).read(template, whole=True), step)
 
   def restore_part(self, template: dict[str, Any]) -> dict[str, Any]:
-    """Reads only some fields of the newest checkpoint.
+    """Reads only some fields of the newest whole checkpoint.
 
     Args:
       template: Field name of the saved state -> expected value on its devices.
@@ -138,26 +153,14 @@ class Checkpoints:
     Raises:
       CheckpointError: As `restore`.
     """
-    step = self._existing(None)
-    self._check_shapes(step, template)
-    abstract = _abstract(template)
-    arguments = ocp.args.PyTreeRestore(
-      item=abstract,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
-      partial_restore=True,
-    )
-    try:
-      with ocp.PyTreeCheckpointer() as reader:
-        return reader.restore(self.folder / str(step) / "default", args=arguments)
-    except Exception as error:
-      raise self._read_error(step, error) from error
+    return self._newest_whole(lambda step: self._at(step).read(template))
 
   def restore_shared(
     self,
     template: dict[str, Any],
     other_name: Callable[[Path], Path | None] = lambda path: None,
   ) -> tuple[dict[str, Any], list[str]]:
-    """Reads those variables that the newest checkpoint has; the others stay as in `template`.
+    """Reads those variables that the newest whole checkpoint has; the others stay as in `template`.
 
     Args:
       template: Nested dicts of arrays, by field of the saved state.
@@ -170,64 +173,66 @@ class Checkpoints:
     Raises:
       CheckpointError: As `restore`.
     """
-    there = self._shapes(self._existing(None))
-    wanted = traverse_util.flatten_dict(template)
-    sources: dict[Path, Path] = {}  # path of a variable -> its path in the checkpoint
-    for path in wanted:
-      for candidate in (path, other_name(path)):
-        if candidate and ".".join(candidate) in there:
-          sources[path] = candidate
-          break
-    missing = ["/".join(path) for path in wanted if path not in sources]
-    if not sources:
-      return template, missing
-    part = {source: wanted[path] for path, source in sources.items()}
-    restored = self.restore_part(traverse_util.unflatten_dict(part))
-    values = traverse_util.flatten_dict(restored)
-    merged = wanted | {path: values[source] for path, source in sources.items()}
-    return traverse_util.unflatten_dict(merged), missing
+    return self._newest_whole(lambda step: self._at(step).read_shared(template, other_name))
 
-  def _existing(self, step: int | None) -> int:
-    step = self.latest_step() if step is None else step
-    if step is None:
+  def _at(self, step: int) -> SavedState:
+    return SavedState(self.folder / str(step))
+
+  def _newest_whole(self, read: Callable[[int], T], step: int | None = None) -> T:
+    """What `read` returns for the newest checkpoint that is not damaged, or for `step`.
+
+    The damaged ones are named and, if this run may write, set aside. Nothing is set aside where all
+    cannot be read: then the fault may be ours.
+    """
+    steps = self.steps()[::-1] if step is None else [step]
+    if not steps:
       raise CheckpointError(f"no checkpoint in {self.folder}.")
-    return step
+    damaged: dict[int, DamagedError] = {}
+    for candidate in steps:
+      error = value = None
+      try:
+        value = read(candidate)
+      except DamagedError as caught:
+        error = caught
+      if _any_process(error is not None):
+        damaged[candidate] = error or DamagedError("another process could not read it")
+        continue
+      for other, reason in damaged.items():
+        self._set_aside(other, candidate, reason)
+      return value  # type: ignore[return-value]
+    raise self._read_error(damaged)
 
-  def _shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every saved array, by its path with dots."""
-    with ocp.PyTreeCheckpointer() as reader:
-      saved = reader.metadata(self.folder / str(step) / "default").item_metadata.tree
-    leaves = jax.tree.leaves(saved, is_leaf=lambda x: hasattr(x, "shape"))
-    return {leaf.name: tuple(leaf.shape) for leaf in leaves}
-
-  def _check_shapes(self, step: int, template: Any) -> None:
-    """Raises CheckpointError for an array that has another shape in the checkpoint than in `template`."""
-    try:
-      saved = self._shapes(step)
-    except Exception:  # damaged: reading it says so
+  def _set_aside(self, step: int, instead: int, reason: DamagedError) -> None:
+    """Says that a checkpoint is damaged and, if this run may write, renames its folder."""
+    text = f"the checkpoint of step {step} in {self.folder} is damaged ({reason}); "
+    if self._manager is None:
+      say(f"{text}that of step {instead} is used")
       return
-    for path, value in jax.tree_util.tree_leaves_with_path(template):
-      name = jax.tree_util.keystr(path, simple=True, separator=".")
-      is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)  # saved as its numbers
-      if not is_key and saved.get(name, value.shape) != value.shape:
-        raise CheckpointError(
-          f"the checkpoint of step {step} in {self.folder} cannot be read: {name} has the shape "
-          f"{saved[name]} there, but {value.shape} here; config.model, config.method and the classes "
-          "of config.data must be those of the run that wrote it."
-        )
+    aside = self.folder / f"damaged-{step}-{os.getpid()}"
+    if mesh_lib.is_main_process():
+      os.rename(self.folder / str(step), aside)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices("a damaged checkpoint is set aside")
+    self._manager.reload()
+    say(f"{text}it is kept as {aside.name}, and the run continues from step {instead}")
 
-  def _read_error(self, step: int, error: Exception) -> CheckpointError:
-    others = [other for other in self.steps() if other != step]
+  def _read_error(self, damaged: dict[int, DamagedError]) -> CheckpointError:
+    step, reason = next(iter(damaged.items()))
+    others = [other for other in self.steps() if other not in damaged]
+    before = f" Neither can those of {', '.join(map(str, list(damaged)[1:]))}." * (len(damaged) > 1)
     advice = (
       f"delete the folder {self.folder / str(step)} to continue from step {others[-1]}"
       if others
       else "start again with a new --workdir"
     )
-    return CheckpointError(
+    return DamagedError(
       f"the checkpoint of step {step} in {self.folder} cannot be read: it is damaged or belongs to "
-      f"another model ({_gist(error)}). If damaged, {advice}."
+      f"another model ({reason}).{before} If damaged, {advice}."
     )
 
 
-def _abstract(tree: Any) -> Any:
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+def _any_process(failed: bool) -> bool:
+  """Whether it failed on any process of the run; all of them have to ask."""
+  if jax.process_count() == 1:
+    return failed
+  return bool(multihost_utils.process_allgather(failed).any())

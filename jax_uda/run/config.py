@@ -43,6 +43,9 @@ def default() -> ConfigDict:
   config.num_steps = 40_000  # length of the learning-rate schedule
   config.stop_step = 0  # the step after which the run ends; 0 = num_steps
   config.batch_size = 2  # source images and as many target images per step, over all devices
+  # Whether a step takes its gradient group by group of terms that share no pass: the same up to rounding,
+  # in less memory.
+  config.gradient_by_groups = False
   config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and losses stay float32
 
   # "train", or "pseudo_label": a stage that labels the target's training images with the student of
@@ -72,8 +75,11 @@ def default() -> ConfigDict:
   # package. Parts that the file does not have start at random. A run with init_from ignores it, so
   # only the first of several stages reads it. init_network says which network of a training run's
   # file is read: "student" or "teacher".
-  config.init_weights = ""
+  config.init_weights = ""  # "random": random networks are meant; so is "", unless init_required
   config.init_network = "student"
+  config.init_required = (
+    False  # whether a run without init_from and without init_weights is refused
+  )
 
   config.data = _data_defaults()
   config.model = ConfigDict({"encoder": "mit_b5", "decoder": "daformer"})
@@ -87,8 +93,16 @@ def default() -> ConfigDict:
   )
   config.schedule = ConfigDict({"learning_rate": 6e-5, "warmup_steps": 1500, "power": 1.0})
 
+  # When a loss or the gradient of a step is not finite: "stop"; "skip" leaves the networks as they
+  # were before that step; "rollback" goes back to the last checkpoint and leaves the batch out.
+  # The run stops after more than max_skips in a row.
+  config.on_nonfinite = "stop"
+  config.max_skips = 10
+
   config.log_every_steps = 50
-  config.checkpoint = ConfigDict({"every_steps": 4000, "keep": 2})
+  # The state is saved every so many steps and every so many minutes, whichever comes first (0: not),
+  # before an evaluation, and when the run is told to stop.
+  config.checkpoint = ConfigDict({"every_steps": 4000, "every_minutes": 10.0, "keep": 2})
   config.eval = _evaluation_defaults()
   config.panel_images = 4  # rows of panels.png, at least 1
   config.views_every_steps = 0  # draw the method's views so often; 0 = at the end alone
@@ -96,6 +110,10 @@ def default() -> ConfigDict:
 
   # A recipe of several runs: what each stage changes in this config (see `stage_config`).
   config.stages = Stages()
+  # The checkpoint that is reported, predicted with, exported, and handed to later stages: "last", or
+  # "best_on_target", the one with the best mIoU on the target's validation images at any evaluation.
+  # The latter is an oracle: it is chosen with the target's labels. Both are then in results.json.
+  config.report = "last"
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
 
@@ -104,11 +122,15 @@ def _data_defaults() -> ConfigDict:
   """The group `data`; its data sets are left to the recipe."""
   data = ConfigDict()
   data.dir = "~/.cache/jax_uda"  # where prepared data sets are kept; may be in a bucket
+  # How files of data sets are stored: "resized" as batches show them; "original" as the files are, resized
+  # when they are read, with the same result; "auto": the form that is prepared, else the smaller one.
+  data.store = "auto"
   data.source = ConfigDict()
   data.target = ConfigDict()
   data.crop_size = (512, 512)  # (height, width) in pixels
   data.crop_target = True  # False: target images come whole, all of one size
-  # (least, largest) factor by which target images are resized before the crop; empty = not resized
+  # (least, largest) factor by which images are resized before the crop; empty = not resized
+  data.source_scale = ()
   data.target_scale = ()
   # The stage whose files label the target's training images: its folder, as in init_from.
   data.pseudo_labels = ""
@@ -127,6 +149,10 @@ def _evaluation_defaults() -> ConfigDict:
   """The group `eval`."""
   evaluation = ConfigDict()
   evaluation.every_steps = 4000  # and at the end
+  # What is scored at the end, of "student" and "teacher", and what on the way. Papers report the student.
+  evaluation.networks = ("student", "teacher")
+  evaluation.midway_networks = ("student",)
+  evaluation.source = True  # at the end, the source's validation images are scored, too
   evaluation.batch_size = 1
   evaluation.window = ()  # (height, width) of the sliding window; empty = whole image
   evaluation.stride = ()  # (down, right) in pixels between windows
@@ -134,8 +160,14 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.scales = (1.0,)  # average over the image resized by these factors
   evaluation.average = "logits"  # what is averaged over windows: "logits" or "probabilities"
   evaluation.align_corners = False  # when the network's output is resized
+  # What the network sees at once is padded up to multiples of so many pixels; 1 pads only what the network
+  # refuses. 64 needs fewer programs for images of many sizes, and changes predictions a little.
+  evaluation.grid = 1
+  evaluation.whole_pixels = 2**22  # an image of more pixels is predicted in overlapping tiles
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
+  # (height, width) to which the target's labels are resized before counting; empty = as they are stored.
+  evaluation.label_size = ()
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from jax_uda.run import config as config_lib
 from jax_uda.run.config_dict import ConfigDict
 
 # What may change between a run and its continuation, since it does not touch the parameters.
 FREE_FIELDS = (
+  "on_nonfinite",
+  "max_skips",
+  "schedule.scale_from",  # `record.check_config` looks at the steps that are trained
+  "init_required",
   "log_every_steps",
   "checkpoint",
   "eval",
@@ -14,7 +19,9 @@ FREE_FIELDS = (
   "projection",
   "stop_step",
   "compare",
+  "report",
   "data.dir",
+  "data.store",
   "data.num_threads",
   "data.cache_mbytes",
 )
@@ -42,6 +49,15 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
   }
 
 
+def _defaults_since(there: dict[str, Any], here: dict[str, Any]) -> dict[str, Any]:
+  defaults = flatten(to_plain(config_lib.default()))
+  return {
+    field: value
+    for field, value in here.items()
+    if field not in there and field in defaults and value == defaults[field]
+  }
+
+
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   """Describes every field that decides the parameters and differs between two plain configs.
 
@@ -49,6 +65,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     Texts `config.<field>: <value> there, <value> here`, sorted by field.
   """
   there, here = flatten(old), flatten(new)
+  # A run of an earlier version lacks fields that were added since; it ran with what is their default.
+  there = {**_defaults_since(there, here), **there}
   has_fields = lambda group: any(name.startswith(f"{group}.") for name in (*there, *here))
   is_free = lambda field: any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
   show = lambda values, field: repr(values[field]) if field in values else "nothing"

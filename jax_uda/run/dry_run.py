@@ -4,13 +4,11 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jax_uda.common import registry
+from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
-from jax_uda.ops import windows
-from jax_uda.run.evaluation import forward
+from jax_uda.data.pipeline.examples import sizes_of
+from jax_uda.run.evaluation import describe_sizes
 from jax_uda.run.experiment import Experiment
 from jax_uda.step import optimizer
 
@@ -54,31 +52,28 @@ def training(exp: Experiment, batch: Any) -> None:
 
 
 def evaluation(exp: Experiment) -> None:
-  """Traces the network on everything it will be evaluated on: images or windows, at all scales.
+  """Traces the network on every size it will be evaluated on: images, windows or tiles, at all scales.
+
+  Says so if there are several sizes, or images that are predicted in tiles.
 
   Raises:
-    SettingError: The network does not take such sizes; the message names fields of the config.
+    SettingError: The network does not take a size; the message names fields of the config.
   """
-  inference = exp.settings.evaluation.inference
-  descriptions = {}  # of the images, by the size that the network gets
-  for name, examples in exp.validation_sets.items():
-    if not len(examples):
-      continue
-    whole = examples[0]["image"].shape[:2]
-    for scale in inference.scales:
-      size = (int(whole[0] * scale + 0.5), int(whole[1] * scale + 0.5))
-      if inference.window and inference.stride:
-        with _naming(exp.settings.fields, "eval.window", "eval.stride"):
-          y1, y2, x1, x2 = windows.boxes(size, inference.window, inference.stride)[0]
-        size = (y2 - y1, x2 - x1)
-      descriptions.setdefault(size, f"{name} images of {whole[0]}x{whole[1]}")
-  variables = exp.abstract_state().variables("student")
-  run = lambda variables, image: forward(exp.learner.model, variables, image, outputs=("decoder",))
-  for size, description in descriptions.items():
-    with _naming(exp.settings.fields, "eval.window", "eval.scales", *NETWORK):
-      try:
-        jax.eval_shape(run, variables, jax.ShapeDtypeStruct((1, *size, 3), jnp.float32))
-      except SettingError:
-        raise
-      except ValueError as error:
-        raise ValueError(f"{description} are to be evaluated, but {error}") from error
+  settings, variables = exp.settings.evaluation, exp.abstract_state().variables("student")
+  for name, examples in exp.evaluated_sets.items():
+    inference, sizes = settings.inference_on(name), sizes_of(examples)
+    for size in dict.fromkeys(sizes):
+      with _naming(exp.settings.fields, "eval.window", "eval.stride"):
+        crops = inference.crops(size)
+      with _naming(exp.settings.fields, "eval.window", "eval.scales", *NETWORK):
+        try:
+          for crop in crops:
+            exp.learner.predictor(inference).network.canvas(variables, crop, settings.batch_size)
+        except SettingError:
+          raise
+        except ValueError as error:
+          text = f"{name} images of {size[0]}x{size[1]} are to be evaluated, but {error}"
+          raise ValueError(text) from error
+    text = describe_sizes(exp.learner, variables, sizes, inference, settings.batch_size)
+    if text:
+      say(f"{name}: {len(sizes)} images of {text}")

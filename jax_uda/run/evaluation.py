@@ -1,6 +1,7 @@
 """Evaluation of a network on a labelled set of images."""
 
-from collections.abc import Collection, Mapping, Sequence
+import collections
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,13 +9,14 @@ import numpy as np
 
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batching
-from jax_uda.data.pipeline.examples import Example
+from jax_uda.data.pipeline.examples import Example, Selection, sizes_of
 from jax_uda.run import metrics
-from jax_uda.step.inference import Inference
+from jax_uda.step.inference import Inference, Size
 from jax_uda.step.learner import Learner
 from jax_uda.step.outputs import Network, Outputs
 
 WHOLE_IMAGES = Inference()
+MANY_PROGRAMS = 8  # so many are compiled without a word about it
 
 
 def forward(
@@ -43,6 +45,7 @@ def confusion_of(
   *,
   inference: Inference = WHOLE_IMAGES,
   batch_size: int = 1,
+  progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
   """[C, C] int64 pixel counts over all `examples`; rows are labels, columns predictions.
 
@@ -53,13 +56,58 @@ def confusion_of(
     num_classes: C.
     inference: How the network predicts.
     batch_size: Images that are predicted together.
+    progress: Called with the number of images after each batch.
   """
   counts = np.zeros((num_classes, num_classes), np.int64)
-  for batch in batching.evaluation_batches(examples, batch_size):
+  for batch in batching.evaluation_batches(_by_size(examples), batch_size):
     size = batch["label"].shape[1:]
     prediction = learner.predict(variables, batch["image"], inference, size=size)
     counts += metrics.confusion(batch["label"], prediction.label, num_classes)
+    if progress:
+      progress(len(batch["label"]))
   return counts
+
+
+def _by_size(examples: Sequence[Example]) -> Sequence[Example]:
+  """The examples with those of one size as neighbours, so that they share batches and programs."""
+  sizes = [sizes_of(examples, name) for name in ("image", "label")] if len(examples) else []
+  keys = list(zip(*sizes, strict=True))
+  if len(set(keys)) < 2:
+    return examples
+  order = sorted(range(len(keys)), key=keys.__getitem__)
+  return Selection(examples, order, ("image", "label"))
+
+
+def describe_sizes(
+  learner: Learner, variables: Any, sizes: Sequence[Size], inference: Inference, batch_size: int
+) -> str:
+  """How many sizes the images of a set have and how many programs of the network they need; "" for one size.
+
+  Args:
+    learner: The model.
+    variables: Its variables, or their shapes.
+    sizes: (height, width) of each image.
+    inference: How the network predicts.
+    batch_size: Images that are predicted together.
+  """
+  counts = collections.Counter(sizes)
+  predictor = learner.predictor(inference)
+  crops = {crop for size in counts for crop in inference.crops(size)}
+  programs = {predictor.network.canvas(variables, crop, batch_size) for crop in crops}
+  texts = []
+  if len(counts) > 1:
+    texts.append(f"{len(counts)} sizes, {len(programs)} programs of the network")
+  if len(programs) > MANY_PROGRAMS:
+    texts.append("fewer with config.eval.grid = 64, which changes predictions a little")
+  large = [size for size in counts if inference.is_tiled(size)]
+  if large:
+    height, width = max(large)
+    texts.append(
+      f"{sum(counts[size] for size in large)} images of more than {inference.whole_pixels} pixels, e.g. "
+      f"{height}x{width}, in tiles of {inference.tile[0]}x{inference.tile[1]} "
+      "(config.eval.whole_pixels)"
+    )
+  return "; ".join(texts)
 
 
 def scores(counts: np.ndarray, label_space: LabelSpace) -> dict[str, Any]:

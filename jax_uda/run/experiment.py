@@ -2,13 +2,13 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import grain
 import jax
 import jax.numpy as jnp
-import optax
+from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
@@ -16,14 +16,12 @@ from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
-from jax_uda.models.layers.lora import LoRA
-from jax_uda.models.layers.rein import Rein
+from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
+from jax_uda.run import optimizer_config
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
-from jax_uda.step import layer_decay as layer_decay_lib
-from jax_uda.step import optimizer, teacher
-from jax_uda.step.layer_decay import LayerDecay
+from jax_uda.step import optimizer
 from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task
 from jax_uda.step.state import TrainState
@@ -59,6 +57,11 @@ class Experiment:
     """All validation sets by name: those of the target, then `source`."""
     return {**self.target_sets, "source": self.domains.source_val}
 
+  @property
+  def evaluated_sets(self) -> dict[str, LabelledExamples]:
+    """The validation sets that `results.json` scores: all, or those of the target."""
+    return self.validation_sets if self.settings.evaluation.source else self.target_sets
+
   def initial_state(self) -> TrainState:
     """The state before step 0 with random networks, on the devices."""
     return self.learner.init(self.settings.seed, self.settings.data.batches.crop_size)
@@ -91,6 +94,42 @@ class Experiment:
         process_count=jax.process_count(),
       )
 
+  def image_names(self, step: int, stages: pathlib.Path | None = None) -> str:
+    """The images of a training batch by domain, for a message: their files, or their numbers.
+
+    Args:
+      step: The number of the batch; only this process's rows are named.
+      stages: As for `training_batches`.
+    """
+    source, target = _Noting(self.domains.source_train), _Noting(self.domains.target_train)
+    domains: Any = dataclasses.replace(
+      self.domains, source_train=cast(Any, source), target_train=cast(Any, target)
+    )
+    _ = dataclasses.replace(self, domains=domains).training_batches(stages)[step]
+    return f"the source images {source}, and the target images {target}"
+
+
+class _Noting:
+  """Images that note which of them are asked for."""
+
+  def __init__(self, images: Any):
+    self._images, self._numbers = images, dict[int, None]()
+
+  def __len__(self) -> int:
+    return len(self._images)
+
+  def __getitem__(self, index: int) -> Any:
+    self._numbers[int(index)] = None
+    return self._images[index]
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._images, name)
+
+  def __str__(self) -> str:
+    names = [str(name) for name in self._images.names]
+    show = lambda number: ascii(names[number])[1:-1] if names else f"no. {number}"
+    return ", ".join(map(show, self._numbers))
+
 
 def build(config: config_lib.ConfigDict) -> Experiment:
   """Builds everything that a run needs; prepares data sets that are not there yet.
@@ -104,29 +143,48 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   with registry.within("config"):
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
-    dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
     mesh = mesh_lib.data_mesh()
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes
     with registry.within("eval"):
       settings.evaluation.inference.check_classes(num_classes)
-    model = build_model(fields["model"], num_classes, dtype)
-    task = Task(
-      num_classes=num_classes,
-      class_frequency=domains.class_frequency,
-      mean_color=model.image_mean,
-    )
-    groups = _parameter_groups(fields["optimizer"], model)
-    learner = Learner(
-      model,
-      methods.build(task, **fields["method"]),
-      schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
-      optimizer=_optimizer_of(fields["optimizer"], groups, model),
-      teacher_rule=_teacher_rule(fields["ema"]),
-      mesh=mesh,
-    )
+    learner = build_learner(config, domains.class_frequency, mesh)
+    groups = optimizer_config.groups_of(fields["optimizer"], learner.model)
   return Experiment(learner, domains, settings, groups, further_targets)
+
+
+def build_learner(
+  config: config_lib.ConfigDict, class_frequency: tuple[float, ...], mesh: Mesh
+) -> Learner:
+  """Builds what learns; neither data nor weights are looked at.
+
+  Args:
+    config: The config of one run or of one stage.
+    class_frequency: Share of each of the C classes in the source's labelled pixels.
+    mesh: Devices that share a batch.
+
+  Raises:
+    SettingError: A field is unknown or does not fit the others; its path begins below the config.
+  """
+  fields: dict[str, Any] = config.to_dict()
+  dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
+  model = build_model(fields["model"], len(class_frequency), dtype)
+  task = Task(
+    num_classes=len(class_frequency),
+    class_frequency=class_frequency,
+    mean_color=model.image_mean,
+  )
+  return Learner(
+    model,
+    methods.build(task, **fields["method"]),
+    schedule=optimizer_config.schedule_of(fields["schedule"], fields["num_steps"]),
+    optimizer=optimizer_config.optimizer_of(fields["optimizer"], model),
+    teacher_rule=optimizer_config.teacher_rule_of(fields["ema"]),
+    mesh=mesh,
+    skip_nonfinite=fields["on_nonfinite"] == "skip",
+    by_groups=fields["gradient_by_groups"],
+  )
 
 
 def summary(exp: Experiment) -> str:
@@ -160,76 +218,20 @@ def _load_data(
   data = fields["data"]
   with registry.within("data"):
     data_dir = paths.as_path(data["dir"], "dir")
+  specs, store = fields["eval"]["targets"], data["store"]
+  beside = []
+  for name in specs:
+    with registry.within("eval", "targets", name):
+      beside.append(catalog.find_builder(specs[name], data_dir, Role.EVALUATION, store))
+  with registry.within("data"):
     domains = catalog.load_domains(
-      data["source"], data["target"], data_dir=data_dir, cache_mbytes=data["cache_mbytes"]
+      data["source"],
+      data["target"],
+      data_dir=data_dir,
+      cache_mbytes=data["cache_mbytes"],
+      store=store,
+      beside=beside,
     )
   with registry.within("eval", "targets"):
-    targets = catalog.load_evaluation(fields["eval"]["targets"], data_dir, domains.label_space)
+    targets = catalog.load_evaluation(specs, data_dir, domains.label_space, store)
   return domains, targets
-
-
-def _build_schedule(group: Mapping[str, Any], num_steps: int) -> optax.Schedule:
-  settings = dict(group)
-  name = settings.pop("name", "warmup_poly")
-  function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  return registry.call(function, "schedule", num_steps=num_steps, **settings)
-
-
-def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:
-  rule = registry.call(teacher.Rule, "ema", **group)
-  if not 0 <= rule.decay <= 1:
-    raise registry.SettingError("ema.decay", f"= {rule.decay} must lie between 0 and 1.")
-  return rule
-
-
-def _parameter_groups(
-  group: Mapping[str, Any], model: models.Segmentor
-) -> tuple[optimizer.Group, ...]:
-  """The groups of the config, and behind them those of the encoder's adapter."""
-  groups = tuple(
-    registry.call(optimizer.Group, "optimizer.groups", **settings) for settings in group["groups"]
-  )
-  rate = optimizer.group_of(
-    "decoder/", groups
-  ).learning_rate  # an adapter learns as the decoder does
-  adapter = getattr(model.encoder, "adapter", None)
-  undecayed = {LoRA: r"/lora_[ab]$", Rein: "^encoder/reins/(learnable_tokens|factor)"}
-  if not adapter:
-    return groups
-  groups += (optimizer.Group(undecayed[type(adapter)], rate, weight_decay=0.0),)
-  if isinstance(adapter, Rein):
-    groups += (optimizer.Group("^encoder/reins/", rate),)
-  return groups
-
-
-def _optimizer_of(
-  group: Mapping[str, Any], groups: tuple[optimizer.Group, ...], model: models.Segmentor
-) -> Callable[..., optax.GradientTransformation]:
-  """`optimizer.build` with the settings of the config; takes the schedule and `start_steps`."""
-  group = dict(group)
-  layer_decay = group.pop("layer_decay", None)
-  if layer_decay:
-    group["layer_decay"] = _layer_decay(layer_decay, getattr(model.encoder, "depth", None))
-
-  def build(schedule: optax.Schedule, **arguments: Any) -> optax.GradientTransformation:
-    settings = {**group, "groups": groups, **arguments}
-    with registry.within("optimizer"):
-      return registry.call(optimizer.build, (), schedule, **settings)
-
-  return build
-
-
-def _layer_decay(value: float | Mapping[str, Any], depth: int | None) -> LayerDecay:
-  """The layer-wise decay that the config has as a number, or as a group with `decay` and `rule`."""
-  path = ("optimizer", "layer_decay")
-  settings: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"decay": value}
-  settings = ({} if depth is None else {"depth": depth}) | settings
-  if "depth" not in settings:
-    raise registry.SettingError(
-      path, "is for plain Vision Transformers (dinov2_…, dinov3_…), whose blocks are in one row."
-    )
-  decay = registry.call(LayerDecay, path, **settings)
-  registry.lookup(layer_decay_lib.SHIFTS, decay.rule, (*path, "rule"))
-  if not 0 < decay.decay <= 1:
-    raise registry.SettingError((*path, "decay"), f"= {decay.decay} must lie between 0 and 1.")
-  return decay

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jax_uda.common import file_walk
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline.rescale import Size
 
 SHOWN_PROBLEMS = 20  # the number of problems that a text lists
+MIN_LEVELS = 64  # of 256 grey levels; images that use fewer look black
 
 
 @dataclasses.dataclass
@@ -23,6 +25,13 @@ class Findings:
     ignored: The number of pixels that belong to no class; None if it is not known.
     problems: One sentence per file that cannot be used.
     samples: (name, image, label) of some examples, reduced in size.
+    pictures: Small images of the pairs that cannot be used, in the order of `problems`; None where an
+      image cannot be read.
+    num_turned: The number of images that their EXIF orientation turns.
+    left_out: Kind -> the number of files in its folders that are not read.
+    values: float32 [N,D] arrays, some stored values of the images of more than 8 bits.
+    top: The largest value that these files can hold; 0 if that is not known.
+    value_range: The values that become 0 and 255, one pair or one per band; empty: 0 and `top`.
   """
 
   number: int
@@ -31,6 +40,12 @@ class Findings:
   ignored: int | None = None
   problems: list[str] = dataclasses.field(default_factory=list)
   samples: list[tuple[str, np.ndarray, np.ndarray]] = dataclasses.field(default_factory=list)
+  pictures: list[np.ndarray | None] = dataclasses.field(default_factory=list)
+  num_turned: int = 0
+  left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+  values: list[np.ndarray] = dataclasses.field(default_factory=list)
+  top: int = 0
+  value_range: Sequence[tuple[float, float]] = ()
 
 
 def listed(problems: Sequence[str], indent: str = "    ") -> list[str]:
@@ -46,6 +61,46 @@ def _sizes(sizes: collections.Counter[Size]) -> str:
   text = ", ".join(f"{number} of {height}x{width}" for (height, width), number in common)
   more = len(sizes) - len(common)
   return f"{text} and {more} more sizes" if more else text
+
+
+def range_in_use(findings: Findings) -> tuple[float, float] | None:
+  """The values between which 99.8 % of the stored values lie; None without images of more than 8 bits."""
+  if not findings.values:
+    return None
+  low, high = np.percentile(np.concatenate([v.ravel() for v in findings.values]), (0.1, 99.9))
+  return (float(np.floor(low)), float(np.ceil(high))) if findings.top else (float(low), float(high))
+
+
+def _about_values(findings: Findings) -> list[str]:
+  """Lines about the range of images of more than 8 bits."""
+  ends = range_in_use(findings)
+  if ends is None:
+    return []
+  low, high = ends
+  lines = [f"  images of more than 8 bits: {len(findings.values)}; values from {low:g} to {high:g}"]
+  if findings.value_range:
+    pairs = ", ".join(f"{a:g} to {b:g}" for a, b in findings.value_range)
+    lines.append(f"  of these, {pairs} become 0 to 255")
+  elif findings.top:
+    levels = max(round((high - low) / findings.top * 255), 1)
+    if levels <= MIN_LEVELS:
+      lines.append(
+        f"  warning: of 0 to {findings.top} this is a small part, of which {levels} of 256 grey levels are "
+        f"left; set value_range=({low:g}, {high:g}) or value_range='percentile'"
+      )
+  return lines
+
+
+def notes(findings: Findings) -> list[str]:
+  """Lines about files that are worth a look though they can be used, or are not read."""
+  lines = _about_values(findings)
+  if findings.num_turned:
+    lines.append(
+      f"  images turned by their EXIF orientation, as viewers show them: {findings.num_turned}"
+    )
+  if findings.left_out:
+    lines.append(f"  {file_walk.describe(findings.left_out)}")
+  return lines
 
 
 def describe(
@@ -73,6 +128,7 @@ def describe(
       lines.append(f"  never occurs: {', '.join(absent)}")
   elif len(findings.problems) < findings.number:
     lines.append("  no labelled pixels")
+  lines += notes(findings)
   if findings.problems:
     lines.append(f"  {len(findings.problems)} {unit} cannot be used:")
     lines += listed(findings.problems)

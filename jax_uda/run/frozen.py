@@ -28,13 +28,24 @@ class RunCheckpoints(checkpoint.Checkpoints):
   With one, whoever reads the student or the teacher asks for all variables of the network.
   """
 
+  def __init__(self, run: pathlib.Path, keep: int | None = 2, folder: pathlib.Path | None = None):
+    """Opens the checkpoints of a run; the encoder lies once, whatever the number of folders.
+
+    Args:
+      run: Folder of the run.
+      keep: As `Checkpoints`: how many stay; None: they are read and nothing is changed.
+      folder: Where they lie, e.g. that of the best one; `checkpoints` of the run if not given.
+    """
+    super().__init__(folder or run / "checkpoints", keep)
+    self._frozen_folder = pathlib.Path(run).absolute() / FOLDER
+
   def save(self, state: TrainState) -> None:
     """Starts writing `state` without what is frozen, which the first call writes beside it."""
     if not _has_frozen(state):
       super().save(state)
       return
     if not checkpoint.saved_steps(self._frozen_folder):
-      with checkpoint.Checkpoints(self._frozen_folder, 1) as frozen:
+      with checkpoint.Checkpoints(self._frozen_folder, keep=1) as frozen:
         frozen.save(_Stored(jnp.int32(0), state.reference or {}))
     super().save(state.replace(reference=None))
 
@@ -43,7 +54,7 @@ class RunCheckpoints(checkpoint.Checkpoints):
     if not _has_frozen(template):
       return super().restore(template, step)
     state = super().restore(template.replace(reference=None), step)
-    with checkpoint.Checkpoints(self._frozen_folder, 1) as frozen:
+    with checkpoint.Checkpoints(self._frozen_folder, keep=None) as frozen:
       return state.replace(
         reference=frozen.restore_part({"variables": template.reference})["variables"]
       )
@@ -63,16 +74,12 @@ class RunCheckpoints(checkpoint.Checkpoints):
     restored, missing = super().restore_shared(rest, other_name)
     return shared.merge(frozen, restored), missing
 
-  @property
-  def _frozen_folder(self) -> pathlib.Path:
-    return self.folder.parent / FOLDER
-
   def _take_frozen(self, template: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The networks' frozen variables as they were saved, and what of the template is not frozen."""
     networks = [name for name in NETWORKS if name in template]
     if not networks or not checkpoint.saved_steps(self._frozen_folder):
       return {}, template
-    with checkpoint.Checkpoints(self._frozen_folder, 1) as stored:
+    with checkpoint.Checkpoints(self._frozen_folder, keep=None) as stored:
       values, missing = stored.restore_shared({"variables": template[networks[0]]})
     flat = traverse_util.flatten_dict(values["variables"], sep="/")
     left = {path.removeprefix("variables/") for path in missing}

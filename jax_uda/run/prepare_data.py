@@ -10,15 +10,18 @@ import tensorflow_datasets as tfds
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, catalog, layouts, shards
+from jax_uda.data.datasets import base, catalog, disk, layouts, shards
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.roles import Role
 from jax_uda.run import arguments as run_arguments
+from jax_uda.run import config as config_lib
 from jax_uda.run import findings as findings_lib
+from jax_uda.run.config_dict import ConfigDict
 from jax_uda.run.findings import Findings
 
 # Data set -> the arguments that `--dataset=NAME:key=value,flag` may give, with their defaults.
 _PUBLIC = dict(train="", val="", classes="cityscapes19", day_images=False, ignore_invalid=False)
+_PUBLIC |= dict(store="auto")
 
 
 def _default_role(layout: layouts.Layout) -> Role:
@@ -30,7 +33,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     name: dict(role=_default_role(layout).value, **_PUBLIC)
     for name, layout in layouts.LAYOUTS.items()
   },
-  "camvid": dict(role=Role.SOURCE.value, train="train", val="val"),
+  "camvid": dict(role=Role.SOURCE.value, train="train", val="val", store="auto"),
 }
 _ROLES = {role.value: role for role in Role}
 # Role -> the field of a recipe that describes such a data set.
@@ -40,7 +43,7 @@ _FIELDS = {
   Role.EVALUATION: "config.eval.targets.NAME",
 }
 # Argument of a data set -> the flag that sets it. All others are given in --dataset.
-_FLAGS = {"path": "--manual_dir", "size": "--size"}
+_FLAGS = {"path": "--manual_dir", "size": "--size", "dir": "--data_dir"}
 
 
 def parse_size(text: str) -> Size | tuple[()] | None:
@@ -78,9 +81,8 @@ def make_spec(dataset: str, path: str, size: Sequence[int] | None) -> tuple[Role
   arguments: dict[str, Any] = run_arguments.parse(text, **defaults).to_dict()
   role = registry.lookup(_ROLES, arguments.pop("role"), ("role",))
   if name == "camvid":  # its splits are made of several selections
-    arguments = {split: tuple(selected.split("+")) for split, selected in arguments.items()}
-  else:
-    arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
+    arguments |= {split: tuple(arguments[split].split("+")) for split in ("train", "val")}
+  arguments = {key: value for key, value in arguments.items() if value != defaults[key]}
   sizes = {} if size is None else {"size": tuple(size)}
   return role, dict(name=name, path=str(path), **arguments, **sizes)
 
@@ -116,7 +118,9 @@ def describe(folder: pathlib.Path, builder: base.Builder) -> str:
   return "\n".join(lines)
 
 
-def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -> pathlib.Path:
+def prepare(
+  dataset: str, path: str, *, size: str, data_dir: Path, skip: bool, repair: bool = False
+) -> pathlib.Path:
   """Prepares a data set, continues an interrupted preparation, or renews what has changed.
 
   Prints what is in the data set, and how a recipe names it.
@@ -128,6 +132,7 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
     size: `HEIGHT,WIDTH`, `full`, or empty for the size of the usual recipes.
     data_dir: The folder of all prepared data sets; `config.data.dir` of the runs.
     skip: Whether pairs with bad files are left out, rather than the first one refused.
+    repair: Whether a damaged data set is prepared again; all of it is read to find damages.
 
   Returns:
     The folder of the prepared data set on this machine.
@@ -139,7 +144,8 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
   with _errors_name_flags():
     role, spec = make_spec(dataset, path, parse_size(size))
     builder = catalog.find_builder(spec, data_dir, role)
-    folder = base.prepare(builder, skip=skip, renew=True)
+    disk.check_space([builder], renew=True)
+    folder = base.prepare(builder, skip=skip, renew=True, repair=repair)
   print(describe(folder, builder))
   settings = ", ".join(f"{key}={value!r}" for key, value in spec.items())
   print(f"In a recipe: {_FIELDS[role]} = dict({settings})")
@@ -149,7 +155,11 @@ def prepare(dataset: str, path: str, *, size: str, data_dir: Path, skip: bool) -
 
 
 def prepare_recipe(
-  data: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]], *, skip: bool
+  data: Mapping[str, Any],
+  targets: Mapping[str, Mapping[str, Any]],
+  *,
+  skip: bool,
+  repair: bool = False,
 ) -> None:
   """Prepares all data sets of a recipe and prints what is in them.
 
@@ -157,10 +167,39 @@ def prepare_recipe(
     data: The config group `data`.
     targets: The config group `eval.targets`.
     skip: Whether pairs with bad files are left out, rather than the first one refused.
+    repair: Whether damaged data sets are prepared again; all of them is read to find damages.
 
   Raises:
     ValueError: The config or the files are not as they must be.
   """
+  builders = _builders(data, targets)
+  with registry.within("config", "data"):
+    disk.check_space([builder for _, builder in builders], renew=True)
+  for path, builder in builders:
+    with registry.within("config", *path):
+      folder = base.prepare(builder, skip=skip, renew=True, repair=repair)
+    print(f"{'.'.join(path)}: {describe(folder, builder)}", flush=True)
+
+
+def repair_recipe(config: ConfigDict) -> None:
+  """Reads all prepared data sets of a recipe and of its stages, and prepares damaged ones again.
+
+  Raises:
+    ValueError: The config or the files are not as they must be.
+  """
+  repaired = set()
+  for stage in [*config_lib.stage_configs(config).values()] or [config]:
+    for path, builder in _builders(stage.data, stage.eval.targets):
+      if builder.is_complete and builder.data_path not in repaired:
+        repaired.add(builder.data_path)
+        with registry.within("config", *path):
+          base.prepare(builder, repair=True)
+
+
+def _builders(
+  data: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[tuple[str, ...], base.Builder]]:
+  """The data sets of a config, each with its field; all are looked for before any is prepared."""
   described = [
     (("data", "source"), data["source"], Role.SOURCE),
     (("data", "target"), data["target"], Role.TARGET),
@@ -170,8 +209,5 @@ def prepare_recipe(
   builders = []
   for path, spec, role in described:
     with registry.within("config", *path):
-      builders.append(catalog.find_builder(spec, data_dir, role))
-  for (path, _, _), builder in zip(described, builders, strict=True):
-    with registry.within("config", *path):
-      folder = base.prepare(builder, skip=skip, renew=True)
-    print(f"{'.'.join(path)}: {describe(folder, builder)}", flush=True)
+      builders.append((path, catalog.find_builder(spec, data_dir, role, data["store"])))
+  return builders

@@ -6,7 +6,7 @@ pass writes the labels of the pixels that reach it. `data.pipeline.stored_labels
 
 import dataclasses
 import functools
-import json
+import math
 import pathlib
 import shutil
 import zlib
@@ -18,18 +18,26 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jax_uda.common import files, registry
+from jax_uda.common import files, registry, state_files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import image_files
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batching, stored_labels
-from jax_uda.data.pipeline.examples import Example
-from jax_uda.ops import resize
+from jax_uda.data.pipeline.examples import Example, Selection, sizes_of
+from jax_uda.ops import canvas, resize
 from jax_uda.ops.pixels import to_unit
+from jax_uda.run import (
+  best_checkpoint,
+  experiment,
+  frozen,
+  label_thresholds,
+  record,
+  same_inputs,
+  start,
+)
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, label_thresholds, record, start
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.evaluation import forward
 from jax_uda.run.settings import PseudoLabelSettings
@@ -65,7 +73,7 @@ def write_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
-  """Labels with the newest checkpoint of the run in `workdir`, into its folder `pseudo_labels`.
+  """Labels with the checkpoint that the run in `workdir` reports, into its folder `pseudo_labels`.
 
   Raises:
     ValueError: There is no checkpoint, or it is of another config.
@@ -77,14 +85,16 @@ def write_for_run(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Path) -> None:
-  """Labels with the student of the newest checkpoint in `run`."""
+  """Labels with the student of the checkpoint that `run` reports."""
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, run)
   settings, target = exp.settings.pseudo_label, exp.domains.target_train
   state = exp.initial_state()
-  with start.open_checkpoints(run) as checkpoints:
+  checkpoint_folder, _ = best_checkpoint.find(run)
+  with frozen.RunCheckpoints(run, None, checkpoint_folder) as checkpoints:
     saved = checkpoints.restore_part({"step": state.step, "student": state.variables("student")})
   folder.mkdir(parents=True, exist_ok=True)
-  record.write(config, folder, saved["student"]["params"])
+  record.write(config, folder, saved["student"]["params"], exp.domains)
   origin = {
     "images": len(target),
     "names": target.names_digest,
@@ -109,21 +119,30 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
 def _predictor(learner: Learner, variables: Any, *, align_corners: bool) -> Predict:
   """The network on whole images, whose logits are resized once: to the size of the labels.
 
-  `Learner.predict` would resize them to the size of the image first, and then again.
+  `Learner.predict` would resize them to the size of the image first, and then again. This happens here
+  only to images that are padded for the network.
   """
 
   @functools.partial(
-    jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(learner.mesh)
+    jax.jit, static_argnames=("whole", "size"), out_shardings=mesh_lib.replicated(learner.mesh)
   )
-  def run(variables: Any, images: jax.Array, size: Size) -> tuple[jax.Array, jax.Array]:
+  def run(
+    variables: Any, images: jax.Array, whole: Size, size: Size
+  ) -> tuple[jax.Array, jax.Array]:
     outputs = forward(learner.model, variables, to_unit(images), outputs=("decoder",))
-    logits = resize.bilinear(outputs.decoded.logits, size, align_corners)
+    logits = outputs.decoded.logits
+    if whole != resize.size_of(images):
+      logits = resize.bilinear(logits, resize.size_of(images), align_corners)
+      logits = logits[:, : whole[0], : whole[1]]
+    logits = resize.bilinear(logits, size, align_corners)
     probability = jax.nn.softmax(logits)
     return jnp.argmax(probability, -1).astype(jnp.uint8), jnp.max(probability, -1)
 
   def predict(images: np.ndarray, size: Size) -> Prediction:
     size = (int(size[0]), int(size[1]))
-    label = lambda rows: run(variables, rows, size)
+    whole = resize.size_of(images)
+    images = canvas.pad(images, learner.canvas(variables, whole, len(images)))
+    label = lambda rows: run(variables, rows, whole, size)
     return Prediction(*mesh_lib.apply_to_rows(learner.mesh, label, images))
 
   return predict
@@ -150,7 +169,7 @@ class Labeller:
   def thresholds(self) -> dict[str, Any]:
     """The threshold of each class over the whole set at the images' size, and the bins' width."""
     settings, target, num_classes = self.settings, self.target, self.label_space.num_classes
-    is_small = len(target) * np.prod(target[0]["image"].shape[:2]) <= settings.exact_pixels
+    is_small = sum(map(math.prod, sizes_of(target))) <= settings.exact_pixels
     pixels, histogram = [], label_thresholds.empty_histogram(num_classes)
     for _, images in self._batches(range(len(target)), "thresholds"):
       labels, confidence = self.predict(images, images.shape[1:3])
@@ -177,7 +196,7 @@ class Labeller:
       folder: Gets `thresholds.json` and `labels/`.
     """
     summary_path, labels_folder = folder / stored_labels.SUMMARY, folder / "labels"
-    summary = json.loads(summary_path.read_text()) if summary_path.is_file() else {}
+    summary = stored_labels.read_summary(folder) if summary_path.is_file() else {}
     is_main = mesh_lib.is_main_process()
     if {key: summary.get(key) for key in origin} != origin:
       if is_main:
@@ -186,7 +205,7 @@ class Labeller:
       summary = origin | self.thresholds()
       if is_main:
         labels_folder.mkdir(parents=True)
-        files.write_atomically(summary_path, json.dumps(summary, indent=2))
+        state_files.write_json(summary_path, summary)
     thresholds = np.array(list(summary["thresholds"].values()))
     path = functools.partial(stored_labels.label_path, folder)
     missing = [i for i in range(origin["images"]) if not path(i).is_file()]
@@ -201,26 +220,13 @@ class Labeller:
     self, indices: Sequence[int], title: str
   ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
     """Indices and images [B,H,W,3] of the training set, with a progress bar."""
-    images, done = _Selection(self.target, indices), 0
+    images, done = Selection(self.target, indices, ("image",)), 0
     with tqdm(total=len(indices), desc=title, unit=" images", mininterval=0.5) as bar:
       for batch in batching.evaluation_batches(images, self.batch_size):
         number = len(batch["image"])
         yield indices[done : done + number], batch["image"]
         done += number
         bar.update(number)
-
-
-class _Selection(Sequence[Example]):
-  """The images with some indices."""
-
-  def __init__(self, examples: Sequence[Example], indices: Sequence[int]):
-    self._examples, self._indices = examples, indices
-
-  def __len__(self) -> int:
-    return len(self._indices)
-
-  def __getitem__(self, index: int) -> Example:
-    return {"image": self._examples[self._indices[index]]["image"]}
 
 
 def _fingerprint(tree: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a run writes about itself before it starts: config, versions, parameter table."""
+"""What a run writes about itself before it starts: config, versions, data, parameter table."""
 
 import dataclasses
 import importlib.metadata
@@ -7,22 +7,23 @@ import pathlib
 import platform
 import sys
 import types
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from clu import parameter_overview
 
+from jax_uda.common import files, state_files
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.common.files import write_atomically
+from jax_uda.data.datasets import catalog
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline.examples import Example
+from jax_uda.data.pipeline import examples
 from jax_uda.models import weights
+from jax_uda.run import checkpoint, config_diff, same_inputs
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff
 
-CLASSES = "classes.json"
+CONFIG, VERSIONS, PARAMETERS = "config.json", "versions.json", "parameters.txt"
+CLASSES, INHERITED_WEIGHTS = "classes.json", "inherited_weights.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 
 
@@ -47,41 +48,132 @@ def _plain(config: config_lib.ConfigDict) -> dict[str, Any]:
   return json.loads(json.dumps(config_diff.to_plain(config)))
 
 
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+  """The config of the run in `workdir`.
+
+  Raises:
+    state_files.DamagedFileError: The file is not what was written.
+    OSError: There is no such file.
+  """
+  purpose = (
+    "it says with which config this run was started; put a copy of it there, or remove it, and the next "
+    "start writes the config of then, without comparing the two"
+  )
+  return state_files.read_json(workdir / CONFIG, dict, purpose)
+
+
 def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
-  """Raises ValueError if `workdir` holds a run of another config; the differing fields are listed."""
-  path = workdir / "config.json"
-  if path.exists():
-    different = config_diff.differences(json.loads(path.read_text()), _plain(config))
-    if different:
-      raise ValueError(
-        f"{workdir} holds a run with another config: {'; '.join(different)}. "
-        "Use a new --workdir, or the config of that run to continue it."
-      )
+  """Raises ValueError if `workdir` holds a run of another config; the differing fields are listed.
 
-
-def write(config: config_lib.ConfigDict, workdir: pathlib.Path, params: Any) -> None:
-  """Writes the resolved config, versions and the parameter table; on the main process only."""
-  if not mesh_lib.is_main_process():
+  Where the data and the weights lie is no difference, if the run has noted what they hold:
+  `same_inputs.check` compares that.
+  """
+  if not (workdir / CONFIG).exists():
     return
-  write_atomically(workdir / "config.json", json.dumps(_plain(config), indent=2))
-  if (workdir / "versions.json").exists():
-    return  # a continued run keeps the record of its start
-  write_atomically(workdir / "versions.json", json.dumps(versions(), indent=2))
-  table = parameter_overview.get_parameter_overview(params, include_stats="global")
-  write_atomically(workdir / "parameters.txt", table + "\n")
+  different = config_diff.differences(read_config(workdir), _plain(config))
+  places = tuple(f"config.{place}: " for place in same_inputs.noted_places(workdir))
+  different = [text for text in different if not text.startswith(places)]
+  different += _rates_changed_behind(read_config(workdir), _plain(config), workdir)
+  if different:
+    raise ValueError(
+      f"{workdir} holds a run with another config: {'; '.join(different)}. "
+      "Use a new --workdir, or the config of that run to continue it."
+    )
+  same_inputs.check_weights(config.init_weights, workdir)
 
 
-def write_weights(workdir: pathlib.Path, loaded: weights.Loaded, licence: str = "") -> None:
-  """Writes which weight file the networks started from; on the main process only.
+def _rates_changed_behind(
+  old: dict[str, Any], new: dict[str, Any], workdir: pathlib.Path
+) -> list[str]:
+  """The difference, if `schedule.scale_from` differs for steps that are trained already."""
+  trained = max(checkpoint.saved_steps(workdir / "checkpoints"), default=0)
+  there, here = (
+    [
+      tuple(pair)
+      for pair in plain["schedule"].get("scale_from", ())
+      if isinstance(pair, list) and pair and pair[0] < trained
+    ]
+    for plain in (old, new)
+  )
+  if there == here:
+    return []
+  return [
+    f"config.schedule.scale_from: {there} there, {here} here before step {trained}, the last one that "
+    "is trained; it may be changed from there on"
+  ]
+
+
+def write(
+  config: config_lib.ConfigDict,
+  workdir: pathlib.Path,
+  params: Any,
+  domains: catalog.Domains,
+  *,
+  only_missing: bool = False,
+) -> None:
+  """Writes config, data, classes, versions and the parameter table; on the main process only.
 
   Args:
-    workdir: Folder of the run.
-    loaded: The file, with its sha256.
-    licence: Licence of the encoder's public weights, empty if unknown.
+    config: The config of the run.
+    workdir: Its folder.
+    params: The parameters of its network.
+    domains: Its data.
+    only_missing: Whether a config that is there stays. Versions and parameter table always do: a
+      continued run keeps the record of its start.
   """
+  if not mesh_lib.is_main_process():
+    return
+  is_missing = lambda name: not (workdir / name).exists()
+  if not only_missing or is_missing(CONFIG):
+    state_files.write_json(workdir / CONFIG, _plain(config))
+  same_inputs.write(config.data, domains.identities, workdir)
+  if not only_missing or is_missing(CLASSES):
+    write_classes(workdir, domains)
+  if is_missing(VERSIONS):
+    state_files.write_json(workdir / VERSIONS, versions())
+  if is_missing(PARAMETERS):
+    table = parameter_overview.get_parameter_overview(params, include_stats="global")
+    files.write_atomically(workdir / PARAMETERS, table + "\n")
+
+
+def write_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+  """Writes the weight file that the networks started from, with its sha256; on the main process only."""
   if mesh_lib.is_main_process():
-    text = json.dumps({**dataclasses.asdict(loaded), "licence": licence}, indent=2)
-    write_atomically(workdir / "init_weights.json", text)
+    state_files.write_json(workdir / same_inputs.WEIGHTS, dataclasses.asdict(loaded))
+
+
+def check_same_weights(workdir: pathlib.Path, loaded: weights.Loaded) -> None:
+  """Raises ValueError if the run in `workdir` has begun from another content of the weight file."""
+  before = same_inputs.read_weights(workdir).get("sha256", loaded.sha256)
+  if before != loaded.sha256:
+    raise ValueError(
+      f"{loaded.path} is not the file from which the run in {workdir} began (sha256 {before[:12]}… there, "
+      f"{loaded.sha256[:12]}… now): put that file back, or use a new --workdir"
+    )
+
+
+def _weights_behind(workdir: pathlib.Path) -> dict[str, Any]:
+  """What is noted of the weight file from which a run started, itself or through other runs; or nothing."""
+  if noted := same_inputs.read_weights(workdir):
+    return noted
+  path = workdir / INHERITED_WEIGHTS
+  purpose = "it notes the weight file behind this run for exported weights; remove it"
+  return state_files.read_json(path, dict, purpose) if path.is_file() else {}
+
+
+def inherit_weights(workdir: pathlib.Path, other: pathlib.Path) -> None:
+  """Notes the weight file behind the run `other`, with which the run in `workdir` begins."""
+  if mesh_lib.is_main_process() and (noted := _weights_behind(other)):
+    state_files.write_json(workdir / INHERITED_WEIGHTS, noted | {"through": other.name})
+
+
+def origin_of_weights(workdir: pathlib.Path) -> dict[str, str]:
+  """Texts for an exported file about the weight file from which its run began, and its licence."""
+  noted = _weights_behind(workdir)
+  if not noted:
+    return {}
+  texts = {"source": pathlib.Path(noted["path"]).name, "sha256": noted["sha256"]}
+  return texts | ({"licence": noted["licence"]} if noted.get("licence") else {})
 
 
 class Classes(NamedTuple):
@@ -89,34 +181,31 @@ class Classes(NamedTuple):
 
   Attributes:
     label_space: The classes.
-    image_size: (height, width) into which the run fitted the target's validation images; None if the
-      run had none or does not say.
+    image_bound: (height, width) into which the run fitted images of the target; None: they kept their
+      size.
+    image_size: (height, width) of the first validation image of the target as the network saw it; None
+      if there was none or the run does not say.
   """
 
   label_space: LabelSpace
+  image_bound: tuple[int, int] | None
   image_size: tuple[int, int] | None
 
 
-def write_classes(
-  workdir: pathlib.Path, label_space: LabelSpace, images: Sequence[Example]
-) -> None:
-  """Writes the classes of the run and the size of its images; on the main process only.
-
-  Args:
-    workdir: Folder of the run.
-    label_space: The classes.
-    images: The target's validation images.
-  """
+def write_classes(workdir: pathlib.Path, domains: catalog.Domains) -> None:
+  """Writes the classes of the run and the size of its images; on the main process only."""
   if not mesh_lib.is_main_process():
     return
+  label_space, sizes = domains.label_space, examples.sizes_of(domains.target_val)
   content = {
     "name": label_space.name,
     "names": list(label_space.names),
     "palette": label_space.palette.tolist(),
     "subsets": {name: list(ids) for name, ids in label_space.subsets.items()},
-    "image_size": list(images[0]["image"].shape[:2]) if len(images) else None,
+    "image_bound": list(domains.image_bound) if domains.image_bound else None,
+    "image_size": list(sizes[0]) if sizes else None,
   }
-  write_atomically(workdir / CLASSES, json.dumps(content, indent=2))
+  state_files.write_json(workdir / CLASSES, content)
 
 
 def read_classes(workdir: pathlib.Path) -> Classes | None:
@@ -124,12 +213,27 @@ def read_classes(workdir: pathlib.Path) -> Classes | None:
   path = workdir / CLASSES
   if not path.is_file():
     return None
-  content = json.loads(path.read_text())
-  label_space = LabelSpace(
-    content["name"],
-    tuple(content["names"]),
-    np.array(content["palette"], np.uint8).reshape(-1, 3),
-    types.MappingProxyType({name: tuple(ids) for name, ids in content["subsets"].items()}),
-  )
-  size = content["image_size"]
-  return Classes(label_space, (size[0], size[1]) if size else None)
+  purpose = "it names the classes that the network predicts; remove it, and --mode=eval of that run writes it again"
+  content = state_files.read_json(path, dict, purpose)
+  try:
+    label_space = LabelSpace(
+      content["name"],
+      tuple(content["names"]),
+      np.array(content["palette"], np.uint8).reshape(-1, 3),
+      types.MappingProxyType({name: tuple(ids) for name, ids in content["subsets"].items()}),
+    )
+    sizes = (content.get("image_bound", content["image_size"]), content["image_size"])
+    bound, image_size = ((size[0], size[1]) if size else None for size in sizes)
+  except (KeyError, TypeError, ValueError, AttributeError) as error:
+    problem = f"an entry is missing or wrong: {error!r}"
+    raise state_files.DamagedFileError(path, problem, purpose) from None
+  # A run of an earlier version has no bound: it fitted images into the size of the first.
+  if "image_bound" not in content and not _had_size(workdir):
+    bound = None
+  return Classes(label_space, bound, image_size)
+
+
+def _had_size(workdir: pathlib.Path) -> bool:
+  """Whether a run of an earlier version resized the images of its target when it prepared them."""
+  target = read_config(workdir)["data"]["target"]
+  return bool(target.get("size", target.get("name") != "folders"))

@@ -1,45 +1,79 @@
 """The scores of a run: those on the way and those of `results.json`."""
 
-import json
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 from jax_uda.common.log import say
-from jax_uda.run import evaluation, metrics
+from jax_uda.run import best_checkpoint, evaluation, metrics
 from jax_uda.run.experiment import Experiment
+from jax_uda.run.image_progress import Progress
+from jax_uda.run.label_size import LabelsAt
 from jax_uda.run.report import table
-from jax_uda.run.report.runs import NETWORKS
+from jax_uda.run.report.runs import RESULTS as FILE
 from jax_uda.run.report.writer import MetricWriter
+from jax_uda.run.settings import NETWORKS
 from jax_uda.step.state import TrainState
 
 
-def count(exp: Experiment, state: TrainState, name: str) -> dict[str, np.ndarray]:
-  """Confusion counts [C, C] of student and teacher on the validation set `name`."""
-  settings = exp.settings.evaluation
+def count(
+  exp: Experiment,
+  state: TrainState,
+  name: str,
+  networks: Sequence[str] = NETWORKS,
+  progress: Callable[[int], None] | None = None,
+) -> dict[str, np.ndarray]:
+  """Confusion counts [C, C] of networks on the validation set `name`.
+
+  Args:
+    exp: The run.
+    state: Its state.
+    name: The set.
+    networks: "student" or "teacher" or both.
+    progress: Called with the number of images after each batch.
+  """
+  settings, examples = exp.settings.evaluation, exp.validation_sets[name]
+  if settings.label_size and name == "target":
+    examples = LabelsAt(examples, settings.label_size)
   return {
     network: evaluation.confusion_of(
       exp.learner,
       state.variables(network),
-      exp.validation_sets[name],
+      examples,
       exp.domains.label_space.num_classes,
       inference=settings.inference_on(name),
       batch_size=settings.batch_size,
+      progress=progress,
     )
-    for network in NETWORKS
+    for network in networks
   }
 
 
-def report_midway(exp: Experiment, state: TrainState, writer: MetricWriter | None) -> None:
-  """Prints and logs the mIoU on the target's sets. Nothing is selected by these scores."""
-  step = int(state.step)
-  for name in exp.target_sets:
-    means = {
-      network: metrics.mean_iou(counts) for network, counts in count(exp, state, name).items()
-    }
+def _count_all(
+  exp: Experiment, state: TrainState, names: Sequence[str], networks: Sequence[str]
+) -> dict[str, dict[str, np.ndarray]]:
+  """`count` of several sets, with one progress bar."""
+  total = len(networks) * sum(len(exp.validation_sets[name]) for name in names)
+  with Progress(total, f"evaluation of {' and '.join(networks)}") as progress:
+    return {name: count(exp, state, name, networks, progress.add) for name in names}
+
+
+def report_midway(
+  exp: Experiment, state: TrainState, writer: MetricWriter | None, workdir: pathlib.Path
+) -> None:
+  """Prints and logs the mIoU on the target's sets.
+
+  Nothing is selected by these scores unless the config asks for the oracle: then the best state is kept.
+  """
+  step, networks = int(state.step), exp.settings.evaluation.midway_networks
+  for name, by_network in _count_all(exp, state, list(exp.target_sets), networks).items():
+    means = {network: metrics.mean_iou(counts) for network, counts in by_network.items()}
+    if name == "target" and exp.settings.report == best_checkpoint.BEST:
+      best_checkpoint.keep(workdir, state, means)  # before the row that says that this was done
     if writer:
       scalars = {f"{name}_miou/{network}": value for network, value in means.items()}
       writer.write_scalars(step, scalars)
@@ -48,34 +82,68 @@ def report_midway(exp: Experiment, state: TrainState, writer: MetricWriter | Non
 
 
 def write(
-  exp: Experiment, state: TrainState, workdir: pathlib.Path, writer: MetricWriter | None = None
+  exp: Experiment,
+  state: TrainState,
+  workdir: pathlib.Path,
+  writer: MetricWriter | None = None,
+  *,
+  at_end: bool = False,
 ) -> dict[str, Any]:
-  """Evaluates both networks on all validation sets; writes `results.json` and prints a table.
+  """Evaluates networks on validation sets; writes `results.json` and prints a table.
+
+  `config.eval.networks` says which networks, `config.eval.source` whether the source's set is among them.
 
   Args:
     exp: The run.
-    state: Its state.
+    state: Its last state.
     workdir: Its folder.
     writer: Receives the table too.
+    at_end: Whether a training has just ended here, so that this state may be its best.
 
   Returns:
     The content of `results.json`: `step`, `checkpoint`, and by set and network (`student`, `teacher`)
-    the `evaluation.scores`.
+    the `evaluation.scores` of the checkpoint that is reported. If that is the best one, the same of the last
+    one is in `last`. `label_size` is there if labels were resized.
   """
-  results: dict[str, Any] = {"step": int(state.step), "checkpoint": "last"}
-  for name in exp.validation_sets:
-    results[name] = {
-      network: evaluation.scores(counts, exp.domains.label_space)
-      for network, counts in count(exp, state, name).items()
-    }
+  title = exp.settings.title
+  last = {"step": int(state.step), "checkpoint": best_checkpoint.TITLES["last"]}
+  last |= _scores(exp, state)
+  results = last
+  if exp.settings.report == best_checkpoint.BEST:
+    network = exp.settings.evaluation.midway_networks[0]  # the one that was compared on the way
+    if at_end and network in last["target"]:
+      best_checkpoint.keep(workdir, state, {network: last["target"][network]["miou"]})
+    results = best_checkpoint.reported(last, state, workdir, lambda state: _scores(exp, state))
   if mesh_lib.is_main_process():
-    files.write_atomically(workdir / "results.json", json.dumps(results, indent=2))
-    columns = {
-      f"{name} {network}": results[name][network]
-      for name in exp.validation_sets
-      for network in NETWORKS
-    }
-    table.show(columns, title=f"{exp.settings.title} after {results['step']} steps: IoU, %")
-    if writer:
-      writer.write_text(results["step"], "iou", table.markdown(columns))
+    state_files.write_json(workdir / FILE, results)
+    _show(exp, last, title, writer, "iou")
+    if results is not last:
+      _show(exp, results, f"{title}, {results['checkpoint']}", writer, "iou_best_on_target")
   return results
+
+
+def _scores(exp: Experiment, state: TrainState) -> dict[str, Any]:
+  """The scores of a state by set and network, and the size of the labels if it was set."""
+  size = exp.settings.evaluation.label_size
+  scores: dict[str, Any] = {"label_size": list(size)} if size else {}
+  networks = exp.settings.evaluation.networks
+  for name, by_network in _count_all(exp, state, list(exp.evaluated_sets), networks).items():
+    scores[name] = {
+      network: evaluation.scores(counts, exp.domains.label_space)
+      for network, counts in by_network.items()
+    }
+  return scores
+
+
+def _show(
+  exp: Experiment, results: dict[str, Any], title: str, writer: MetricWriter | None, tag: str
+) -> None:
+  """Prints the table of one checkpoint."""
+  columns = {
+    f"{name} {network}": results[name][network]
+    for name in exp.evaluated_sets
+    for network in exp.settings.evaluation.networks
+  }
+  table.show(columns, title=f"{title} after {results['step']} steps: IoU, %")
+  if writer:
+    writer.write_text(results["step"], tag, table.markdown(columns))

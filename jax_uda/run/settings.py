@@ -12,13 +12,17 @@ from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline.batching import BatchSettings
 from jax_uda.data.pipeline.rare_class import RareClassSampling
+from jax_uda.run import best_checkpoint, config_diff
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff
 from jax_uda.step.inference import Inference
 
 Size = tuple[int, int]  # (height, width) in pixels
+NETWORKS = ("student", "teacher")
 
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
+# By `on_nonfinite`: what a run does when a loss is not finite.
+NONFINITE = ("stop", "skip", "rollback")
+RANDOM = "random"  # in place of a weight file: random networks are meant
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
 
@@ -45,13 +49,22 @@ class EvalSettings:
 
   Attributes:
     every_steps: Steps between two evaluations; None: at the end only.
+    networks: The networks that are scored at the end.
+    midway_networks: Those that are scored on the way.
+    source: Whether the source's validation images are scored at the end.
     batch_size: Images that are predicted together.
     inference: How the networks predict images of the target.
+    label_size: (height, width) to which labels of the target are resized before they are counted; None:
+      they stay as they are.
   """
 
   every_steps: int | None = None
+  networks: tuple[str, ...] = NETWORKS
+  midway_networks: tuple[str, ...] = NETWORKS[:1]
+  source: bool = True
   batch_size: int = 1
   inference: Inference = Inference()
+  label_size: Size | None = None
 
   def inference_on(self, name: str) -> Inference:
     """How the networks predict the set `name`: class weights are for the target alone."""
@@ -71,6 +84,7 @@ class StartSettings:
     init_auxiliary: Folder of another run whose auxiliary networks this run begins with.
     init_weights: A weight file; not read if `init_from` is set.
     init_network: Which network of a weight file with a whole training run: "student" or "teacher".
+    init_missing: Whether the recipe asks for a weight file, and none is named.
   """
 
   init_from: str | None = None
@@ -78,6 +92,7 @@ class StartSettings:
   init_auxiliary: str | None = None
   init_weights: str | None = None
   init_network: str = "student"
+  init_missing: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,9 +130,16 @@ class PseudoLabelSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-  """When the state is saved, and how many of the newest checkpoints are kept."""
+  """When the state is saved, and how many of the newest checkpoints are kept.
+
+  Attributes:
+    every_steps: Steps between two checkpoints; None: only as `every_minutes` says.
+    every_minutes: Minutes after which a step is saved; None: only as `every_steps` says.
+    keep: How many of the newest checkpoints are kept.
+  """
 
   every_steps: int | None = None
+  every_minutes: float | None = None
   keep: int = 2
 
 
@@ -133,12 +155,15 @@ class RunSettings:
     end_step: Steps after which the run ends.
     batch_size: Images of each domain in a batch, over all devices.
     log_every_steps: Steps between two lines of the log; None: at the end only.
+    on_nonfinite: What happens when a loss is not finite, one of `NONFINITE`.
+    max_skips: So many steps or batches in a row may be left out for that.
     data: How batches are drawn.
     start: What the networks start from.
     evaluation: When and how the run is evaluated.
     checkpoint: When the state is saved.
     figures: What is drawn.
     pseudo_label: How the target is labelled.
+    report: Which checkpoint is reported: "last" or "best_on_target".
     fields: The config's fields by their path with dots, for messages that name them.
   """
 
@@ -149,12 +174,15 @@ class RunSettings:
   end_step: int
   batch_size: int
   log_every_steps: int | None
+  on_nonfinite: str
+  max_skips: int
   data: DataSettings
   start: StartSettings = StartSettings()
   evaluation: EvalSettings = EvalSettings()
   checkpoint: CheckpointSettings = CheckpointSettings()
   figures: FigureSettings = FigureSettings()
   pseudo_label: PseudoLabelSettings = PseudoLabelSettings()
+  report: str = best_checkpoint.LAST
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -174,8 +202,11 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     views_every_steps=fields["views_every_steps"] or None,
     projection=registry.lookup(PROJECTIONS, fields["projection"], "projection"),
   )
+  saving = config_lib.default().checkpoint.to_dict() | fields["checkpoint"]
   checkpoint = CheckpointSettings(
-    every_steps=fields["checkpoint"]["every_steps"] or None, keep=fields["checkpoint"]["keep"]
+    every_steps=saving["every_steps"] or None,
+    every_minutes=saving["every_minutes"] or None,
+    keep=saving["keep"],
   )
   return RunSettings(
     title=" + ".join([fields["method"]["name"], *_components(fields["method"])]),
@@ -185,12 +216,15 @@ def from_config(config: config_lib.ConfigDict) -> RunSettings:
     end_step=config_lib.last_step(config),
     batch_size=fields["batch_size"],
     log_every_steps=fields["log_every_steps"] or None,
+    on_nonfinite=fields["on_nonfinite"],
+    max_skips=fields["max_skips"],
     data=_data_settings(fields["data"], fields["batch_size"], fields["seed"]),
     start=start_of(config),
     evaluation=evaluation_of(fields["eval"]),
     checkpoint=checkpoint,
     figures=figures,
     pseudo_label=_pseudo_label_settings(fields["pseudo_label"]),
+    report=report_of(config),
     fields=config_diff.flatten(config_diff.to_plain(config)),
   )
 
@@ -203,13 +237,26 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   """
   fields: dict[str, Any] = config.to_dict()
   registry.lookup(CARRIED, fields["init_carry"], "init_carry")
+  file = fields["init_weights"]
   return StartSettings(
     init_from=fields["init_from"] or None,
     init_carry=fields["init_carry"],
     init_auxiliary=fields["init_auxiliary"] or None,
-    init_weights=fields["init_weights"] or None,
+    init_weights=None if file in ("", RANDOM) else file,
     init_network=fields["init_network"],
+    init_missing=fields["init_required"] and not (file or fields["init_from"]),
   )
+
+
+def report_of(config: config_lib.ConfigDict) -> str:
+  """Which checkpoint is reported; a config of an earlier version has the last one.
+
+  Raises:
+    SettingError: It is neither "last" nor "best_on_target".
+  """
+  report = config.get("report", best_checkpoint.LAST)
+  registry.lookup(best_checkpoint.TITLES, report, "report")
+  return report
 
 
 def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
@@ -228,7 +275,11 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
       )
     return EvalSettings(
       every_steps=group["every_steps"] or None,
+      networks=_networks(group["networks"], "networks"),
+      midway_networks=_networks(group["midway_networks"], "midway_networks"),
+      source=bool(group["source"]),
       batch_size=group["batch_size"],
+      label_size=_size(group["label_size"], "label_size"),
       inference=Inference(
         window=window,
         stride=stride,
@@ -237,6 +288,8 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
         average=group["average"],
         align_corners=group["align_corners"],
         class_weights=tuple(group["class_weights"]),
+        grid=group["grid"],
+        whole_pixels=group["whole_pixels"],
       ),
     )
 
@@ -250,6 +303,7 @@ def _check(fields: Mapping[str, Any]) -> None:
   ):
     if value is not None and value < 1:
       raise SettingError(path, f"= {value} must be at least 1.")
+  registry.lookup(dict.fromkeys(NONFINITE), fields["on_nonfinite"], "on_nonfinite")
   if fields["stop_step"] > fields["num_steps"]:
     raise SettingError(
       "stop_step",
@@ -283,6 +337,7 @@ def _data_settings(group: Mapping[str, Any], batch_size: int, seed: int) -> Data
       flip=group["flip"],
       crop_target=group["crop_target"],
       target_margins=_tuple(group["target_margins"]),
+      source_scale=_tuple(group.get("source_scale", ())),  # runs of earlier versions lack it
       target_scale=_tuple(group["target_scale"]),
     )
     return DataSettings(
@@ -306,6 +361,16 @@ def _components(method: Mapping[str, Any]) -> list[str]:
   """The names in `method.also`; if it is no group, building the method refuses it."""
   also = method.get("also") or {}
   return list(also) if isinstance(also, Mapping) else []
+
+
+def _networks(value: str | Sequence[str], field: str) -> tuple[str, ...]:
+  """Names of networks, in the order of `NETWORKS`."""
+  names = (value,) if isinstance(value, str) else tuple(value)
+  for name in names:
+    registry.lookup(dict.fromkeys(NETWORKS), name, (field,))
+  if not names:
+    raise SettingError(field, f"= {value!r} must name at least one of {', '.join(NETWORKS)}.")
+  return tuple(name for name in NETWORKS if name in names)
 
 
 def _size(value: Sequence[int], field: str) -> Size | None:

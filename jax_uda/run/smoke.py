@@ -77,6 +77,7 @@ def shrink(config: ConfigDict) -> ConfigDict:
   config.data.cache_mbytes = 16
   config.eval.every_steps = 0
   config.panel_images = 1
+  config.init_required = False
   return config
 
 

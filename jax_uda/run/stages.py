@@ -1,29 +1,50 @@
 """What a mode of the command line does with a recipe: with one run, or with its stages in order."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jax_uda.common import registry
+from jax_uda.common import paths, registry
 from jax_uda.common.registry import SettingError
+from jax_uda.run import best_checkpoint, image_list, settings, start, training, workdir_lock
 from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
 from jax_uda.run import pseudo_label as pseudo_label_lib
-from jax_uda.run import settings, start, training
 from jax_uda.run.config import ConfigDict
 from jax_uda.run.report import table
 
 # By `config.task`: what runs or continues a stage.
 TASKS = {"train": training.train, "pseudo_label": pseudo_label_lib.write_stage}
-ABOUT_RUN = ("step", "checkpoint")  # in the results of a run; the other keys are sets of images
+ABOUT_RUN = (
+  "step",
+  "checkpoint",
+  "last",
+  "label_size",
+)  # in the results of a run; the other keys are sets of images
 
 Results = dict[str, Any]  # by stage
 
 
 def run_stage(config: ConfigDict, workdir: pathlib.Path) -> Any:
-  """Runs or continues one run, or one stage of a recipe, whatever its task is."""
-  return registry.lookup(TASKS, config.task, "config.task")(config, workdir)
+  """Runs or continues one run, or one stage of a recipe, whatever its task is.
+
+  Raises:
+    ValueError: Another process runs something in `workdir`, or the run cannot go on; see `TASKS`.
+  """
+  task = registry.lookup(TASKS, config.task, "config.task")
+  return _alone(task)(config, workdir)
+
+
+def _alone(function: Callable[[ConfigDict, pathlib.Path], Any]) -> Callable[..., Any]:
+  """A function of a config and a folder that no other process may write into at the same time."""
+
+  def call(config: ConfigDict, workdir: pathlib.Path) -> Any:
+    with workdir_lock.hold(workdir):
+      return function(config, workdir)
+
+  return call
 
 
 def run_stages(config: ConfigDict, workdir: pathlib.Path) -> Results:
@@ -123,19 +144,32 @@ def _check_order(stages: dict[str, ConfigDict], workdir: pathlib.Path) -> None:
 
 
 def _show_side_by_side(config: ConfigDict, results: Results) -> None:
-  """Prints one table per set of images, with the stages that `config.compare` names."""
+  """Prints one table per set of images, with the stages that `config.compare` names.
+
+  Where a stage reports its best checkpoint, that one and the last have columns.
+  """
   compared = [name for name in config.compare if name in results] or list(results)[-1:]
   domains = dict.fromkeys(
     key for name in compared for key in results[name] or () if key not in ABOUT_RUN
   )
   for domain in domains:
     columns = {
-      f"{name} {network}": results[name][domain][network]
+      f"{name}{checkpoint} {network}": reported[domain][network]
       for name in compared
-      if domain in results[name]
-      for network in ("student", "teacher")
+      for checkpoint, reported in _checkpoints(results[name])
+      if domain in reported
+      for network in reported[domain]
     }
-    table.show(columns, title=f"IoU on {domain} validation images, %")
+    has_best = any("last" in results[name] for name in compared)
+    note = f"; best = {best_checkpoint.TITLES[best_checkpoint.BEST]}" if has_best else ""
+    table.show(columns, title=f"IoU on {domain} validation images, %{note}")
+
+
+def _checkpoints(results: Results) -> list[tuple[str, Results]]:
+  """What a table calls the reported checkpoint, and its results; beside the best, also the last."""
+  if "last" not in results:
+    return [("", results)]
+  return [(" best", results), (" last", results["last"])]
 
 
 def train(config: ConfigDict, workdir: str | pathlib.Path) -> Results:
@@ -152,24 +186,38 @@ def train(config: ConfigDict, workdir: str | pathlib.Path) -> Results:
     ValueError: The config does not fit itself, the data, or the runs in `workdir`.
     FloatingPointError: A loss is not finite.
   """
-  results = run_stages(config, pathlib.Path(workdir).expanduser())
+  results = _alone(run_stages)(config, paths.expanded(workdir, "workdir"))
   _show_side_by_side(config, results)
   return results
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
   """Evaluates the newest checkpoints of the recipe again and prints the results."""
-  results = for_each_trained_stage(training.evaluate, config, workdir, from_file=True)
+  evaluate_all = functools.partial(
+    for_each_trained_stage, _alone(training.evaluate), from_file=True
+  )
+  results = _alone(evaluate_all)(config, workdir)
   _show_side_by_side(config, results)
 
 
 def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
-  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`."""
-  predict_lib.list_images(settings["images"], settings["suffix"])
-  write = lambda config, workdir: predict_lib.write(
-    *training.trained(config, workdir), workdir, **settings
-  )
+  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`.
+
+  Raises:
+    UnreadableImagesError: All other images are predicted, in all stages.
+  """
+  image_list.find(settings["images"], settings["suffix"], is_flat=bool(settings["server"]))
+  errors: list[ValueError] = []
+
+  def write(config: ConfigDict, workdir: pathlib.Path) -> None:
+    try:
+      predict_lib.write(*training.trained(config, workdir), workdir, **settings)
+    except predict_lib.UnreadableImagesError as error:
+      errors.append(error)
+
   for_each_trained_stage(write, config, workdir, from_file=True)
+  if errors:
+    raise errors[0]
 
 
 def check_data(config: ConfigDict, workdir: pathlib.Path) -> None:
@@ -179,9 +227,11 @@ def check_data(config: ConfigDict, workdir: pathlib.Path) -> None:
 
 def pseudo_label(config: ConfigDict, workdir: pathlib.Path) -> None:
   """Labels the target's training images with the newest checkpoint of each run of the recipe."""
-  for_each_trained_stage(pseudo_label_lib.write_for_run, config, workdir)
+  write = _alone(pseudo_label_lib.write_for_run)
+  _alone(functools.partial(for_each_trained_stage, write))(config, workdir)
 
 
 def export_weights(config: ConfigDict, workdir: pathlib.Path) -> None:
   """Writes the networks of the recipe's newest checkpoints as weight files."""
-  for_each_trained_stage(training.export_weights, config, workdir)
+  write = _alone(training.export_weights)
+  _alone(functools.partial(for_each_trained_stage, write))(config, workdir)

@@ -1,10 +1,12 @@
 """How a run begins. Four starts are possible, and one continuation:
 
   its own newest checkpoint       the run continues; nothing else is read
-  random networks                 the default
+  random networks                 the default, or said so where a recipe asks for weights
   a weight file                   `init_weights`: all networks start from it
-  another run's student           `init_from` with `init_carry="weights"`, at step 0
-  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer
+  another run's student           `init_from` with `init_carry="weights"`, at step 0; of the checkpoint
+                                  that the other run reports
+  another run, continued          `init_from` with `init_carry="run"`: step, networks and optimizer of its
+                                  last checkpoint
 
 Beside any start, `init_auxiliary` takes over the auxiliary networks of a further run.
 """
@@ -20,16 +22,23 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.adapter_paths import is_adapter
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
-from jax_uda.models import licences, weights
-from jax_uda.run import checkpoint, frozen, record
+from jax_uda.models import weights
+from jax_uda.models.weights import known
+from jax_uda.run import best_checkpoint, checkpoint, record
 from jax_uda.run.experiment import Experiment
-from jax_uda.run.settings import CARRIED, StartSettings
+from jax_uda.run.frozen import RunCheckpoints
+from jax_uda.run.settings import CARRIED, RunSettings, StartSettings
 from jax_uda.step.state import TrainState, networks_at
 
 
-def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
-  """The checkpoints of the run in `workdir`."""
-  return frozen.RunCheckpoints(workdir / "checkpoints", keep)
+def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> RunCheckpoints:
+  """The checkpoints of the run in `workdir`, to continue it."""
+  return RunCheckpoints(workdir, keep)
+
+
+def read_checkpoints(workdir: pathlib.Path) -> RunCheckpoints:
+  """The checkpoints of the run in `workdir`, which stay as they are."""
+  return RunCheckpoints(workdir, keep=None)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -42,14 +51,26 @@ def starts_from_file(settings: StartSettings) -> bool:
   return bool(settings.init_weights and not settings.init_from)
 
 
-def check_predecessors(settings: StartSettings, workdir: pathlib.Path) -> None:
-  """Raises SettingError if a run that is to start from another has no such run to start from."""
+def check(settings: RunSettings, workdir: pathlib.Path) -> None:
+  """Refuses a run without what it is to start from, before its data are prepared.
+
+  Raises:
+    SettingError: There is no such run or weight file, or the recipe asks for a file and none is named.
+  """
   if has_checkpoints(workdir):
     return
-  for field, name in (
-    ("init_from", settings.init_from),
-    ("init_auxiliary", settings.init_auxiliary),
-  ):
+  begin = settings.start
+  if begin.init_missing:
+    raise SettingError(
+      "init_weights",
+      f"is empty, but this recipe starts from pretrained weights ({known.file_for(settings.encoder)}): say "
+      "--config=RECIPE:weights=FILE or --config.init_weights=FILE, with random in place of FILE if you mean "
+      "random networks.",
+    )
+  if starts_from_file(begin):
+    with _about_file(settings.encoder):
+      weights.find(str(begin.init_weights))
+  for field, name in (("init_from", begin.init_from), ("init_auxiliary", begin.init_auxiliary)):
     if name and not has_checkpoints(workdir.parent / name):
       folder = workdir.parent / name
       raise SettingError(field, f"= {name!r}: no checkpoints in {folder}; run it first.")
@@ -65,7 +86,9 @@ def restore_or_initialise(
     checkpoint.CheckpointError: The run's own checkpoint cannot be read.
   """
   if checkpoints.latest_step() is not None:
-    return checkpoints.restore(exp.initial_state())
+    state = checkpoints.restore(exp.initial_state())
+    say(f"networks: those of this run after {int(state.step)} steps")
+    return state
   return initialise(exp, workdir)
 
 
@@ -80,9 +103,15 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
   if starts_from_file(settings):
     state = from_file(exp, state, workdir)
   elif settings.init_from:
-    with _other_run(workdir, "init_from", settings.init_from) as others:
+    is_continued = settings.init_carry == "run"
+    with _other_run(workdir, "init_from", settings.init_from, is_continued) as others:
+      what = {"run": "student and teacher", "weights": "the student"}[settings.init_carry]
+      say(f"networks: {what} of the run {settings.init_from} after {others.latest_step()} steps")
       take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
       state = take_over(exp, state, others)
+    record.inherit_weights(workdir, workdir.parent / settings.init_from)
+  else:
+    say("networks: random")
   if settings.init_auxiliary:
     with _other_run(workdir, "init_auxiliary", settings.init_auxiliary) as others:
       state = _with_auxiliary(state, others)
@@ -93,29 +122,47 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
   """The state with all networks at the weights of `init_weights`, which `workdir` notes.
 
   Raises:
-    SettingError: The file cannot be read or does not fit the network.
+    SettingError: The file cannot be read or does not fit the network, or it is not the one from which
+      this run began before.
   """
   settings = exp.settings.start
   assert settings.init_weights is not None
-  try:
+  encoder = exp.settings.encoder
+  with _about_file(encoder):
     student, loaded = weights.load(
       state.variables("student"), settings.init_weights, network=settings.init_network
     )
-  except SettingError as error:  # about its argument `network`
-    raise SettingError("init_network", error.message) from None
-  except ValueError as error:
-    message = licences.with_alternatives(str(error), exp.settings.encoder)
-    raise SettingError("init_weights", f": {message}") from None
-  say(f"weights: {loaded}")
-  record.write_weights(workdir, loaded, licences.licence_of(exp.settings.encoder).name)
+    record.check_same_weights(workdir, loaded)
+  say(f"networks: {loaded}")
+  record.write_weights(workdir, loaded.with_licence_of(encoder))
   student = jax.device_put(student, mesh_lib.replicated(exp.learner.mesh))
   return _all_at(exp, state, student)
 
 
 @contextlib.contextmanager
-def _other_run(workdir: pathlib.Path, field: str, name: str) -> Iterator[checkpoint.Checkpoints]:
-  """The checkpoints of the run `name` beside `workdir`; errors name the field that asked for it."""
-  with open_checkpoints(workdir.parent / name) as others:
+def _about_file(encoder: str) -> Iterator[None]:
+  """Names the field in errors about the weight file, and what is free where the encoder's is not."""
+  try:
+    yield
+  except SettingError as error:  # about the argument `network` of `weights.load`
+    raise SettingError("init_network", error.message) from None
+  except ValueError as error:
+    text = known.with_alternatives(str(error), encoder)
+    raise SettingError("init_weights", f": {text}") from None
+
+
+@contextlib.contextmanager
+def _other_run(
+  workdir: pathlib.Path, field: str, name: str, is_continued: bool = False
+) -> Iterator[checkpoint.Checkpoints]:
+  """The checkpoints of the run `name` beside `workdir`: the one that it reports or, to continue it, the last.
+
+  Errors name the field that asked for it.
+  """
+  folder, title = best_checkpoint.find(workdir.parent / name, "last" if is_continued else None)
+  if title != best_checkpoint.TITLES["last"]:
+    say(f"config.{field} = {name!r}: its checkpoint {title} of step {folder.name}")
+  with RunCheckpoints(workdir.parent / name, None, folder) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:

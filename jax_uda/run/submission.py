@@ -13,6 +13,7 @@ import PIL.Image
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.run.image_list import Image
 
 ZIP = "submission.zip"  # beside the predictions
 
@@ -51,10 +52,10 @@ def find(name: str, label_space: LabelSpace) -> Server:
   return server
 
 
-def _check(images: Sequence[pathlib.Path], folder: pathlib.Path) -> None:
+def _check(images: Sequence[Image], folder: pathlib.Path) -> None:
   """Raises ValueError unless each image has a prediction of its size in `folder`."""
-  for image in images:
-    prediction = folder / f"{image.stem}.png"
+  for image, name in images:
+    prediction = folder / f"{name}.png"
     if not prediction.is_file():
       raise ValueError(f"{image} has no prediction {prediction.name}.")
     with PIL.Image.open(image) as one, PIL.Image.open(prediction) as other:
@@ -64,8 +65,8 @@ def _check(images: Sequence[pathlib.Path], folder: pathlib.Path) -> None:
         )
 
 
-def _zip(images: Sequence[pathlib.Path], folder: pathlib.Path, server: Server) -> None:
-  names = [f"{image.stem}.png" for image in images]
+def _zip(images: Sequence[Image], folder: pathlib.Path, server: Server) -> None:
+  names = [f"{image.name}.png" for image in images]
   with zipfile.ZipFile(folder / ZIP, "w") as archive:  # PNGs are compressed already
     for inner, name in itertools.product(server.folders, names):
       archive.write(folder / name, f"{inner}{name}")
@@ -81,7 +82,7 @@ def _rename(folder: pathlib.Path, wanted: pathlib.Path) -> pathlib.Path:
 def write(
   wanted: pathlib.Path,
   server: Server,
-  images: Sequence[pathlib.Path],
+  images: Sequence[Image],
   write_predictions: Callable[[pathlib.Path], None],
 ) -> pathlib.Path:
   """Makes a folder with the predictions and their zip, complete or not at all.
@@ -89,8 +90,8 @@ def write(
   Args:
     wanted: The folder; if it exists, it stays as it is and the new one gets a number.
     server: The server that the submission is for.
-    images: The image files.
-    write_predictions: Writes `<stem of the image>.png` for all images into a folder.
+    images: The images.
+    write_predictions: Writes `<name>.png` for all images into a folder.
 
   Returns:
     The new folder; `wanted` in processes that write nothing.

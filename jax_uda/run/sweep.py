@@ -130,9 +130,11 @@ def is_done(stage: Stage) -> bool:
     ValueError: The folder holds a run of another config.
   """
   record.check_config(stage.config, stage.folder)
-  path = stage.folder / "results.json"
   end = config_lib.last_step(stage.config)
-  return path.exists() and json.loads(path.read_text())["step"] == end
+  if not (stage.folder / runs.RESULTS).exists():
+    return False
+  results = runs.read_results(stage.folder)
+  return results.get("last", results)["step"] == end
 
 
 def train_jobs(jobs: Sequence[Job], report: Callable[[list[Job]], Any]) -> dict[str, str]:

@@ -6,7 +6,6 @@ labels, confidence = run.predict(images)
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
@@ -21,13 +20,14 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.pipeline import rescale
 from jax_uda.data.roles import Role
+from jax_uda.ops.resize import Size, size_of
+from jax_uda.run import best_checkpoint, experiment, predict, record, settings, start
 from jax_uda.run import config as config_lib
-from jax_uda.run import experiment, predict, record, settings, start
-from jax_uda.step import inference as inference_lib
-from jax_uda.step.inference import Inference, Prediction, Size
-
-STRIDE = 32  # pixels; sides that are multiples of it suit most networks
+from jax_uda.run.frozen import RunCheckpoints
+from jax_uda.step.inference import Inference, Prediction
+from jax_uda.step.predictor import make_predictor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,9 +39,10 @@ class TrainedModel:
     variables: Its weights.
     classes: Names and palette of the classes.
     inference: How the run was evaluated on its target: windows, flips, scales, class weights.
-    image_size: (height, width) into which images are fitted before the network sees them, as in the run's
-      evaluation; None: they keep their size, up to multiples of 32.
+    image_bound: (height, width) into which images are fitted before the network sees them, as in the run's
+      evaluation; None: they keep their size.
     step: Number of training steps behind the weights.
+    checkpoint: What the run calls the checkpoint: "last", or the best one, an oracle.
     mesh: Devices that share a batch.
   """
 
@@ -49,15 +50,15 @@ class TrainedModel:
   variables: Mapping[str, Any]
   classes: LabelSpace
   inference: Inference
-  image_size: Size | None
+  image_bound: Size | None
   step: int
   mesh: Mesh
+  checkpoint: str = best_checkpoint.LAST
 
   @functools.cached_property
   def _predict(self) -> predict.Predict:
-    """The jitted prediction; it is compiled once per size."""
-    function = inference_lib.make_predict(self.model, self.mesh, self.inference)
-    return functools.partial(function, self.variables)
+    """The prediction; the network is compiled once per size that it sees."""
+    return functools.partial(make_predictor(self.model, self.mesh, self.inference), self.variables)
 
   @overload
   def predict(self, images: np.ndarray) -> Prediction: ...
@@ -90,16 +91,15 @@ class TrainedModel:
 
   def _predict_batch(self, images: np.ndarray) -> Prediction:
     """Predicts images [B,H,W,3] at their own size."""
-    size = images.shape[1:3]
-    bound = self.image_size or [max(round(side / STRIDE), 1) * STRIDE for side in size]
-    fitted = np.stack([predict.fit(image, tuple(bound)) for image in images])
-    return self._predict(fitted, size)
+    fitted = np.stack([rescale.fit(image, self.image_bound) for image in images])
+    return self._predict(fitted, size_of(images))
 
 
 def load(
   folder: str | pathlib.Path,
   *,
   network: Literal["student", "teacher"] = "student",
+  checkpoint: Literal["reported", "last", "best_on_target"] = "reported",
   mesh: Mesh | None = None,
 ) -> TrainedModel:
   """Loads the network of a finished run; its training data are not needed.
@@ -107,14 +107,15 @@ def load(
   Args:
     folder: Folder of a run or, for a recipe with stages, its workdir: then of the stage trained last.
     network: Which of the run's networks.
+    checkpoint: Which of its checkpoints: the one that it reports, the last, or the best on the target.
     mesh: Devices that share a batch; one if not given.
 
   Raises:
-    ValueError: There is no such run, or it has no checkpoint.
+    ValueError: There is no such run, or it has no such checkpoint.
   """
-  run = _run_folder(pathlib.Path(folder).expanduser())
-  config = _with_tuples(json.loads((run / "config.json").read_text()))
-  classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None)
+  run = _run_folder(paths.expanded(folder, "folder"))
+  config = _with_tuples(record.read_config(run))
+  classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None, None)
   with registry.within("config"):
     # A run of an earlier version lacks what was added to the defaults since.
     evaluation = settings.evaluation_of(config_lib.default().eval.to_dict() | config["eval"])
@@ -122,22 +123,26 @@ def load(
     num_classes = classes.label_space.num_classes
     model = experiment.build_model(config["model"], num_classes, dtype)
   mesh = mesh_lib.data_mesh(1) if mesh is None else mesh
-  image_size = classes.image_size or config["data"]["crop_size"]
   sharding = mesh_lib.replicated(mesh)
   place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
   template = {
     "step": place(jax.ShapeDtypeStruct((), jnp.int32)),
-    network: jax.tree.map(place, _abstract_variables(model, image_size)),
+    network: jax.tree.map(place, _abstract_variables(model, config["data"]["crop_size"])),
   }
-  with start.open_checkpoints(run) as checkpoints:
+  report = None if checkpoint == "reported" else checkpoint
+  saved_in, title = best_checkpoint.find(run, report)
+  if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
+    raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
+  with RunCheckpoints(run, None, saved_in) as checkpoints:
     saved = checkpoints.restore_part(template)
   return TrainedModel(
     model=model,
     variables=saved[network],
     classes=classes.label_space,
     inference=evaluation.inference,
-    image_size=classes.image_size,
+    image_bound=classes.image_bound,
     step=int(saved["step"]),
+    checkpoint=title,
     mesh=mesh,
   )
 
@@ -162,9 +167,7 @@ def _run_folder(folder: pathlib.Path) -> pathlib.Path:
     raise ValueError(
       f"no run with checkpoints in {folder}; train there first, or correct the folder."
     )
-  predecessors = {
-    json.loads((path / "config.json").read_text()).get("init_from", "") for path in stages
-  }
+  predecessors = {record.read_config(path).get("init_from", "") for path in stages}
   last = [path for path in stages if path.name not in predecessors] or stages
   return max(last, key=lambda path: (path / "config.json").stat().st_mtime)
 

@@ -2,39 +2,41 @@
 
 import contextlib
 import pathlib
-import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import jax
-import jax.stages
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
-from jax_uda.models import licences, weights
+from jax_uda.models import weights
 from jax_uda.models.layers.lora import LoRA
-from jax_uda.run import checkpoint, dry_run, experiment, record, results, source_pass, start
+from jax_uda.run import (
+  bad_batches,
+  best_checkpoint,
+  checkpoint,
+  dry_run,
+  experiment,
+  frozen,
+  interruption,
+  record,
+  results,
+  same_inputs,
+  source_pass,
+  start,
+)
 from jax_uda.run import config as config_lib
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.experiment import Experiment
+from jax_uda.run.loop import Loop, Periodic, is_due
 from jax_uda.run.report import figures
-from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter, has_scores
-from jax_uda.run.settings import RunSettings
-from jax_uda.run.step_log import StepLog
-from jax_uda.step.learner import Learner
+from jax_uda.run.settings import NETWORKS, RunSettings
+from jax_uda.run.step_log import NonFinite, StepLog
 from jax_uda.step.state import TrainState
-
-
-class Periodic(NamedTuple):
-  """What is done with the state every so many steps; None: only at the end of the run."""
-
-  every_steps: int | None
-  function: Callable[[TrainState], None]
 
 
 def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
@@ -49,13 +51,14 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
 
   Raises:
     ValueError: The config does not fit itself, the data, or the run in `workdir`.
-    FloatingPointError: A loss is not finite.
+    FloatingPointError: A loss is not finite, and `config.on_nonfinite` does not say how to go on.
   """
   record.check_config(config, workdir)
   with registry.within("config"):
     settings = settings_lib.from_config(config)
-    start.check_predecessors(settings.start, workdir)
+    start.check(settings, workdir)
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, workdir)
   with registry.within("config"):
     ready = exp.training_batches(workdir.parent)
   if not start.has_checkpoints(workdir):
@@ -65,25 +68,32 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
   say(experiment.summary(exp))
-  with (
-    start.open_checkpoints(workdir, settings.checkpoint.keep) as checkpoints,
-    _open_writer(workdir, checkpoints.latest_step() or 0) as writer,
-  ):
-    state = _first_state(exp, checkpoints, workdir)
-    record.write(config, workdir, state.variables("student")["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
-    _check_steps_left(exp.settings, state, checkpoints)
-    state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
-    checkpoints.wait()
-    scores = results.write(exp, state, workdir, writer)
-    figures.draw_at_end(exp, state, workdir, writer)
-    return scores
+  while True:
+    try:
+      return _run_to_the_end(exp, config, ready, workdir)
+    except NonFinite as error:
+      step, cause = error.step, str(error)
+    # Outside of the handler, which holds the state in memory.
+    _leave_batch_out(exp, workdir, step, cause)
 
 
 def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
-  """The run of `config` with the state of the newest checkpoint in `workdir`.
+  """The run of `config` with the state that it reports, as `config.report` says; prints which one.
 
   Where nothing is trained yet, the networks are those of `config.init_weights`.
+
+  Raises:
+    ValueError: There is neither, or the checkpoint is of another config.
+  """
+  exp, state = _newest(config, workdir)
+  state = best_checkpoint.restore(state, workdir, exp.settings.report)
+  _, title = best_checkpoint.find(workdir, exp.settings.report)
+  say(f"checkpoint: {title}, step {int(state.step)}")
+  return exp, state
+
+
+def _newest(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Experiment, TrainState]:
+  """The run of `config` with its newest state.
 
   Raises:
     ValueError: There is neither, or the checkpoint is of another config.
@@ -97,22 +107,22 @@ def trained(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     )
   record.check_config(config, workdir)
   exp = experiment.build(config)
+  same_inputs.check(config.data, exp.domains.identities, workdir)
   dry_run.evaluation(exp)
   state = exp.initial_state()
   if start.has_checkpoints(workdir):
-    with start.open_checkpoints(workdir) as checkpoints:
+    with start.read_checkpoints(workdir) as checkpoints:
       state = checkpoints.restore(state)
   else:
     workdir.mkdir(parents=True, exist_ok=True)
     with registry.within("config"):
       state = start.from_file(exp, state, workdir)
-    record.write(config, workdir, state.variables("student")["params"])
-    record.write_classes(workdir, exp.domains.label_space, exp.domains.target_val)
+    record.write(config, workdir, state.variables("student")["params"], exp.domains)
   return exp, state
 
 
 def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
-  """Evaluates the networks that `trained` returns and draws them.
+  """Evaluates the newest networks and, if `config.report` says so, the best; draws those reported.
 
   Args:
     config: The config of one run or of one stage.
@@ -124,14 +134,18 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
   Raises:
     ValueError: There is nothing to evaluate, or the checkpoint is of another config.
   """
-  exp, state = trained(config, workdir)
+  exp, state = _newest(config, workdir)
+  record.write(
+    config, workdir, state.variables("student")["params"], exp.domains, only_missing=True
+  )
   scores = results.write(exp, state, workdir)
+  state = best_checkpoint.restore(state, workdir, exp.settings.report)
   figures.draw_at_end(exp, state, workdir)
   return scores
 
 
 def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list[pathlib.Path]:
-  """Writes both networks of the newest checkpoint with the names of the reference implementations.
+  """Writes both networks of the reported checkpoint with the names of the reference implementations.
 
   Args:
     config: The config of one run or of one stage.
@@ -148,16 +162,17 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   record.check_config(config, workdir)
   exp = experiment.build(config)
   state = exp.initial_state()
-  with start.open_checkpoints(workdir) as checkpoints:
+  folder, title = best_checkpoint.find(workdir, exp.settings.report)
+  with frozen.RunCheckpoints(workdir, None, folder) as checkpoints:
     template = {name: state.variables(name) for name in NETWORKS}
     saved = checkpoints.restore_part({"step": state.step, **template})
+  say(f"checkpoint: {title}, step {int(saved['step'])}")
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
     path = workdir / f"{network}.safetensors"
     texts = {"network": network, "step": str(saved["step"])}
-    texts |= {"encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
-    if exp.settings.start.init_weights or exp.settings.start.init_from:
-      texts["licence"] = licences.licence_of(exp.settings.encoder).name
+    texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
+    texts |= record.origin_of_weights(workdir)
     weights.save(_merged(exp, saved[network]), path, texts)
     say(f"{network} after {saved['step']} steps: {path}")
     paths.append(path)
@@ -181,12 +196,57 @@ def _open_writer(
   return MetricWriter(workdir, resume_step=resume_step)
 
 
+def _run_to_the_end(
+  exp: Experiment, config: config_lib.ConfigDict, ready: grain.MapDataset, workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Continues the run from its newest checkpoint, or begins it; returns its results."""
+  stop = interruption.current()
+  with start.open_checkpoints(workdir, exp.settings.checkpoint.keep) as checkpoints:
+    state = _first_state(exp, checkpoints, workdir)
+    with _open_writer(workdir, checkpoints.latest_step() or 0) as writer:
+      record.write(config, workdir, state.variables("student")["params"], exp.domains)
+      _check_steps_left(exp.settings, state, checkpoints)
+      state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
+      with stop.finishing():
+        checkpoints.wait()
+      stop.check()
+      scores = results.write(exp, state, workdir, writer, at_end=True)
+      state = best_checkpoint.restore(state, workdir, exp.settings.report)
+      figures.draw_at_end(exp, state, workdir, writer)
+      return scores
+
+
+def _leave_batch_out(exp: Experiment, workdir: pathlib.Path, step: int, cause: str) -> None:
+  """Notes a batch with a loss that is not finite, for a run that rolls back.
+
+  Raises:
+    FloatingPointError: The run is not to roll back, or has done so too often from the same checkpoint.
+  """
+  settings = exp.settings
+  noted = bad_batches.read(workdir)
+  batch = bad_batches.number_of(step, [row["batch"] for row in noted])
+  names = exp.image_names(batch, workdir.parent)
+  text = f"{cause} The run stopped and saved nothing since; its batch {batch} had {names}."
+  saved = max(checkpoint.saved_steps(workdir / "checkpoints"), default=None)
+  in_a_row = sum(row["step"] >= (saved or 0) for row in noted)
+  if settings.on_nonfinite != "rollback" or in_a_row >= settings.max_skips:
+    raise FloatingPointError(
+      f"{text} Go on with the same command and --config.on_nonfinite=rollback (from step {saved or 0} "
+      "on without this batch) or =skip (such steps change nothing), or with a lower rate from there "
+      f"on, --config.schedule.scale_from='(({saved or 0}, 0.5),)'; or train anew with a lower "
+      "config.schedule.learning_rate or a longer config.schedule.warmup_steps."
+    )
+  bad_batches.add(workdir, batch=batch, step=step, cause=cause)
+  say(f"{text} It goes on from step {saved or 0} without that batch.")
+
+
 def _first_state(
   exp: Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
 ) -> TrainState:
   """The state from which this call trains on; a new run also prepares its objectives."""
   with registry.within("config"):
-    state = start.restore_or_initialise(exp, checkpoints, workdir)
+    state = start.restore_or_initialise(exp, checkpoints, workdir)  # says where networks come from
+  say(experiment.summary(exp))
   if checkpoints.latest_step() is None:
     batch_size = exp.settings.evaluation.batch_size
     state = source_pass.run(exp.learner, state, exp.domains.source_train, batch_size)
@@ -222,7 +282,11 @@ def _train_to_the_end(
     say(f"training from step {first} to {end} in {workdir}")
   every_evaluation = settings.evaluation.every_steps
   periodic = (
-    Periodic(every_evaluation, lambda state: results.report_midway(exp, state, writer)),
+    Periodic(
+      every_evaluation,
+      lambda state: results.report_midway(exp, state, writer, workdir),
+      is_long=True,
+    ),
     Periodic(every_evaluation, lambda state: figures.note_prototypes(state, workdir)),
     Periodic(
       settings.figures.views_every_steps,
@@ -231,16 +295,22 @@ def _train_to_the_end(
   )
   if checkpoints.latest_step() is not None:
     _catch_up(state, end, periodic, workdir)
-  log = StepLog(exp.learner.schedule, writer, first, end, images_per_step=2 * settings.batch_size)
-  batches = pipeline.iterate(ready, first, num_threads=settings.data.num_threads)
+  log = StepLog(
+    exp.learner.schedule,
+    writer,
+    first,
+    end,
+    images_per_step=2 * settings.batch_size,
+    max_skips=settings.max_skips,
+  )
+  left_out = {row["batch"] for row in bad_batches.read(workdir)}
+  number = bad_batches.number_of(first, left_out)
+  batches = pipeline.iterate(ready, number, num_threads=settings.data.num_threads)
+  loop = Loop(exp.learner, settings, log, checkpoints, periodic)
   try:
-    return _loop(exp.learner, settings, state, batches, log, checkpoints, periodic)
+    return loop.run(state, bad_batches.without(batches, number, left_out))
   finally:
     batches.close()
-
-
-def _is_due(every_steps: int | None, step: int, end: int) -> bool:
-  return step == end or bool(every_steps and step % every_steps == 0)
 
 
 def _catch_up(
@@ -249,61 +319,6 @@ def _catch_up(
   """Runs the evaluations that were due at the latest checkpoint but were interrupted."""
   step = int(state.step)
   if step < end and not has_scores(workdir, step):
-    for every_steps, function in periodic:
-      if _is_due(every_steps, step, end):
-        function(state)
-
-
-def _loop(
-  learner: Learner,
-  settings: RunSettings,
-  state: TrainState,
-  batches: Iterator[Any],
-  log: StepLog,
-  checkpoints: checkpoint.Checkpoints,
-  periodic: tuple[Periodic, ...],
-) -> TrainState:
-  """Trains to the last step, with logs, checkpoints and what is due on the way."""
-  end, wait = settings.end_step, mesh_lib.must_wait(learner.mesh)
-  phase = train_step = None
-  for step in range(int(state.step), end):
-    with log.waiting_for_data(), registry.within("config", "data"):
-      batch = mesh_lib.put_batch(learner.mesh, next(batches))
-    if train_step is None or phase != learner.method.phase(step):
-      log.flush()  # the metrics of another phase may have other names
-      phase = learner.method.phase(step)
-      train_step = _compile(learner, phase, state, batch)
-      log.start()
-    state, metrics = train_step(state, batch)
-    if wait:
-      jax.block_until_ready(metrics)
-    log.add(metrics)
-    done = step + 1
-    save = _is_due(settings.checkpoint.every_steps, done, end)
-    due = [
-      function
-      for every_steps, function in periodic
-      if done < end and _is_due(every_steps, done, end)
-    ]
-    if save or due or _is_due(settings.log_every_steps, done, end):
-      log.flush()  # a state with a non-finite loss behind it is neither saved nor evaluated
-    with log.paused():
-      if save:
-        checkpoints.save(state)
-      for function in due:
-        function(state)
-  return state
-
-
-def _compile(learner: Learner, phase: int, state: TrainState, batch: Any) -> jax.stages.Compiled:
-  """Compiles the step of a phase ahead of time and says what it needs."""
-  began = time.perf_counter()
-  step = learner.step_of(phase).lower(state, batch).compile()
-  seconds = time.perf_counter() - began
-  memory = step.memory_analysis()
-  mib = lambda size: f"{size / 2**20:.0f} MiB"
-  say(
-    f"step compiled in {seconds:.1f} s; each device needs {mib(memory.argument_size_in_bytes)} for "
-    f"state and batch and {mib(memory.temp_size_in_bytes)} for temporaries"
-  )
-  return step
+    for item in periodic:
+      if is_due(item.every_steps, step, end):
+        item.function(state)

@@ -68,14 +68,14 @@ class Passes:
 
   def __init__(self, network: Forward, variables: Mapping[str, Any]):
     """Takes the network as a function and its variables; nothing runs yet."""
-    self._network = network
+    self.network = network
     self._variables = dict(variables)
     self._outputs: dict[str, Outputs] = {}
 
   def __call__(self, name: str, image: jax.Array, **inputs: jax.Array) -> Outputs:
     """The outputs for the view `name`; runs the network at its first call only."""
     if name not in self._outputs:
-      self._outputs[name], batch_stats = self._network(self._variables, image, name, **inputs)
+      self._outputs[name], batch_stats = self.network(self._variables, image, name, **inputs)
       if batch_stats:
         self._variables["batch_stats"] = batch_stats
     return self._outputs[name]
@@ -112,7 +112,8 @@ class Context:
       phase: First step of the phase that is traced (`Method.phase`).
     """
     self.views, self.step, self.auxiliary = views, step, auxiliary
-    self._student, self._teacher, self._reference = student, teacher, reference
+    self.student_passes = student
+    self._teacher, self._reference = teacher, reference
     self._phase = phase
 
   def started(self, step: int) -> bool:
@@ -130,7 +131,7 @@ class Context:
     image: one that the auxiliary networks translate (`self.auxiliary` holds their parameters).
     """
     data = self.views[view]
-    return self._student(view, data.image if image is None else image, **data.inputs)
+    return self.student_passes(view, data.image if image is None else image, **data.inputs)
 
   def teacher(self, view: str) -> Outputs:
     """The teacher on `view`: no dropout, batch statistics in BatchNorm, no gradient."""

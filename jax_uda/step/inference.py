@@ -1,21 +1,17 @@
-"""Predictions of a network for whole images: windows, scales and mirror images, averaged."""
+"""How a network predicts whole images: windows, scales and mirror images, averaged; and what it predicts."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+import math
+from typing import Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.registry import SettingError
-from jax_uda.ops import resize, windows
-from jax_uda.ops.pixels import to_unit
-from jax_uda.ops.resize import Size, size_of
-from jax_uda.step.outputs import Network, Outputs
+from jax_uda.ops import windows
+from jax_uda.ops.resize import Size
+
+WHOLE_PIXELS = 2**22
+TILE_UNIT = 64  # pixels: sides of tiles are multiples of it, which all networks take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +29,11 @@ class Inference:
       resized without.
     class_weights: [C] factors of the probabilities at the network's input size, which are then
       resized (SePiCo; golden `sepico/dark_class_weight`). Empty = none.
+    grid: What the network sees at once is padded up to multiples of so many pixels. 1 pads only what the
+      network refuses. A coarser grid needs fewer programs for images of many sizes, and changes
+      predictions a little (docs/own_data.md).
+    whole_pixels: An image of more pixels is predicted in overlapping tiles of no more pixels, so that
+      memory does not grow with the image.
 
   Raises:
     SettingError: A value cannot be used.
@@ -45,6 +46,8 @@ class Inference:
   average: Literal["logits", "probabilities"] = "logits"
   align_corners: bool = False
   class_weights: tuple[float, ...] = ()
+  grid: int = 1
+  whole_pixels: int = WHOLE_PIXELS
 
   def __post_init__(self):
     sizes = [size for size in (self.window, self.stride) if size is not None]
@@ -61,6 +64,52 @@ class Inference:
       raise SettingError("average", f"= {self.average!r} must be 'logits' or 'probabilities'.")
     if self.class_weights and min(self.class_weights) <= 0:
       raise SettingError("class_weights", f"= {self.class_weights} must be factors above 0.")
+    if self.grid < 1:
+      raise SettingError("grid", f"= {self.grid} must be a number of pixels, at least 1.")
+    if self.whole_pixels < TILE_UNIT**2:
+      raise SettingError("whole_pixels", f"= {self.whole_pixels} must be at least {TILE_UNIT**2}.")
+
+  def is_tiled(self, size: Size) -> bool:
+    """Whether an image of `size` is predicted in tiles."""
+    return math.prod(size) > self.whole_pixels
+
+  @property
+  def tile(self) -> Size:
+    """(height, width) of the tiles of a large image."""
+    side = math.isqrt(self.whole_pixels) // TILE_UNIT * TILE_UNIT
+    return side, side
+
+  @property
+  def tile_margin(self) -> int:
+    """Pixels at the edges of a tile that its neighbours predict."""
+    return self.tile[0] // 8
+
+  def tiles(self, size: Size) -> list[windows.Box]:
+    """The tiles of a large image, row by row; each overlaps its neighbours by two margins."""
+    step = self.tile[0] - 2 * self.tile_margin
+    return windows.boxes(size, self.tile, (step, step))
+
+  def scaled(self, size: Size) -> list[Size]:
+    """The sizes at which an image of `size` is predicted, one per scale."""
+    side = lambda length, scale: max(int(length * scale + 0.5), 1)
+    return [(side(size[0], scale), side(size[1], scale)) for scale in self.scales]
+
+  def crops(self, size: Size) -> list[Size]:
+    """The sizes of what the network sees at once of an image of `size`: all of it, a tile or a window.
+
+    Raises:
+      ValueError: The windows have gaps between them.
+    """
+    if self.is_tiled(size):
+      y1, y2, x1, x2 = self.tiles(size)[0]
+      size = (y2 - y1, x2 - x1)
+    crops = []
+    for scaled in self.scaled(size):
+      if self.window is not None and self.stride is not None:
+        y1, y2, x1, x2 = windows.boxes(scaled, self.window, self.stride)[0]
+        scaled = (y2 - y1, x2 - x1)
+      crops.append(scaled)
+    return list(dict.fromkeys(crops))
 
   def check_classes(self, num_classes: int) -> None:
     """Raises SettingError if there are class weights, but not one for each class."""
@@ -81,57 +130,3 @@ class Prediction(NamedTuple):
 
   label: np.ndarray
   confidence: np.ndarray
-
-
-def make_predict(
-  model: Network, mesh: Mesh, settings: Inference
-) -> Callable[[Any, np.ndarray, Size], Prediction]:
-  """Returns `predict(variables, image uint8 [B,H,W,3], size) -> Prediction` of (height, width) `size`.
-
-  The network runs in evaluation mode. Every process gives all images and gets all predictions.
-  """
-  averages = settings.flip or len(settings.scales) > 1
-  resized = functools.partial(resize.bilinear, align_corners=settings.align_corners)
-  weights = jnp.asarray(settings.class_weights, jnp.float32)
-
-  def output_of(variables: Any, crop: jax.Array) -> jax.Array:
-    """What is averaged over windows, at the size of the crop."""
-    outputs: Outputs = model.apply(variables, crop, train=False, use_running_average=True)
-    logits = resized(outputs.decoded.logits, size_of(crop))
-    return jax.nn.softmax(logits) if settings.average == "probabilities" else logits
-
-  def probability_of(output: jax.Array) -> jax.Array:
-    return output if settings.average == "probabilities" else jax.nn.softmax(output)
-
-  def scores_of(variables: Any, image: jax.Array, size: Size) -> jax.Array:
-    """Scores [B,*size,C] of one variant of the image; probabilities if variants are averaged."""
-    run = functools.partial(output_of, variables)
-    if settings.window is None or settings.stride is None:
-      output = run(image)
-    else:
-      output = windows.sliding_logits(run, image, settings.window, settings.stride)
-    if settings.class_weights:
-      return resized(probability_of(output) * weights, size)
-    output = resized(output, size)
-    return probability_of(output) if averages else output
-
-  @functools.partial(jax.jit, static_argnames="size", out_shardings=mesh_lib.replicated(mesh))
-  def predict(variables: Any, image: jax.Array, size: Size) -> tuple[jax.Array, jax.Array]:
-    image = to_unit(image)
-    total = jnp.float32(0)
-    for scale in settings.scales:
-      height, width = (int(side * scale + 0.5) for side in size_of(image))
-      scaled = resize.bilinear(image, (height, width))
-      total += scores_of(variables, scaled, size)
-      if settings.flip:
-        total += scores_of(variables, scaled[:, :, ::-1], size)[:, :, ::-1]
-    probable = averages or settings.average == "probabilities" or bool(settings.class_weights)
-    probability = total / jnp.sum(total, -1, keepdims=True) if probable else jax.nn.softmax(total)
-    return jnp.argmax(total, -1).astype(jnp.uint8), jnp.max(probability, -1)
-
-  def predict_rows(variables: Any, image: np.ndarray, size: Size) -> Prediction:
-    size = (int(size[0]), int(size[1]))
-    whole = lambda rows: predict(variables, rows, size)
-    return Prediction(*mesh_lib.apply_to_rows(mesh, whole, image))
-
-  return predict_rows

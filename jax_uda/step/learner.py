@@ -18,12 +18,13 @@ from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.ops.resize import size_of
-from jax_uda.step import optimizer, state, train_step
+from jax_uda.step import nonfinite, optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
-from jax_uda.step.inference import Inference, Prediction, Size, make_predict
+from jax_uda.step.inference import Inference, Prediction, Size
 from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.outputs import Network
+from jax_uda.step.predictor import NetworkPrograms, Predictor
 from jax_uda.step.shared import sharing
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
@@ -57,6 +58,7 @@ class Learner:
     auxiliary: The method's auxiliary networks, or None.
     teacher_rule: How the teacher follows the student.
     mesh: Devices that share a batch.
+    by_groups: Whether a step takes its gradient group by group of terms.
   """
 
   def __init__(
@@ -68,6 +70,8 @@ class Learner:
     optimizer: Callable[..., optax.GradientTransformation] = optimizer.build,
     teacher_rule: Rule = Rule(),
     mesh: Mesh | None = None,
+    skip_nonfinite: bool = False,
+    by_groups: bool = False,
   ):
     """Puts the parts together; nothing is compiled or allocated.
 
@@ -78,17 +82,24 @@ class Learner:
       optimizer: `(schedule, start_steps=…) -> optax optimizer`; the default is AdamW.
       teacher_rule: How the teacher follows the student.
       mesh: Devices that share a batch; all, if not given.
+      skip_nonfinite: Whether a step whose loss is not finite leaves the networks as they were; the
+        metric `skipped` says so.
+      by_groups: Whether a step takes its gradient group by group of terms that share passes: less memory,
+        the same gradient up to rounding.
     """
+    self._skips = skip_nonfinite
     dtype = getattr(model, "dtype", jnp.float32)
     heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
     self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
+    self.by_groups = by_groups
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
     self.auxiliary = method.auxiliary(schedule) if method.auxiliary else None
     self.mesh = mesh_lib.data_mesh() if mesh is None else mesh
     self._step_of = functools.cache(self._jitted_step)
     self._create = functools.cache(self._jitted_create)
-    self._predict = functools.cache(lambda settings: make_predict(self.model, self.mesh, settings))
+    self.predictor = functools.cache(self._make_predictor)
+    self._programs: dict[Any, NetworkPrograms] = {}
 
   def init(self, seed: int, image_size: tuple[int, int]) -> TrainState:
     """The state before step 0, with random parameters, on the devices.
@@ -157,7 +168,9 @@ class Learner:
 
   def _jitted_step(self, phase: int) -> Any:
     replicated = mesh_lib.replicated(self.mesh)
-    return jax.jit(self.pure_step(phase), donate_argnums=0, out_shardings=(replicated, replicated))
+    step = self.pure_step(phase)
+    step = nonfinite.skipping(step) if self._skips else step
+    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
 
   def pure_step(self, phase: int = 0) -> Step:
     """The step of a phase as a pure function, not compiled."""
@@ -168,6 +181,7 @@ class Learner:
       teacher_rule=self.teacher_rule,
       auxiliary=self.auxiliary,
       phase=phase,
+      by_groups=self.by_groups,
     )
 
   def predict(
@@ -186,7 +200,21 @@ class Learner:
       settings: Windows, scales and mirror images that are averaged.
       size: (height, width) of the prediction; that of the images if not given.
     """
-    return self._predict(settings)(variables, images, size or size_of(images))
+    return self.predictor(settings)(variables, images, size or size_of(images))
+
+  def _make_predictor(self, settings: Inference) -> Predictor:
+    programs = NetworkPrograms(self.model, self.mesh, settings)
+    return Predictor(self._programs.setdefault(programs.key(settings), programs), settings)
+
+  def canvas(self, variables: Any, size: Size, rows: int = 1) -> Size:
+    """The size to which an image of `size` is padded, so that the network takes it; often its own.
+
+    Args:
+      variables: Those of a network, or their shapes.
+      size: (height, width) of the image.
+      rows: Images in a batch.
+    """
+    return self.predictor(Inference()).network.canvas(variables, size, rows)
 
   def views_of(self, state: TrainState, batch: Batch) -> Seen:
     """What a step from `state` would look at, with the teacher as it is, for pictures.

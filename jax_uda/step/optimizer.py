@@ -98,6 +98,34 @@ def warmup_poly(
   return lambda step: decay(step) * warmup(step)
 
 
+def scaled_from(schedule: optax.Schedule, changes: Sequence[tuple[int, float]]) -> optax.Schedule:
+  """The schedule, times a factor from a step on.
+
+  Args:
+    schedule: Learning rate as a function of the step.
+    changes: Pairs (first step, factor); several factors multiply.
+
+  Raises:
+    SettingError: They are no such pairs.
+  """
+  try:
+    pairs = [(int(step), float(factor)) for step, factor in changes]
+  except (TypeError, ValueError):
+    pairs = [(-1, 0.0)]
+  if any(step < 0 or factor < 0 for step, factor in pairs):
+    raise SettingError(
+      "scale_from", f"= {changes!r} must be pairs (step, factor), e.g. ((12000, 0.5),)."
+    )
+
+  def scaled(step):
+    rate = schedule(step)
+    for first, factor in pairs:
+      rate = jnp.where(step >= first, factor, 1.0) * rate
+    return rate
+
+  return scaled if pairs else schedule
+
+
 SCHEDULES = {"warmup_linear": warmup_linear, "warmup_poly": warmup_poly}
 
 

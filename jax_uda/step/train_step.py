@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jax_uda.step import gradients
 from jax_uda.step import teacher as teacher_lib
 from jax_uda.step.context import AUXILIARY_KEY, Context, Forward, Pass, Passes, View, named_key
 from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
-from jax_uda.step.objective import add_terms, draw_terms
+from jax_uda.step.objective import draw_terms
 from jax_uda.step.outputs import Network
 from jax_uda.step.shared import sharing
 from jax_uda.step.state import TrainState
@@ -122,6 +123,7 @@ def make_train_step(
   teacher_rule: teacher_lib.Rule,
   auxiliary: Auxiliary | None = None,
   phase: int = 0,
+  by_groups: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns the pure function `train_step(state, batch) -> (state, metrics)`.
 
@@ -136,6 +138,8 @@ def make_train_step(
     teacher_rule: How the teacher follows the student.
     auxiliary: The method's auxiliary networks, if it has any.
     phase: `method.phase(step)` of the steps that this function is for.
+    by_groups: Whether the gradient is taken group by group of terms, which needs less memory; see
+      `gradients`.
   """
   follow = lambda teacher, student, step: teacher_lib.follow(teacher, student, step, teacher_rule)
   teacher_first = not teacher_rule.after_update
@@ -150,27 +154,24 @@ def make_train_step(
     scene = set_scene(method, auxiliary, auxiliary_params, batch, teacher, key)
     reference = reference_network(model, state.reference) if method.uses_reference else None
 
-    def loss_fn(params, auxiliary_params):
-      student = Passes(
-        student_network(network, key, method.passes(phase)), {**state.student, "params": params}
-      )
-      ctx = Context(
+    def context_of(params, statistics, auxiliary_params, teacher):
+      return Context(
         views=scene.views,
         step=state.step,
-        student=student,
+        student=Passes(
+          student_network(network, key, method.passes(phase)), {**statistics, "params": params}
+        ),
         teacher=teacher,
         reference=reference,
         auxiliary=auxiliary_params,
         phase=phase,
       )
-      result = add_terms(method.terms, state.objective_state, ctx, scene.draws)
-      # Passes left their BatchNorm statistics behind; the student's parameters are the optimizer's.
-      statistics = {name: tree for name, tree in student.variables.items() if name != "params"}
-      return result.loss, (result, statistics, teacher.variables)
 
-    (student_grads, auxiliary_grads), (result, statistics, teacher_variables) = jax.grad(
-      loss_fn, argnums=(0, 1), has_aux=True
-    )(params, auxiliary_params)
+    loss = gradients.Loss(method.terms, state.objective_state, scene.draws, teacher, context_of)
+    take = loss.gradients_by_groups if by_groups else loss.gradients
+    statistics = {name: tree for name, tree in state.student.items() if name != "params"}
+    student_grads, auxiliary_grads, result, statistics = take(params, statistics, auxiliary_params)
+    teacher_variables = teacher.variables
     updates, opt_state = optimizer.update(student_grads, state.opt_state, params)
     student = {**statistics, "params": optax.apply_updates(params, updates)}
     if not teacher_first:

@@ -17,8 +17,15 @@ def draw(key: jax.Array, batch_size: int) -> jax.Array:
 
 def present_classes(label: jax.Array, *, per_image: bool = False) -> jax.Array:
   """Which ids occur in label [B,H,W]: bool [256] over the batch, or [B, 256] if `per_image`."""
-  per_id = lambda ids: jnp.zeros(NUM_IDS, bool).at[ids.ravel()].set(True)
-  return jax.vmap(per_id)(label) if per_image else per_id(label)
+  # A scatter by all pixels would gather the whole batch on every device. Here each image is one set of
+  # bits, in words of 32, and only the sets are exchanged.
+  ids = label.astype(jnp.uint32).reshape(label.shape[0], 1, -1)
+  words = jnp.arange(NUM_IDS // 32, dtype=jnp.uint32)[:, None]
+  bits = jnp.where(ids // 32 == words, jnp.uint32(1) << ids % 32, 0)
+  sets = jax.lax.reduce(bits, jnp.uint32(0), jax.lax.bitwise_or, [2])
+  present = (sets[..., None] >> jnp.arange(32, dtype=jnp.uint32)) % 2 == 1
+  present = present.reshape(label.shape[0], NUM_IDS)
+  return present if per_image else jnp.any(present, axis=0)
 
 
 def choose(present: jax.Array, priority: jax.Array) -> jax.Array:

@@ -137,6 +137,19 @@ CASES = {
     (),
   ),
 }
+CASES |= {
+  "output_adversarial of least squares": Case(
+    objectives.output_adversarial(
+      discriminator=lambda params, probability: probability @ params["discriminator"],
+      least_squares=True,
+      scale=0.5,
+      align_corners=False,
+    ),
+    (),
+  ),
+  "entropy": Case(objectives.entropy(weight=0.1), ("weights",)),
+  "entropy of half the size": Case(objectives.entropy(scale=0.5), ("weights",)),
+}
 CASES["sum"] = Case(
   summed("cross_entropy", "similarity_contrast", "cam_prototypes and translation_consistency"),
   ("labels",),

@@ -69,3 +69,23 @@ def test_ignored_source_pixels_weigh_nothing_also_where_they_are_pasted():
   )
   for name in ("source", "mixed"):
     assert not views[name].weight[views[name].label == 255].any()
+
+
+def test_jitter_reaches_the_source_and_the_target_part_of_the_mix_but_not_its_source_part():
+  teacher = Passes(lambda *_, **__: (Outputs(jnp.zeros((2, 3, 3, 3)), (), None, {}), None), {})
+  draws, images = METHOD.draw(jax.random.key(0), batch()), with_unit_images(batch())
+  always = lambda jitter, happens: jitter.replace(happens=jnp.full(2, happens))
+  drawn = draws["vfm_uda"].replace(
+    weak_source=always(draws["vfm_uda"].weak_source, True),
+    weak_target=always(draws["vfm_uda"].weak_target, True),
+    mixed=always(draws["vfm_uda"].mixed, False),
+    mixed_blur=always(draws["vfm_uda"].mixed_blur, False),
+  )
+  views = METHOD.make_views({"vfm_uda": drawn}, images, teacher)
+  same = lambda view, domain: np.isclose(views[view].image, images[domain]["image"], atol=1e-6).all(
+    -1
+  )
+  # The teacher is sure of nothing: what weighs 1 was pasted from the source.
+  pasted = np.asarray(views["mixed"].weight == 1)
+  assert 0.1 < pasted.mean() < 0.9 and same("mixed", "source")[pasted].all()
+  assert not same("source", "source").all() and not same("mixed", "target")[~pasted].all()

@@ -14,17 +14,18 @@ from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import drawing
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff, recipes, smoke
+from jax_uda.run import config_diff, recipes, smoke, start
+from jax_uda.run import settings as settings_lib
 from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task
 
-TASKS = ("gta_to_cityscapes/", "synthia_to_", "cityscapes_to_", "combinations/")
+TASKS = ("gta_to_cityscapes/", "synthia_to_", "cityscapes_to_", "oracle/", "combinations/")
 PUBLISHED = [name for name in recipes.names() if name.startswith(TASKS)]
 
 
-def resolved(recipe: str) -> dict[str, config_lib.ConfigDict]:
-  """The configs of a recipe's stages, or of its only run."""
-  config = recipes.load(recipe)
+def resolved(recipe: str, *fields: tuple[str, str]) -> dict[str, config_lib.ConfigDict]:
+  """The configs of a recipe's stages, or of its only run, with fields that are set."""
+  config = recipes.load(recipe, fields)
   return config_lib.stage_configs(config) or {"": config}
 
 
@@ -35,6 +36,8 @@ def test_every_recipe_loads_and_its_stages_have_their_method_and_network(name, a
   config = recipes.load(f"{name}:{arg}")
   assert set(config.compare) <= set(config.stages)
   num_classes = 19 if name in PUBLISHED else 11
+  if name == "synthia_to_cityscapes/spcl_stages" and not arg:
+    num_classes = 16
   task = Task(num_classes, (1 / num_classes,) * num_classes)
   for stage in resolved(f"{name}:{arg}").values():
     assert stage.num_steps > 0 and not stage.stages
@@ -58,6 +61,23 @@ def test_a_smoke_run_is_small_and_all_its_terms_start(name):
     method = methods.build(Task(19, (1 / 19,) * 19), **stage.method)
     assert max(method.phases) <= smoke.STOP_STEP
   assert list(resolved(name)) == list(resolved(f"{name}:smoke"))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_asks_for_its_weights(name, tmp_path):
+  settings = lambda arg, *fields: settings_lib.from_config(
+    next(iter(resolved(f"{name}:{arg}", *fields).values()))
+  )
+  asked = r"init_weights is empty, but this recipe .*:weights=FILE or .*random in place of FILE"
+  with pytest.raises(SettingError, match=asked):
+    start.check(settings(""), tmp_path / "run")
+  random = ("init_weights", "random")
+  assert settings("", random).start.init_weights is None
+  start.check(settings("", random), tmp_path / "run")
+  start.check(settings("smoke"), tmp_path / "run")
+  with pytest.raises(SettingError, match="there is no such weight file"):
+    start.check(settings("", ("init_weights", "/no/such.pth")), tmp_path / "run")
 
 
 @pytest.mark.long

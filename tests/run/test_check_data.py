@@ -66,7 +66,7 @@ def test_every_bad_file_is_named_and_the_others_are_counted(tmp_path, mine, caps
   assert "source train: 4 pairs; 1 of 6x8" in text and "3 pairs cannot be used" in text
   written = (tmp_path / "out" / "check_problems.txt").read_text()
   for part in (
-    "labels/0.png cannot be read: No such file",
+    "images/0.png has no label: expected",
     "labels/1.png holds the ids 9",
     "2.png cannot be read",
   ):
@@ -74,7 +74,13 @@ def test_every_bad_file_is_named_and_the_others_are_counted(tmp_path, mine, caps
 
 
 def test_a_class_that_never_occurs_is_named(tmp_path, mine, capsys):
-  run(tmp_path, spec(mine, classes=("crop", "weed", "stone", "wall")))
+  classes = ("crop", "weed", "stone", "wall")
+  with pytest.raises(
+    ValueError, match="^config.data.source: stone, wall never occur in the labels"
+  ):
+    run(tmp_path, spec(mine, classes=classes))
+  assert "never occurs: stone, wall" in capsys.readouterr().out
+  run(tmp_path, spec(mine, classes=classes, allow_missing=True))
   assert "never occurs: stone, wall" in capsys.readouterr().out
 
 

@@ -53,11 +53,11 @@ def test_the_newest_checkpoint_comes_back_exactly_on_any_number_of_devices(folde
   assert len(restored.weights.sharding.device_set) == 8
 
 
-def test_a_truncated_checkpoint_is_named_and_the_one_before_still_reads(folder):
+def test_a_damaged_checkpoint_that_is_asked_for_is_named(folder):
   damage(folder / "8")
   with checkpoint.Checkpoints(folder) as checkpoints:
     with pytest.raises(checkpoint.CheckpointError, match="step 8 .* continue from step 4"):
-      checkpoints.restore(toy_state(0))
+      checkpoints.restore(toy_state(0), step=8)
     assert checkpoints.restore(toy_state(0), step=4).step == 4
 
 

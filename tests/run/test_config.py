@@ -1,5 +1,7 @@
 """The fields of a run: stages, texts from the command line, arguments, differences."""
 
+import copy
+
 import pytest
 from ml_collections import ConfigDict
 
@@ -176,3 +178,14 @@ def test_a_misspelt_key_of_a_group_is_an_error_with_a_suggestion():
     ValueError, match=r"config\.method has no field 'pseudo_treshold'.*_threshold'"
   ):
     registry.call(function, "config.method", 1, pseudo_treshold=0.5)
+
+
+@pytest.mark.fast
+def test_a_field_that_was_added_since_is_no_difference_at_its_default():
+  new = config_diff.to_plain(config_lib.default())
+  old = copy.deepcopy(new)
+  del old["data"]["source_scale"]
+  assert not config_diff.differences(old, new)
+  new["data"]["source_scale"] = [0.9, 1.1]
+  (difference,) = config_diff.differences(old, new)
+  assert difference == "config.data.source_scale: nothing there, [0.9, 1.1] here"

@@ -10,8 +10,9 @@ from jax_uda.ops.pixels import to_unit
 from jax_uda.run import config as config_lib
 from jax_uda.run import evaluation, metrics
 from jax_uda.run import settings as settings_lib
-from jax_uda.step.inference import Inference, make_predict
+from jax_uda.step.inference import Inference
 from jax_uda.step.outputs import Outputs
+from jax_uda.step.predictor import make_predictor
 
 pytestmark = pytest.mark.fast
 
@@ -37,7 +38,7 @@ class Sloped(Pointwise):
 
 def predict(model=None, size=(8, 12), image=None, **settings):
   image = pixels() if image is None else image
-  function = make_predict(model or Pointwise(), mesh.data_mesh(1), Inference(**settings))
+  function = make_predictor(model or Pointwise(), mesh.data_mesh(1), Inference(**settings))
   return function(jnp.eye(3), image, size).label
 
 

@@ -1,7 +1,9 @@
 """Runs that start from a weight file, and weight files of runs."""
 
 import contextlib
+import dataclasses
 import functools
+import io
 import json
 import types
 
@@ -13,8 +15,9 @@ import tiny_recipe
 from jax_uda import models
 from jax_uda.models import weights
 from jax_uda.models.weights import safetensors_file
-from jax_uda.run import evaluation, experiment, results, stages, start, training
+from jax_uda.run import evaluation, experiment, record, results, stages, start, training
 from jax_uda.run import settings as settings_lib
+from jax_uda.run.report import runs
 
 pytest.importorskip("safetensors")
 
@@ -57,7 +60,9 @@ def trained(make_config, released, tmp_path_factory):
   """The folder of a run from the released teacher on, and its config."""
   workdir = tmp_path_factory.mktemp("runs") / "run"
   config = make_config(init_weights=str(released[0]), init_network="teacher")
-  training.train(config, workdir)
+  with contextlib.redirect_stdout(io.StringIO()) as said:
+    training.train(config, workdir)
+  (workdir.parent / "said.txt").write_text(said.getvalue())
   return workdir, config
 
 
@@ -80,13 +85,13 @@ def test_a_released_model_is_evaluated_without_training(make_config, released, t
   state = exp.initial_state().replace(student=student, teacher=student)
   counts = results.count(exp, state, "target")["student"]
   expected = evaluation.scores(counts, exp.domains.label_space)
-  found = json.loads((workdir / "results.json").read_text())
+  found = runs.read_results(workdir)
   assert found["step"] == 0
   assert found["target"] == {"student": expected, "teacher": expected}
   noted = json.loads((workdir / "init_weights.json").read_text())
   assert noted["sha256"] == weights.read(path).sha256 and noted["path"] == str(path)
-  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("weights: ")]
-  assert lines == [f"weights: encoder, decoder from {path} (sha256 {noted['sha256'][:12]}…)"]
+  lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("networks: ")]
+  assert lines == [f"networks: encoder, decoder from {path} (sha256 {noted['sha256'][:12]}…)"]
   assert not (workdir / "checkpoints").exists()
 
 
@@ -120,11 +125,13 @@ def test_auxiliary_networks_are_carried_over_beside_weights_from_a_file(
 
 def test_a_run_from_a_file_is_evaluated_again_and_says_where_it_started(trained):
   workdir, config = trained
-  before = json.loads((workdir / "results.json").read_text())
+  before = runs.read_results(workdir)
   assert before["step"] == 8
   assert training.evaluate(config, workdir) == before
   noted = json.loads((workdir / "init_weights.json").read_text())
   assert noted["network"] == "teacher" and noted["untouched"] == []
+  said = (workdir.parent / "said.txt").read_text().splitlines()
+  assert said[0].startswith(f"networks: encoder, decoder from {noted['path']} (sha256 ")
 
 
 def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_path, capsys):
@@ -134,15 +141,59 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
   state = final_state(workdir, config)
   for name in ("student", "teacher"):
     path = workdir / f"{name}.safetensors"
-    assert f"{name} after 8 steps: {path}" in said
+    assert f"{name} after 8 steps, checkpoint last: {path}" in said
     found, _ = weights.load(network(7), path)
     assert_equal(found, jax.tree.map(np.asarray, getattr(state, name)))
+    noted = json.loads((workdir / "init_weights.json").read_text())
+    assert weights.read(path).metadata["sha256"] == noted["sha256"]
   # and they are evaluated to the same scores elsewhere
   again = training.evaluate(
     make_config(init_weights=str(workdir / "student.safetensors")), tmp_path / "elsewhere"
   )
-  expected = json.loads((workdir / "results.json").read_text())
+  expected = runs.read_results(workdir)
   assert again["target"]["student"] == expected["target"]["student"]
+
+
+def test_every_start_says_where_the_networks_come_from(make_config, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(
+    start,
+    "_other_run",
+    lambda *_: contextlib.nullcontext(types.SimpleNamespace(latest_step=lambda: 7)),
+  )
+  monkeypatch.setattr(start, "_with_weights", lambda state, others: state)
+  monkeypatch.setattr(start, "_continued", lambda state, others: state)
+  for changes, line in (
+    ({}, "random"),
+    ({"init_weights": "random"}, "random"),
+    ({"init_from": "warm_up"}, "the student of the run warm_up after 7 steps"),
+    (
+      {"init_from": "warm_up", "init_carry": "run"},
+      "student and teacher of the run warm_up after 7 steps",
+    ),
+  ):
+    settings = types.SimpleNamespace(start=settings_lib.start_of(make_config(**changes)))
+    exp = types.SimpleNamespace(settings=settings, initial_state=lambda: None)
+    start.initialise(exp, tmp_path / "run")
+    assert capsys.readouterr().out == f"networks: {line}\n"
+
+
+def test_a_stage_notes_the_file_behind_the_run_with_which_it_begins(tmp_path):
+  loaded = weights.Loaded("w.pth", "12" * 32, "student", ("encoder",), (), licence="MIT")
+  for name in ("warm_up", "method"):
+    (tmp_path / name).mkdir()
+  record.write_weights(tmp_path / "warm_up", loaded)
+  record.inherit_weights(tmp_path / "method", tmp_path / "warm_up")
+  texts = record.origin_of_weights(tmp_path / "method")
+  assert texts == {"source": "w.pth", "sha256": "12" * 32, "licence": "MIT"}
+
+
+def test_a_weight_file_that_was_exchanged_since_the_run_began_is_refused(tmp_path):
+  loaded = weights.Loaded("w.pth", "12" * 32, "student", ("encoder",), ())
+  record.check_same_weights(tmp_path, loaded)
+  record.write_weights(tmp_path, loaded)
+  record.check_same_weights(tmp_path, loaded)
+  with pytest.raises(ValueError, match=r"w\.pth is not the file .*sha256 1212.* there, 3434.* now"):
+    record.check_same_weights(tmp_path, dataclasses.replace(loaded, sha256="34" * 32))
 
 
 def test_only_the_first_of_several_stages_reads_the_file(make_config, released):

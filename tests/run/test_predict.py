@@ -7,7 +7,8 @@ import tiny_recipe
 
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import image_files
-from jax_uda.run import experiment, predict, submission
+from jax_uda.data.pipeline import rescale
+from jax_uda.run import experiment, image_list, predict, submission
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +40,16 @@ def test_each_image_has_a_file_of_class_ids_at_its_own_size(exp, images, tmp_pat
     "2_rgb_anon.png": (96, 64),
     "3_rgb_anon.png": (96, 32),
   }
-  fitted = predict.ImageFiles([images / "b" / "2_rgb_anon.png"], (32, 48))[0]["image"]
-  assert fitted.shape == (32, 48, 3)
-  tall = predict.ImageFiles([images / "a" / "3_rgb_anon.png"], (16, 40))[0]["image"]
-  assert tall.shape == (16, 40, 3), "13x40 up to multiples of 8"
+  image = image_files.read_image(images / "b" / "2_rgb_anon.png")
+  fitted = rescale.fit(image, exp.domains.image_bound)
+  assert fitted.shape == (32, 48, 3), "as the streets are prepared"
   pair = np.repeat(fitted[None], 2, 0)
   expected = exp.learner.predict(state.student, pair, size=(64, 96)).label[0]
   np.testing.assert_array_equal(np.array(found["2_rgb_anon.png"]), expected)
-  assert (
-    found["2_rgb_anon.png"].mode == "L" and "3 predictions of 0 steps" in capsys.readouterr().out
-  )
+  assert found["2_rgb_anon.png"].mode == "P", "the values are ids, and a viewer shows colors"
+  colors = np.array(found["2_rgb_anon.png"].convert("RGB"))
+  np.testing.assert_array_equal(colors, exp.domains.label_space.palette[expected])
+  assert "3 predictions of 0 steps" in capsys.readouterr().out
 
 
 def test_label_ids_of_cityscapes_are_written_on_demand():
@@ -59,36 +60,12 @@ def test_label_ids_of_cityscapes_are_written_on_demand():
     predict.written_ids(label_spaces.CAMVID11, "cityscapes")
 
 
-def test_folders_that_cannot_be_predicted_are_explained(images, tmp_path):
-  with pytest.raises(ValueError, match="is no folder"):
-    predict.list_images(str(tmp_path / "nowhere"), "")
-  with pytest.raises(ValueError, match="no image whose name ends in '_gt'"):
-    predict.list_images(str(images), "_gt")
-  (images / "a" / "1_rgb_anon.jpg").write_bytes(b"")
-  with pytest.raises(ValueError, match=r"a/1_rgb_anon\.jpg and .*a/1_rgb_anon\.png have one name"):
-    predict.list_images(str(images), "_rgb_anon")
-  (images / "a" / "1_rgb_anon.jpg").unlink()
-  (images / "b" / "1_rgb_anon.png").write_bytes(b"")
-  with pytest.raises(ValueError, match=r"a/1_rgb_anon\.png and .*b/1_rgb_anon\.png would have"):
-    predict.list_images(str(images), "_rgb_anon")
-
-
-def test_images_may_lie_in_several_folders(images):
-  names = lambda text: [file.stem for file in predict.list_images(text, "_rgb_anon")]
-  assert names(f"{images}/*") == ["1_rgb_anon", "3_rgb_anon", "2_rgb_anon"]
-  assert names(f"{images}/b, {images}/a")[0] == "2_rgb_anon"
-  (images / "[a]").symlink_to(images / "a")
-  assert names(f"{images}/[a]") == ["1_rgb_anon", "3_rgb_anon"], "a folder's name is no pattern"
-  with pytest.raises(ValueError, match="/c is no folder"):
-    names(f"{images}/b,{images}/c")
-
-
 def _write_grey(value, images):
   def write(folder):
     folder.mkdir(parents=True)
     for image in images:
-      size = PIL.Image.open(image).size
-      (folder / f"{image.stem}.png").write_bytes(
+      size = PIL.Image.open(image.file).size
+      (folder / f"{image.name}.png").write_bytes(
         image_files.encode_png(np.full(size[::-1], value, np.uint8))
       )
 
@@ -97,7 +74,7 @@ def _write_grey(value, images):
 
 @pytest.mark.parametrize("name", submission.SERVERS)
 def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, tmp_path, name):
-  files = predict.list_images(str(images), "_rgb_anon")
+  files = image_list.find(str(images), "_rgb_anon", is_flat=True)
   server = submission.find(name, label_spaces.CITYSCAPES19)
   wanted = tmp_path / "predictions" / name
   folders = [submission.write(wanted, server, files, _write_grey(v, files)) for v in (1, 2, 3)]
@@ -116,7 +93,7 @@ def test_a_server_gets_a_zip_of_all_predictions_and_each_call_a_folder(images, t
 
 
 def test_predictions_that_are_missing_or_of_another_size_are_not_handed_in(images, tmp_path):
-  files = predict.list_images(str(images), "_rgb_anon")
+  files = image_list.find(str(images), "_rgb_anon", is_flat=True)
   server = submission.SERVERS["acdc"]
   with pytest.raises(ValueError, match=r"b/2_rgb_anon\.png has no prediction 2_rgb_anon\.png"):
     submission.write(tmp_path / "out" / "acdc", server, files, _write_grey(1, files[:-1]))

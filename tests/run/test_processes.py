@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -116,3 +117,79 @@ def test_every_method_of_the_demo(method, tmp_path):
   data = f"--config.data.dir={tmp_path / 'data'}"
   calm = CALM if method == "confeti" else ()
   check(f"configs/demo.py:method={method},smoke", tmp_path, data, *calm)
+
+
+def start_two(workdir: pathlib.Path, data: pathlib.Path, steps: int) -> list[subprocess.Popen]:
+  """Two processes that train a tiny recipe together."""
+  port = free_port()
+  recipe = f"tests/tiny_recipe.py:data_dir={data},steps={steps},method=source_only"
+  flags = ["--config.checkpoint.every_steps=0", "--distributed_timeout=60"]
+  address = lambda index: f"--distributed=127.0.0.1:{port},2,{index}"
+  return [start(recipe, workdir, 2, *flags, address(index)) for index in range(2)]
+
+
+def wait_for_step(process: subprocess.Popen, workdir: pathlib.Path, step: int) -> None:
+  path, deadline = workdir / "metrics.jsonl", time.monotonic() + 300
+  while not path.exists() or path.read_text().count("\n") < step:
+    assert time.monotonic() < deadline and process.poll() is None, process.communicate()[0]
+    time.sleep(0.02)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", [0, 1])
+def test_survivors_of_a_killed_process_name_it_and_end(victim, tmp_path):
+  processes = start_two(tmp_path / "run", tmp_path / "data", steps=5000)
+  try:
+    wait_for_step(processes[0], tmp_path / "run", 3)
+    processes[victim].kill()
+    began = time.monotonic()
+    survivor = processes[1 - victim]
+    out, _ = survivor.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+  finally:
+    for process in processes:
+      process.kill()
+  assert survivor.returncode == 75, out
+  assert f"process {victim} of this run is gone" in out.splitlines()[-1]
+  assert "stack trace" not in out and "Traceback" not in out
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("told", [(0,), (1,), (0, 1)])
+def test_processes_that_are_told_to_stop_agree_and_continue_on_another_number(told, tmp_path):
+  workdir, data = tmp_path / "run", tmp_path / "data"
+  processes = start_two(workdir, data, steps=200)
+  try:
+    wait_for_step(processes[0], workdir, 3)
+    began = time.monotonic()
+    for index in told:
+      processes[index].terminate()
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert time.monotonic() - began < 20
+  finally:
+    for process in processes:
+      process.kill()
+  assert [process.returncode for process in processes] == [75, 75], "\n".join(outputs)
+  rows = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+  assert [int(path.name) for path in (workdir / "checkpoints").iterdir()] == [rows[-1]]
+  recipe = f"tests/tiny_recipe.py:data_dir={data},steps=200,method=source_only"
+  one = start(recipe, workdir, 4, f"--config.stop_step={rows[-1] + 2}")
+  out = one.communicate(timeout=300)[0]
+  assert one.returncode == 0 and f"training from step {rows[-1]} to" in out, out
+
+
+@pytest.mark.long
+def test_a_count_that_differs_is_said(tmp_path):
+  port = free_port()
+  recipe = f"tests/tiny_recipe.py:data_dir={tmp_path},steps=2"
+  flags = "--distributed_timeout=20"
+  places = (f"127.0.0.1:{port},2,0", f"127.0.0.1:{port},3,1")
+  processes = [
+    start(recipe, tmp_path / "run", 1, flags, f"--distributed={place}") for place in places
+  ]
+  try:
+    out = processes[1].communicate(timeout=60)[0]
+  finally:
+    for process in processes:
+      process.kill()
+  assert "process 1 has COUNT = 3, process 0 has COUNT = 2" in out

@@ -80,7 +80,8 @@ class _Coarse(nn.Module):
 
 def test_logits_are_resized_once_to_the_size_of_the_labels():
   images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  learner = types.SimpleNamespace(model=_Coarse(), mesh=mesh.data_mesh(1))
+  keep = lambda variables, size, rows: size
+  learner = types.SimpleNamespace(model=_Coarse(), mesh=mesh.data_mesh(1), canvas=keep)
   predict = pseudo_label._predictor(learner, {}, align_corners=True)
   label, confidence = predict(images, (48, 80))
   logits = 20 * images[:, ::8, ::8].astype(np.float32) / 255
@@ -101,7 +102,7 @@ def test_a_finished_labelling_is_kept_and_a_broken_one_is_completed(finished):
   after = labels_in(folder)
   np.testing.assert_array_equal(after[3], before[3])
   np.testing.assert_array_equal(after[4], before[5])
-  summary = json.loads((folder / "thresholds.json").read_text())
+  summary = stored_labels.read_summary(folder)
   (folder / "thresholds.json").write_text(json.dumps(summary | {"network": "another"}))
   pseudo_label.write_stage(stage, folder)
   np.testing.assert_array_equal(labels_in(folder), before)

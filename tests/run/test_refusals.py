@@ -127,17 +127,21 @@ REFUSED = {
     {"data.crop_size": (32,)},
     r"config\.data\.crop_size = \(32,\) must be \(height, width\)",
   ),
-  "windows that the stride does not divide": (
-    {"method": SOURCE, "eval.window": (20, 20), "eval.stride": (20, 20)},
-    STRIDE.format(r"config\.eval\.window = \[20, 20\]"),
-  ),
   "windows with gaps between them": (
     {"method": SOURCE, "eval.window": (16, 16), "eval.stride": (20, 20)},
     r"config\.eval\.stride = \[20, 20\].* must lie between 1 and the window",
   ),
-  "scales whose images the stride does not divide": (
-    {"method": SOURCE, "eval.scales": (1.0, 0.7)},
-    STRIDE.format(r"config\.eval\.scales = \[1\.0, 0\.7\]"),
+  "a network of neither": (
+    {"method": SOURCE, "eval.networks": ("master",)},
+    r"config\.eval\.networks = 'master' is unknown.*Known: student, teacher",
+  ),
+  "no network to score": (
+    {"method": SOURCE, "eval.midway_networks": ()},
+    r"config\.eval\.midway_networks = \(\) must name at least one of student, teacher",
+  ),
+  "tiles of nothing": (
+    {"method": SOURCE, "eval.whole_pixels": 100},
+    r"config\.eval\.whole_pixels = 100 must be at least 4096",
   ),
   "groups that do not divide the batch": (
     {"method": method("spcl_warm_up", groups=3)},
@@ -286,6 +290,26 @@ def test_a_config_that_works_is_not_refused_and_its_step_is_traced_once(recipe_w
   assert len(traced) == 2  # before step 5 and from it on
   learner.step_of(5).lower(exp.abstract_state(), batch)
   assert len(traced) == 2
+
+
+@pytest.mark.parametrize(
+  "fields",
+  (
+    {"eval.window": (20, 20), "eval.stride": (20, 20)},
+    {"eval.scales": (1.0, 0.7)},
+    {"eval.scales": (1.1,), "model": hrda()},
+  ),
+  ids=str,
+)
+def test_sizes_that_the_stride_does_not_divide_are_padded(fields, recipe_with):
+  exp = experiment.build(recipe_with({"method": SOURCE, **fields}))
+  dry_run.evaluation(exp)
+  inference = exp.settings.evaluation.inference
+  (crop, *_) = inference.crops((32, 48))[-1:]
+  network, variables = exp.learner.predictor(inference).network, exp.abstract_state().student
+  unit = 16 if "model" in fields else 8
+  rounded = tuple(-(-side // unit) * unit for side in crop)
+  assert network.canvas(variables, crop, 4) == rounded != crop
 
 
 @pytest.mark.parametrize("field", ["init_from", "init_auxiliary"])

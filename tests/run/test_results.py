@@ -7,7 +7,10 @@ import pytest
 import tiny_recipe
 
 from jax_uda.data.datasets import image_files
-from jax_uda.run import evaluation, experiment, results
+from jax_uda.run import evaluation, experiment, image_progress, results, stages
+from jax_uda.run.report import comparison, figures, runs
+from jax_uda.step.method import with_unit_images
+from jax_uda.views import self_training
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   scores = results.write(exp, state, tmp_path)
   assert list(scores) == ["step", "checkpoint", "target", "dusk_again", "night", "source"]
   assert scores["dusk_again"] == scores["target"] != scores["night"]
-  assert json.loads((tmp_path / "results.json").read_text()) == scores
+  assert runs.read_results(tmp_path) == scores
   alone = evaluation.evaluate(
     exp.learner,
     state.student,
@@ -47,8 +50,40 @@ def test_further_targets_are_scored_with_flips_and_scales_and_reported(
   )
   assert alone["miou"] == scores["source"]["student"]["miou"] and list(alone["iou"])[10] == "10"
   capsys.readouterr()
-  results.report_midway(exp, state, None)
+  results.report_midway(exp, state, None, tmp_path)
   assert "mIoU on night, %: student" in capsys.readouterr().out
+
+
+def test_one_network_without_the_source_is_scored_and_drawn_and_compared(
+  make_config, tmp_path, capsys
+):
+  exp = experiment.build(make_config(networks=("student",), source=False, batch_size=1))
+  state = exp.initial_state()
+  scores = results.write(exp, state, tmp_path)
+  assert list(scores) == ["step", "checkpoint", "target"] and list(scores["target"]) == ["student"]
+  (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 0, "target_miou/student": 0.25}))
+  run = runs.read(tmp_path, images_per_step=2)
+  assert run.miou["student"] == (0.25, scores["target"]["student"]["miou"])
+  assert np.isnan(run.miou["teacher"]).all() and np.isnan(run.scores["teacher"]["miou"])
+  assert run.scores["teacher"]["iou"].keys() == run.scores["student"]["iou"].keys()
+  summary = comparison.summarise({"source_only": {0: run}})["source_only"]
+  assert summary["miou"]["teacher"]["mean"] is None != summary["miou"]["student"]["mean"]
+  stages._show_side_by_side(make_config(), {"run": scores})
+  batch, ground_truth = figures.validation_batch(exp)
+  view = {"source": self_training.source_view(with_unit_images(batch))}
+  columns = figures.panel_columns(exp, state, batch, view, ground_truth)
+  assert "student's prediction" in columns and "teacher's prediction" not in columns
+  results.report_midway(exp, state, None, tmp_path)
+  assert "teacher" not in capsys.readouterr().out.rpartition("step 0")[2], "by default"
+
+
+def test_a_long_pass_is_announced_once_its_pace_is_known(monkeypatch, capsys):
+  clock = iter(range(100, 200, 5))
+  monkeypatch.setattr(image_progress.time, "perf_counter", lambda: next(clock))
+  with image_progress.Progress(1000, "evaluation") as progress:
+    for _ in range(8):
+      progress.add(2)
+  assert capsys.readouterr().out == "evaluation: 1000 images, about 14 min at 0.83 s per image\n"
 
 
 def test_class_weights_are_for_the_target_alone(make_config):

@@ -28,8 +28,7 @@ def finished(tmp_path_factory):
   folder = workdir / "adapted"
   with start.open_checkpoints(folder) as checkpoints:
     checkpoints.save(state)
-  record.write(config, folder, state.student["params"])
-  record.write_classes(folder, exp.domains.label_space, exp.domains.target_val)
+  record.write(config, folder, state.student["params"], exp.domains)
   shutil.rmtree(config.data.dir)  # training data are not needed
   return workdir, exp, state
 

@@ -1,5 +1,6 @@
 """Whole runs on tiny drawn streets."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -13,8 +14,20 @@ import numpy as np
 import pytest
 import tiny_recipe
 
-from jax_uda.run import changes, experiment, stages, start, training
+from jax_uda.run import (
+  changes,
+  checkpoint,
+  experiment,
+  interruption,
+  results,
+  source_pass,
+  stages,
+  start,
+  step_log,
+  training,
+)
 from jax_uda.run import config as config_lib
+from jax_uda.run.report import figures, runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -66,7 +79,7 @@ def test_a_run_leaves_its_config_versions_parameters_metrics_results_and_picture
   rows = metric_rows(finished)
   assert [row["step"] for row in rows] == list(range(1, 9))
   assert all(row["loss"] > 0 and row["loss/mixed"] is not None for row in rows)
-  results = json.loads((finished / "results.json").read_text())
+  results = runs.read_results(finished)
   assert results["step"] == 8
   for domain in ("source", "target"):
     for network in ("student", "teacher"):
@@ -107,9 +120,61 @@ def test_a_run_killed_at_a_step_and_restarted_ends_bit_identical(
   assert same(workdir) == same(finished)
 
 
+def signal_in(function, step):
+  """The function, which sends SIGTERM to this process when it is called for the `step`-th time."""
+  calls = itertools.count(1)
+
+  def with_signal(*arguments, **keywords):
+    if next(calls) == step:
+      os.kill(os.getpid(), signal.SIGTERM)
+      time.sleep(0.01)  # a handler runs before the next instructions
+    return function(*arguments, **keywords)
+
+  return with_signal
+
+
+# What is under way when the signal comes: (where, its name, the call that it comes in, the last saved step).
+MOMENTS = {
+  "the second step": (step_log.StepLog, "add", 2, 2),
+  "the last step": (step_log.StepLog, "add", 8, 8),
+  "a checkpoint": (checkpoint.Checkpoints, "save", 1, 4),
+  "an evaluation": (results, "report_midway", 1, 5),
+  "the compiler": (interruption, "in_thread", 1, None),
+  "the first state": (source_pass, "run", 1, None),
+  "the evaluation at the end": (results, "write", 1, 8),
+  "the figures at the end": (figures, "draw_at_end", 1, 8),
+}
+
+
+OFTEN = ("the second step", "an evaluation")  # the others are for the drill
+
+
+@pytest.mark.parametrize(
+  "moment",
+  [pytest.param(name, marks=() if name in OFTEN else pytest.mark.faults) for name in MOMENTS],
+)
+def test_a_run_that_is_told_to_stop_saves_and_continues_bit_identical(
+  moment, finished, make_config, tmp_path, monkeypatch
+):
+  where, name, call, step = MOMENTS[moment]
+  config, workdir = make_config(), tmp_path / "stopped"
+  config.eval.every_steps = 5
+  with monkeypatch.context() as patch, interruption.Interruption():
+    patch.setattr(where, name, signal_in(getattr(where, name), call))
+    with pytest.raises(interruption.Stopped):
+      training.train(config, workdir)
+  with start.read_checkpoints(workdir) as checkpoints:
+    assert checkpoints.latest_step() == step
+  training.train(config, workdir)
+  assert_identical(final_state(config, finished), final_state(config, workdir))
+  rows = [row for row in metric_rows(workdir) if "loss" in row]
+  assert [row["step"] for row in rows] == list(range(1, 9))
+  assert [row["step"] for row in metric_rows(workdir) if "target_miou/student" in row] == [5]
+
+
 def test_a_finished_run_is_evaluated_again_without_training(finished, make_config, capsys):
   before = (finished / "metrics.jsonl").read_text()
-  results = json.loads((finished / "results.json").read_text())
+  results = runs.read_results(finished)
   assert training.evaluate(make_config(), finished) == results
   assert training.train(make_config(), finished) == results
   assert (finished / "metrics.jsonl").read_text() == before
@@ -119,6 +184,7 @@ def test_a_finished_run_is_evaluated_again_without_training(finished, make_confi
 def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, monkeypatch):
   config = make_config(method="source_only")
   config.eval.every_steps = config.checkpoint.every_steps = 3
+  config.report = "best_on_target"
 
   def cut_off(*_):
     raise KeyboardInterrupt
@@ -129,7 +195,13 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(make_config, tmp_path, mo
       training.train(config, tmp_path / "run")
   training.train(config, tmp_path / "run")
   rows = metric_rows(tmp_path / "run")
-  assert [row["step"] for row in rows if "target_miou/student" in row] == [3, 6]
+  scores = {row["step"]: row["target_miou/student"] for row in rows if "target_miou/student" in row}
+  assert list(scores) == [3, 6]
+  content = json.loads((tmp_path / "run" / "results.json").read_text())
+  scores[8] = content["last"]["target"]["student"]["miou"]
+  best = max(scores, key=lambda step: (round(scores[step], 6), -step))
+  assert content["step"] == best and content["last"]["step"] == 8
+  assert content["target"]["student"]["miou"] == pytest.approx(scores[best], abs=1e-6)
   assert [row["step"] for row in rows if "loss" in row] == list(range(1, 9))
 
 

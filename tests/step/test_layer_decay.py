@@ -11,7 +11,7 @@ from golden_cases import assert_close, golden
 
 from jax_uda.common.registry import SettingError
 from jax_uda.models import catalog
-from jax_uda.run import experiment
+from jax_uda.run import optimizer_config
 from jax_uda.step import layer_decay, optimizer
 
 pytestmark = pytest.mark.fast
@@ -71,7 +71,7 @@ def test_adapters_learn_as_the_decoder_does():
 
 
 def test_the_config_needs_a_plain_vit_or_a_depth():
-  make, path = experiment._layer_decay, r"^optimizer\.layer_decay"
+  make, path = optimizer_config._layer_decay, r"^optimizer\.layer_decay"
   assert make(0.9, 12) == layer_decay.LayerDecay(0.9, 12)
   assert make({"decay": 0.8, "rule": "blocks", "depth": 3}, None).depth == 3
   assert catalog.ENCODERS["dinov3_vitl16"]().depth == 24

@@ -11,8 +11,9 @@ from golden_cases import golden
 
 from jax_uda.common import mesh
 from jax_uda.ops import resize
-from jax_uda.step.inference import Inference, make_predict
+from jax_uda.step.inference import Inference
 from jax_uda.step.outputs import Outputs
+from jax_uda.step.predictor import make_predictor
 from jax_uda.views import day_night, pseudo_labels
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
@@ -47,6 +48,8 @@ def test_class_weights_and_weighted_predictions_match_reference(case):
   close5(prob, case.weighted_prob)
   np.testing.assert_array_equal(jnp.argmax(prob, -1), case["pred"])
   model = types.SimpleNamespace(apply=lambda _, x, **__: Outputs(255 * x, (), None, {}))
-  predict = make_predict(model, mesh.data_mesh(1), Inference(class_weights=tuple(weights.tolist())))
+  predict = make_predictor(
+    model, mesh.data_mesh(1), Inference(class_weights=tuple(weights.tolist()))
+  )
   prediction = predict({}, case.logits, tuple(case.image_hw.tolist()))
   np.testing.assert_array_equal(prediction.label, case["pred"])

@@ -1,20 +1,25 @@
 """What all data sets share: the form of a stored example, and preparation without TensorFlow or chatter."""
 
+import collections
 import contextlib
 import io
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.common import paths
+from jax_uda.common import lock, paths
 from jax_uda.common.paths import Path
-from jax_uda.data.datasets import bucket, sources
+from jax_uda.data.datasets import bucket, seal, shards, sources
 from jax_uda.data.datasets.sources import HasFiles
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.data.pipeline import rescale
 
 
 class Encoded(NamedTuple):
@@ -23,6 +28,13 @@ class Encoded(NamedTuple):
   name: str
   image: bytes
   label: bytes
+
+
+class _Info(tfds.core.DatasetInfo):
+  """What TFDS knows of a data set."""
+
+  def initialize_from_bucket(self) -> None:
+    """Looks for nothing in TFDS' bucket, and leaves no temporary folder of that search behind."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -51,6 +63,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       self.stored = data_dir / pathlib.Path(self.data_path).relative_to(local)
 
   @property
+  def image_bound(self) -> rescale.Size | None:
+    """(height, width) into which images are fitted when the data set is prepared; None: they keep their size."""
+    return None
+
+  @property
   def is_complete(self) -> bool:
     """Whether a complete copy is on this machine or in the bucket."""
     is_here = pathlib.Path(self.data_path).exists()
@@ -71,7 +88,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
       **more_features,
     }
-    return tfds.core.DatasetInfo(
+    return _Info(
       builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict(features)
     )
 
@@ -96,27 +113,68 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """How the source files differ from those that the prepared data set was made of; None: not at all."""
     return None
 
-  def write(self, *, skip: bool) -> None:
+  def find_twin(self) -> pathlib.Path | None:
+    """The folder of the same data set, prepared from the same files in another place; None: none."""
+    return None
+
+  @property
+  def reading(self) -> Reading:
+    """How the images of this domain are read from files, e.g. for a prediction."""
+    return Reading()
+
+  def left_out(self) -> Mapping[str, collections.Counter[str]]:
+    """Split -> kind -> how many files of its folders are not read; empty if it is not known."""
+    return {}
+
+  def check_classes(self, counts: np.ndarray) -> None:
+    """Raises SettingError if the training labels lack a class that they should have.
+
+    Args:
+      counts: [N,C] pixels of each class in each training label.
+    """
+    del counts
+
+  def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set to `data_path`, complete or not at all.
 
     Args:
       skip: Whether pairs with bad files are left out; only data sets made of files have such pairs.
+      repair: Whether a damaged data set is there, which is written again.
     """
     del skip
+    folder = pathlib.Path(self.data_path)
+    with lock.hold_folder(folder, "a data set is being drawn"):
+      for unfinished in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+      if repair:
+        shutil.rmtree(folder)
+      if not folder.exists():  # else another process has done it in the meantime
+        self._write_here()
+        seal.write(folder)
+
+  def _write_here(self) -> None:
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
       # TFDS prints sizes that it does not know, and bars without an end; `numbered` has one.
       tfds.disable_progress_bar()
-      with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as unused:
+      with contextlib.redirect_stdout(io.StringIO()), self._folder_beside() as unused:
         self.download_and_prepare(download_dir=unused, download_config=settings)
     finally:
       tfds.enable_progress_bar()
+
+  def _folder_beside(self) -> tempfile.TemporaryDirectory:
+    """A temporary folder where the data set is written: /tmp may be full."""
+    place = pathlib.Path(self.data_path).parent
+    place.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=place, prefix="incomplete.", suffix=f"_{self.VERSION}")
 
   def _generate_examples(self, *args, **kwargs):
     raise NotImplementedError("the splits are generators already")  # abstract in the base class
 
 
-def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pathlib.Path:
+def prepare(
+  builder: Builder, *, skip: bool = False, renew: bool = False, repair: bool = False
+) -> pathlib.Path:
   """Writes a data set unless it is there, and returns its folder on this machine.
 
   A data set that belongs in a bucket is copied down from there, or else written here and copied up.
@@ -125,13 +183,22 @@ def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pat
     builder: The data set.
     skip: Whether pairs with bad files are left out rather than refused; see `Builder.write`.
     renew: Whether parts whose source files have changed are written anew.
+    repair: Whether a damaged data set is written anew; all its records are read to find damages.
 
   Raises:
+    seal.DamagedDataError: The data set is damaged, and `repair` is false.
     ValueError: A file cannot be used and `skip` is false, or files have changed and `renew` is false.
   """
   folder = pathlib.Path(builder.data_path)
   if builder.stored:
     bucket.fetch(builder.stored, folder)
+  elif not folder.exists() and (twin := builder.find_twin()):
+    print(
+      f"{folder.parent.name}: its files were prepared before, in another place: {twin}", flush=True
+    )
+    return twin
+  if folder.exists():
+    _check(builder, folder, skip, repair)
   changes = builder.find_changes() if folder.exists() else None
   if changes and not renew:
     raise ValueError(
@@ -141,9 +208,37 @@ def prepare(builder: Builder, *, skip: bool = False, renew: bool = False) -> pat
   if changes or not folder.exists():
     try:
       builder.write(skip=skip)
-    except OSError:
+    except OSError as error:
       if not folder.exists():  # else another process has prepared it in the meantime
-        raise
+        raise OSError(
+          f"the prepared data set {folder} cannot be written ({error}); free some space or change the "
+          "rights there, or choose another place with config.data.dir (--data_dir)"
+        ) from error
+  if renew:
+    shards.remove_partial(folder)
   if builder.stored:
     bucket.publish(folder, builder.stored)
   return folder
+
+
+def _check(builder: Builder, folder: pathlib.Path, skip: bool, repair: bool) -> None:
+  """Raises DamagedDataError if the data set in `folder` is damaged; with `repair`, writes it again."""
+  try:
+    seal.check(folder)
+    if not repair:
+      return
+    damaged = seal.damaged_records(folder)
+    if not damaged:
+      print(f"{folder} is whole", flush=True)
+      return
+    raise seal.DamagedDataError(folder, damaged[0], "a record cannot be read")
+  except seal.DamagedDataError as error:
+    if not repair:
+      raise
+    print(f"repairing {folder}: {error.file} is damaged", flush=True)
+  if builder.stored and bucket.read_marker(builder.stored):
+    shutil.rmtree(folder)
+    bucket.fetch(builder.stored, folder)
+    if not seal.is_damaged(folder):
+      return
+  builder.write(skip=skip, repair=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from tqdm import tqdm
 
-from jax_uda.common import paths
+from jax_uda.common import files, paths
 from jax_uda.data.datasets import shards
 
 MARKER = "complete.json"  # in the bucket, and in the local copy of it
@@ -42,7 +42,7 @@ def local_folder(data_dir: paths.Path) -> pathlib.Path:
   if not paths.is_remote(data_dir):
     return pathlib.Path(data_dir)
   scheme, _, place = os.fspath(data_dir).partition("://")
-  return pathlib.Path("~/.cache/jax_uda", scheme, place).expanduser()
+  return paths.expanded("~/.cache/jax_uda", "the local copy of a bucket") / scheme / place
 
 
 def read_marker(folder: paths.Path) -> Marker | None:
@@ -65,7 +65,11 @@ def read_marker(folder: paths.Path) -> Marker | None:
 
 
 def _write_marker(folder: paths.Path, marker: Marker) -> None:
-  (folder / MARKER).write_text(json.dumps(dataclasses.asdict(marker)))
+  text = json.dumps(dataclasses.asdict(marker))
+  if paths.is_remote(folder):
+    (folder / MARKER).write_text(text)  # an object appears whole or not at all
+  else:
+    files.write_atomically(pathlib.Path(folder / MARKER), text)
 
 
 @contextlib.contextmanager
@@ -117,6 +121,12 @@ def fetch(stored: paths.Path, folder: pathlib.Path) -> None:
       return
     new = partial / current.version
     new.mkdir(exist_ok=True)
+    missing = sum(current.files.values()) - sum(file.stat().st_size for file in new.iterdir())
+    if missing > (free := paths.free_bytes(new)):
+      raise ValueError(
+        f"{stored} needs {missing / 1e9:.1f} GB more below {folder}, where {free / 1e9:.1f} GB are free. Make "
+        "room, or set config.data.dir to a folder on another disk."
+      )
     _copy(stored / current.version, new, current.files, f"copying {stored} here")
     _write_marker(new, current)
     shards.put_in_place(new, folder)

@@ -7,26 +7,37 @@ builder function:
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
   dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, cityscapes, dark_zurich,
-    acdc, nighttime_driving, bdd100k and mapillary
+    acdc, nighttime_driving, bdd100k, mapillary and wilddash2
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
   dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
 
 import dataclasses
 import functools
-import json
+import inspect
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jax_uda.common import paths, registry
+from jax_uda.common import files, paths, registry, state_files
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import base, camvid, folders, from_layout, streets
+from jax_uda.data.datasets import (
+  base,
+  camvid,
+  disk,
+  folders,
+  from_layout,
+  seal,
+  sources,
+  stores,
+  streets,
+)
 from jax_uda.data.datasets.layouts import LAYOUTS
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import class_stats
 from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
@@ -43,7 +54,14 @@ BUILDERS: dict[str, MakeBuilder] = {
 }
 
 DATA_DIR = "~/.cache/jax_uda"  # where prepared data sets are kept unless a config says otherwise
-RESERVED_NAMES = ("source", "target", "step", "checkpoint")  # keys of results.json
+RESERVED_NAMES = (
+  "source",
+  "target",
+  "step",
+  "checkpoint",
+  "last",
+  "label_size",
+)  # keys of results.json
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,6 +75,10 @@ class Domains:
     target_train: Training images of the target. Their labels are not read.
     source_val: Labelled validation images of the source.
     target_val: Labelled validation images of the target, for evaluation.
+    identities: What the data sets "source" and "target" were made of; None of one that is drawn.
+    reading: How image files of the target are read: bands and range of values, as the data set was
+      prepared.
+    image_bound: (height, width) into which images of the target are fitted; None: they keep their size.
   """
 
   label_space: LabelSpace
@@ -65,9 +87,14 @@ class Domains:
   target_train: TargetExamples
   source_val: LabelledExamples
   target_val: LabelledExamples
+  identities: Mapping[str, sources.Identity | None] = dataclasses.field(default_factory=dict)
+  reading: Reading = Reading()
+  image_bound: tuple[int, int] | None = None
 
 
-def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Builder:
+def find_builder(
+  spec: Mapping[str, Any], data_dir: Path, role: Role, store: str = "auto"
+) -> base.Builder:
   """The builder of the data set that `spec` describes.
 
   Args:
@@ -75,6 +102,7 @@ def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Bu
       of one's own.
     data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
     role: What the data set is used for, which decides what is read of it.
+    store: How files are stored (`stores.STORES`) where `spec` does not say so itself.
 
   Raises:
     SettingError: The name or an argument is unknown or missing, or files are not as they must be.
@@ -85,6 +113,10 @@ def find_builder(spec: Mapping[str, Any], data_dir: Path, role: Role) -> base.Bu
     make = registry.imported(name, ("name",))
   else:
     make = registry.lookup(BUILDERS, name, ("name",))
+  if (
+    store != "auto" and "store" in inspect.signature(make).parameters
+  ):  # drawn data sets have no files
+    arguments.setdefault("store", store)
   try:
     return registry.call(functools.partial(make, data_dir, role), (), **arguments)
   except TypeError as error:
@@ -95,13 +127,26 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   """[N,C] int64 pixels of each class in each label of a prepared data set; computed once."""
   path = folder / f"class_counts_{split}.npy"
   if path.exists():
-    return np.load(path)
+    return _read_counts(path, num_classes)
   labels = Examples(folder, split, fields=("label",))
   count = lambda label: np.bincount(label.ravel(), minlength=256)[:num_classes]
   counts = np.stack([count(example["label"]) for example in labels]).astype(np.int64)
-  temporary = folder / f"{path.stem}.{os.getpid()}.tmp.npy"
-  np.save(temporary, counts)
-  os.replace(temporary, path)
+  with files.replacing(path) as temporary, temporary.open("wb") as file:
+    np.save(file, counts)
+  seal.write(folder)
+  return counts
+
+
+def _read_counts(path: pathlib.Path, num_classes: int) -> np.ndarray:
+  """The stored class counts; `base.prepare` has compared their checksum before."""
+  try:
+    counts = np.load(path, allow_pickle=False)
+    fits = counts.ndim == 2 and counts.shape[1] == num_classes
+  except (ValueError, EOFError) as error:
+    raise seal.DamagedDataError(path.parent, path.name, f"it cannot be read: {error}") from None
+  if not fits:
+    problem = f"its shape is {counts.shape}, for {num_classes} classes"
+    raise seal.DamagedDataError(path.parent, path.name, problem)
   return counts
 
 
@@ -109,7 +154,8 @@ def _training_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
   """[N,C] int64 pixels of each class in each training label, or the counts in the user's file."""
   if not builder.class_stats:
     return class_counts(folder, "train", builder.label_space.num_classes)
-  names = json.loads((folder / "names_train.json").read_text())
+  purpose = "it lists the images; the same command with --repair prepares the data set again"
+  names = state_files.read_json(folder / "names_train.json", list, purpose)
   path = paths.as_path(builder.class_stats, "class_stats")
   return class_stats.read(path, names, builder.label_space)
 
@@ -130,6 +176,8 @@ def load_domains(
   *,
   data_dir: str | os.PathLike[str] = DATA_DIR,
   cache_mbytes: int = 1024,
+  store: str = "auto",
+  beside: Sequence[base.Builder] = (),
 ) -> Domains:
   """The two domains of a run; prepares data sets that are not there yet.
 
@@ -138,31 +186,40 @@ def load_domains(
     target: The description of the target data set.
     data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
     cache_mbytes: The memory for decoded training images of each domain, in units of 2^20 bytes.
+    store: How files are stored: "resized", "original", or "auto", which keeps the form that is
+      prepared and else takes the smaller one (`stores`).
+    beside: Further data sets that will be prepared after these; room for them is checked, too.
 
   Raises:
-    SettingError: A description is wrong (the path begins with "source" or "target"), or the domains
-      have different classes.
+    SettingError: A description is wrong (the path begins with "source" or "target"), the domains
+      have different classes, or the disk is too small for what has to be prepared.
     ValueError: Files cannot be used, or have changed since they were prepared.
   """
   place = paths.as_path(data_dir, "data_dir")
+  registry.lookup(dict.fromkeys(stores.STORES), store, "store")
   with registry.within("source"):
-    source_builder = find_builder(source, place, Role.SOURCE)
+    source_builder = find_builder(source, place, Role.SOURCE, store)
   with registry.within("target"):
-    target_builder = find_builder(target, place, Role.TARGET)
+    target_builder = find_builder(target, place, Role.TARGET, store)
     check_same_classes(source_builder.label_space, target_builder.label_space)
   for domain, builder in (("source", source_builder), ("target", target_builder)):
     with registry.within(domain):
       builder.find_pairs()  # what is missing is named before anything takes time
+  disk.check_space([source_builder, target_builder, *beside])
   cache_bytes = cache_mbytes * 2**20
   with registry.within("source"):
     folder = base.prepare(source_builder)
     counts = _training_counts(source_builder, folder)
     if not counts.any():
       raise SettingError((), ": its training images have no labelled pixel to learn from.")
+    if not source_builder.class_stats:
+      source_builder.check_classes(counts)
     source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
     source_val = LabelledExamples(folder, "val")
+    identities = {"source": sources.identity(folder)}
   with registry.within("target"):
     folder = base.prepare(target_builder)
+    identities["target"] = sources.identity(folder)
     target_train = TargetExamples(folder, cache_bytes=cache_bytes)
     target_val = LabelledExamples(folder, "val")
   return Domains(
@@ -172,11 +229,17 @@ def load_domains(
     target_train=target_train,
     source_val=source_val,
     target_val=target_val,
+    identities=identities,
+    reading=target_builder.reading,
+    image_bound=target_builder.image_bound,
   )
 
 
 def load_evaluation(
-  specs: Mapping[str, Mapping[str, Any]], data_dir: Path, label_space: LabelSpace
+  specs: Mapping[str, Mapping[str, Any]],
+  data_dir: Path,
+  label_space: LabelSpace,
+  store: str = "auto",
 ) -> dict[str, LabelledExamples]:
   """Labelled validation images of further data sets; prepares those that are not there yet.
 
@@ -184,6 +247,7 @@ def load_evaluation(
     specs: The description of each data set, by the name of its scores.
     data_dir: The folder of all prepared data sets, or a bucket that they are copied to and from.
     label_space: The classes of the run.
+    store: As in `load_domains`.
 
   Raises:
     SettingError: A name is reserved, a data set has other classes, or a description is wrong; the path
@@ -194,7 +258,7 @@ def load_evaluation(
     with registry.within(name):
       if name in RESERVED_NAMES:
         raise SettingError((), ": the name is taken; choose another.")
-      builder = find_builder(specs[name], data_dir, Role.EVALUATION)
+      builder = find_builder(specs[name], data_dir, Role.EVALUATION, store)
       check_same_classes(label_space, builder.label_space)
       examples[name] = LabelledExamples(base.prepare(builder), "val")
   return examples

@@ -8,9 +8,11 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from jax_uda.common import paths
+from jax_uda.common import file_walk
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
+from jax_uda.common.text import shown
+from jax_uda.data.datasets import image_files
 from jax_uda.data.datasets import pairs as pairs_lib
 from jax_uda.data.datasets.layouts import Layout
 from jax_uda.data.datasets.pairs import Pair
@@ -26,8 +28,9 @@ def _key(name: str, endings: Sequence[str]) -> str:
 
 def _read_tables(folder: Path, endings: Sequence[str]) -> list[list[str]]:
   """The rows of all tables below `folder`, as keys."""
-  files = [file for file in paths.files_below(folder) if file.suffix in (".csv", ".txt")]
-  lines = [line for file in files for line in file.read_text().splitlines()]
+  files = [file for file in file_walk.find(folder).files if file.suffix in (".csv", ".txt")]
+  texts = (image_files.read_bytes(file).decode(errors="surrogateescape") for file in files)
+  lines = [line for text in texts for line in text.splitlines()]
   return [[_key(field, endings) for field in re.split(r"[,;\s]+", line)] for line in lines]
 
 
@@ -51,7 +54,7 @@ def add(root: Path, pairs: Sequence[Pair], layout: Layout) -> list[Pair]:
   if lacking:
     raise SettingError(
       "day_images",
-      f": {len(lacking)} of {len(pairs)} images have no day image, the first is {lacking[0]}; expected "
+      f": {len(lacking)} of {len(pairs)} images have no day image, the first is {shown(lacking[0])}; expected "
       f"rows 'night image,day image' in {root / layout.corresp}/**/*.csv, and the day images in "
       f"{root / layout.days}.",
     )

@@ -9,6 +9,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -39,8 +40,18 @@ def _end_with_parent() -> None:
 
 def _start_worker() -> None:
   cv2.setNumThreads(1)  # the processes already share the cores
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner of the pool ends it
   # A pool whose owner was killed would wait for work for ever.
   threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _has_semaphores() -> bool:
+  """Whether processes can wait for each other; not without a writable /dev/shm, as in some containers."""
+  try:
+    multiprocessing.get_context("spawn").Lock()
+  except OSError:
+    return False
+  return True
 
 
 def draw(
@@ -64,7 +75,7 @@ def draw(
   """
   draw_one = functools.partial(_draw, domain=domain, seed=seed, size=size, train_ids=train_ids)
   workers = min(os.cpu_count() or 1, 32)
-  if workers == 1 or len(indices) <= FEW_SCENES:
+  if workers == 1 or len(indices) <= FEW_SCENES or not _has_semaphores():
     yield from map(draw_one, indices)
     return
   # Spawned: a fork of a process with JAX's threads may hang.

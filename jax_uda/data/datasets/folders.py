@@ -10,235 +10,181 @@
 Images and labels are paired by their path below their folders, without its ending: `images/a/7.jpg` and
 `labels/a/7.png`; `image_suffix` and `label_suffix` name what else differs, as in Cityscapes'
 `…_leftImg8bit.png` and `…_gtFine_labelIds.png`. Where colors stand for classes, `label_colors` and
-`ignore_colors` take the place of the ids.
+`ignore_colors` take the place of the ids. `bands` and `value_range` say how TIFF files of many bands or of
+16 bits become colors.
 """
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+import functools
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 
 from jax_uda.common import paths, registry
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data import label_spaces
-from jax_uda.data.datasets import from_files, image_files, label_coding
-from jax_uda.data.datasets.label_coding import Coding, Color
+from jax_uda.data.datasets import (
+  folder_pairs,
+  from_files,
+  image_files,
+  label_coding,
+  stores,
+  value_range,
+)
+from jax_uda.data.datasets.folder_pairs import files as files
+from jax_uda.data.datasets.folder_settings import Description, make_label_space
+from jax_uda.data.datasets.image_files import Reading
+from jax_uda.data.datasets.label_coding import Coding
 from jax_uda.data.datasets.pairs import Pair
-from jax_uda.data.label_spaces import IGNORE, LabelSpace
+from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.roles import Role
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-LABEL_ENDINGS = (".png", ".tif", ".tiff", ".bmp")  # formats without loss
-
-
-def files(
-  folder: Path, endings: Sequence[str] = IMAGE_ENDINGS, suffix: str = ""
-) -> dict[str, Path]:
-  """Finds the files in and below a folder by their endings; links are followed.
-
-  Args:
-    folder: The folder.
-    endings: The endings, in lower case.
-    suffix: The end of the stems; files with other stems are left out.
-
-  Returns:
-    Path below `folder` without suffix and ending -> file, in order of the paths.
-
-  Raises:
-    ValueError: Two files differ in nothing but their endings.
-  """
-  by_key: dict[str, Path] = {}
-  for file in paths.files_below(folder, follow_links=True):
-    if file.suffix.lower() in endings and file.stem.endswith(suffix):
-      key = file.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
-      if by_key.setdefault(key, file) != file:
-        raise ValueError(
-          f"{by_key[key]} and {file} have one name but for their endings; move one of them elsewhere, or "
-          "tell them apart by a suffix of the stems."
-        )
-  return by_key
-
-
-def find(
-  root: Path, folders: Sequence[str], *, image_suffix: str = "", label_suffix: str = ""
-) -> list[Pair]:
-  """The pairs of (image folder, label folder), or the images of (image folder,), in order of name.
-
-  The label file of a pair need not exist; `check_labels` finds missing ones.
-
-  Args:
-    root: The folder that `folders` start from.
-    folders: (image folder, label folder) or (image folder,).
-    image_suffix: The end of the image files' stems.
-    label_suffix: The end of the label files' stems.
-
-  Raises:
-    SettingError: A folder is missing or holds no image.
-    ValueError: Two files differ in nothing but their endings.
-  """
-  for folder in folders:
-    if not (root / folder).is_dir():
-      raise SettingError((), f": there is no folder {root / folder}.")
-  images = files(root / folders[0], IMAGE_ENDINGS, image_suffix)
-  if not images:
-    ending = f"{image_suffix}{{{','.join(IMAGE_ENDINGS)}}}"
-    raise SettingError((), f": no image *{ending} in or below {root / folders[0]}.")
-  if len(folders) == 1:
-    return [Pair(image) for image in images.values()]
-  labels = files(root / folders[1], LABEL_ENDINGS, label_suffix)
-  absent = lambda key: root / folders[1] / f"{key}{label_suffix}.png"
-  return [Pair(image, labels.get(key, absent(key))) for key, image in images.items()]
-
-
-def check_labels(pairs: Sequence[Pair]) -> None:
-  """Raises ValueError if label files are missing; names the first and counts all."""
-  missing = [pair for pair in pairs if pair.label and not pair.label.is_file()]
-  if missing:
-    raise ValueError(
-      f"{len(missing)} of {len(pairs)} images have no label, the first is {missing[0].image}: "
-      f"expected {missing[0].label}. --mode=check_data lists them all."
-    )
-
-
-def read(pair: Pair, coding: Coding) -> tuple[np.ndarray, np.ndarray]:
-  """Image [H,W,3] RGB and label [H,W] of train ids, both uint8; the label is 255 if there is no file.
-
-  Raises:
-    ValueError: A file is missing or no image, or the label has another size than the image or values
-      that are unknown.
-  """
-  image = image_files.read_image(pair.image)
-  if pair.label is None:
-    return image, np.full(image.shape[:2], IGNORE, np.uint8)
-  label = coding.train_ids(pair.label)
-  if label.shape != image.shape[:2]:
-    raise ValueError(f"{pair.label} has size {label.shape}, its image {image.shape[:2]}.")
-  return image, label
-
-
-def make_label_space(
-  classes: str | Sequence[str], palette: Sequence[Sequence[int]] = ()
-) -> LabelSpace:
-  """The known label space of a name, or a new one.
-
-  Args:
-    classes: A key of `label_spaces.KNOWN`, or class names in the order of the train ids.
-    palette: One color (red, green, blue) per class; empty: colors are chosen.
-
-  Raises:
-    SettingError: The name is unknown, or names or colors do not fit.
-  """
-  if isinstance(classes, str):
-    return registry.lookup(label_spaces.KNOWN, classes, ("classes",))
-  names = tuple(classes)
-  if not 2 <= len(set(names)) == len(names) < label_coding.UNKNOWN:
-    raise SettingError(
-      "classes", f"= {names} must be 2 to {label_coding.UNKNOWN - 1} different names."
-    )
-  colors = np.array(list(palette) or label_spaces.distinct_colors(len(names)))
-  if colors.shape != (len(names), 3) or colors.min() < 0 or colors.max() > 255:
-    raise SettingError(
-      "palette",
-      f"must be {len(names)} colors (red, green, blue) in 0..255, one for each class; given are "
-      f"{len(palette)}.",
-    )
-  title = f"{', '.join(names[:4])}{', …' if len(names) > 4 else ''} ({len(names)} classes)"
-  return label_spaces.make(title, names, colors)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Description:
-  """All that a config says about a data set of folders.
-
-  Attributes:
-    path: The folder that `train` and `val` start from.
-    train: (image folder, label folder), or (image folder,) for a target. Needed unless the data set is
-      for evaluation alone.
-    val: (image folder, label folder) for evaluation, or (image folder,), which gives no score.
-    classes: Names in the order of the classes, or a key of `label_spaces.KNOWN`.
-    label_ids: The id of each class in the label files, or several ids; empty: 0, 1, 2, ….
-    ignore_ids: Ids of pixels that do not count. All other ids are errors.
-    label_colors: The color (red, green, blue) of each class in the label files, or several colors;
-      empty: label files hold ids.
-    ignore_colors: Colors of pixels that do not count. All other colors are errors.
-    palette: One color (red, green, blue) per class for pictures; empty: colors are chosen.
-    image_suffix: The end of the stems of image files; others are left out.
-    label_suffix: The end of the stems of label files.
-    size: (height, width) in pixels into which images are fitted, keeping their ratio; () leaves them
-      as they are. Labels of `val` keep their size.
-  """
-
-  path: str
-  train: Sequence[str] = ()
-  val: Sequence[str]
-  classes: str | Sequence[str]
-  label_ids: Sequence[int | Sequence[int]] = ()
-  ignore_ids: Sequence[int] = (255,)
-  label_colors: Sequence[Color | Sequence[Color]] = ()
-  ignore_colors: Sequence[Color] = ()
-  palette: Sequence[Sequence[int]] = ()
-  image_suffix: str = ""
-  label_suffix: str = ""
-  size: Sequence[int] = ()
-
-  def parts(self, role: Role) -> dict[str, Sequence[str]]:
-    """The folders of each split that is read in this role; raises SettingError if they are not folders.
-
-    The label folder of a target's training images is not among them.
-    """
-    parts: dict[str, Sequence[str]] = {"train": self.train, "val": self.val}
-    if not role.is_trained_on:
-      del parts["train"]
-    for name, folders in parts.items():
-      if isinstance(folders, str) or len(folders) not in (1, 2):
-        raise SettingError(
-          name,
-          f"= {folders!r} must be (image folder, label folder) or, without labels, (image folder,).",
-        )
-    if role is Role.TARGET:
-      parts["train"] = parts["train"][:1]
-    return parts
-
-  def coding(self, num_classes: int) -> tuple[Coding, tuple[tuple, tuple]]:
-    """The coding of the label files, and the values that it knows: those of classes, those to ignore.
-
-    Raises:
-      SettingError: The values do not fit each other or the classes.
-    """
-    if self.label_colors and self.label_ids:
-      raise SettingError((), ": give label_ids or label_colors, not both.")
-    if self.ignore_colors and not self.label_colors:
-      raise SettingError("ignore_colors", "needs label_colors: the color of each class.")
-    values = tuple(self.label_colors or self.label_ids) or tuple(range(num_classes))
-    if len(values) != num_classes:
-      name = "label_colors" if self.label_colors else "label_ids"
-      raise SettingError(name, f"has {len(values)} entries for {num_classes} classes.")
-    if self.label_colors:
-      ignored = tuple(self.ignore_colors)
-      return label_coding.by_colors(self.label_colors, ignored), (values, ignored)
-    ids = self.label_ids or range(num_classes)
-    return label_coding.by_ids(ids, self.ignore_ids), (values, tuple(self.ignore_ids))
+_METADATA = "metadata.json"  # TFDS' name for what a data set says of itself
+_RANGE = "value_range"
+_LOOKED_AT = 50  # label files that are read to say which values occur
 
 
 class Folders(from_files.FromFiles, skip_registration=True):
   """Images and labels from folders, at a working size."""
 
-  def write(self, *, skip: bool) -> None:
+  def __init__(
+    self,
+    data_dir: Path,
+    settings: from_files.Config,
+    label_space: LabelSpace,
+    about: Description,
+    coding: Coding,
+  ):
+    self._about, self._coding = about, coding
+    super().__init__("folders", data_dir, settings, label_space)
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    info = self._describe({})
+    if not self._about.wants_percentiles:
+      return info
+    return tfds.core.DatasetInfo(  # the range is stored beside the images
+      builder=self,
+      disable_shuffling=True,
+      features=info.features,
+      metadata=tfds.core.MetadataDict(),
+    )
+
+  @property
+  def reading(self) -> Reading:
+    """How images are read; a range of percentiles is the one that the images were prepared with.
+
+    Raises:
+      ValueError: The range has to be computed, and training images cannot be read.
+    """
+    reading = self._about.reading
+    if not self._about.wants_percentiles:
+      return reading
+    stored = _stored_range(pathlib.Path(self.data_path))
+    return dataclasses.replace(reading, value_range=stored or self._percentiles)
+
+  @functools.cached_property
+  def _percentiles(self) -> tuple[tuple[float, float], ...]:
+    """The range of the training images as they are now; images that cannot be read do not count."""
+    pairs = self.settings.pairs["train"]
+    chosen = np.linspace(0, len(pairs) - 1, min(len(pairs), value_range.STATISTIC_IMAGES))
+    samples, errors = [], []
+    for index in np.unique(chosen.round().astype(int)):
+      try:
+        stored = image_files.read_stored(pairs[index].image, self._about.reading)
+        samples.append(value_range.sample(stored))
+      except ValueError as error:
+        errors.append(error)
+    if not samples:
+      raise errors[0]
+    return value_range.percentile_range(samples)
+
+  def read(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a pair at full size; see `folder_pairs.read`."""
+    return folder_pairs.read(pair, self._coding, self.reading)
+
+  def write(self, *, skip: bool, repair: bool = False) -> None:
     """Writes the data set on all cores; missing labels are named before anything takes time."""
     if not skip:
-      check_labels([pair for split in self.settings.pairs.values() for pair in split])
-    super().write(skip=skip)
+      folder_pairs.check_labels([pair for split in self.settings.pairs.values() for pair in split])
+    if self._about.wants_percentiles:
+      self._settle_range()
+    super().write(skip=skip, repair=repair)
+
+  def _settle_range(self) -> None:
+    """Computes the range. What was written with another one is removed: all images change with it."""
+    folder = pathlib.Path(self.data_path)
+    partial = folder.with_name(f"{folder.name}.partial")
+    for place in (folder, partial):
+      if place.exists() and _stored_range(place) != self._percentiles:
+        shutil.rmtree(place)
+    metadata = self.info.metadata
+    assert isinstance(metadata, dict)
+    metadata.clear()
+    metadata[_RANGE] = [list(pair) for pair in self._percentiles]
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / _METADATA).write_text(json.dumps(metadata))
+
+  def left_out(self) -> Mapping[str, collections.Counter[str]]:
+    """Split -> kind -> how many files of its folders are not read."""
+    about = self._about
+    suffixes = (about.image_suffix, about.label_suffix)
+    folders = {split: getattr(about, split) for split in self.settings.pairs}
+    return folder_pairs.count_left_out(paths.absolute(about.path, "path"), folders, *suffixes)
+
+  def check_classes(self, counts: np.ndarray) -> None:
+    """Raises SettingError if a class never occurs in the training labels; says what does occur.
+
+    Args:
+      counts: [N,C] pixels of each class in each training label.
+    """
+    pixels = counts.sum(0)
+    names = self.label_space.names
+    absent = [name for name, number in zip(names, pixels, strict=True) if not number]
+    if not absent or self._about.allow_missing:
+      return
+    verb = "occurs" if len(absent) == 1 else "occur"
+    raise SettingError(
+      (),
+      f": {', '.join(absent)} never {verb} in the labels of its training images, which hold "
+      f"{self._histogram(pixels)}. {self._about.advice} allow_missing=True trains as it is.",
+    )
+
+  def _histogram(self, pixels: np.ndarray) -> str:
+    """The shares of the values in the label files or, if these are gone, of the classes."""
+    splits = self.find_pairs() or {}
+    labels = [pair.label for pair in splits.get("train", ()) if pair.label][:_LOOKED_AT]
+    shares = self._coding.histogram(labels)
+    if not shares:
+      total = max(pixels.sum(), 1)
+      shares = dict(zip(self.label_space.names, pixels / total, strict=True))
+    common = list(shares.items())[: label_coding.SHOWN]
+    text = ", ".join(f"{value} ({100 * share:.1f} %)" for value, share in common)
+    return text + (", …" if len(shares) > len(common) else "")
 
 
-def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
+def _stored_range(folder: pathlib.Path) -> tuple[tuple[float, float], ...]:
+  """The range that a folder was prepared with; empty if it says none."""
+  try:
+    pairs = json.loads((folder / _METADATA).read_text())[_RANGE]
+    return tuple((float(low), float(high)) for low, high in pairs)
+  except (OSError, ValueError, TypeError, KeyError):
+    return ()
+
+
+def builder(data_dir: Path, role: Role, *, store: str = "auto", **description: Any) -> Folders:
   """The data set of this description below `data_dir`, prepared or not.
 
   Args:
     data_dir: The folder of all prepared data sets.
     role: What the data set is used for. A label folder of a target's training images is not opened;
       for evaluation there are no training images.
+    store: One of `stores.STORES`: whether images are stored resized or as their files are.
     **description: The fields of `Description`.
 
   Raises:
@@ -247,7 +193,14 @@ def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
   about = registry.call(Description, (), **description)
   parts = about.parts(role)
   space = make_label_space(about.classes, about.palette)
-  coding, meaning = about.coding(space.num_classes)
+  coding, values = about.coding(space.num_classes)
+  meaning = about.meaning(values)
+  if about.wants_percentiles and "train" not in parts:
+    raise SettingError(
+      "value_range",
+      f"= {about.value_range!r} needs training images; write the numbers, e.g. those of the target, which "
+      f"{_METADATA} in its prepared folder holds.",
+    )
   size = from_files.check_size(about.size)
   root = paths.absolute(about.path, "path")
   suffixes = dict(image_suffix=about.image_suffix, label_suffix=about.label_suffix)
@@ -256,15 +209,19 @@ def builder(data_dir: Path, role: Role, **description: Any) -> Folders:
     splits = {}
     for split, folders in parts.items():
       with registry.within(split):
-        splits[split] = find(root, folders, **suffixes)
+        splits[split] = folder_pairs.find(root, folders, **suffixes)
     return splits
 
+  name_at = lambda root: from_files.make_name(size, root, parts, suffixes, space.names, *meaning)
   config = from_files.Config(
-    name=from_files.make_name(size, str(root), parts, suffixes, space.names, *meaning),
+    name=name_at(str(root)),
+    root=str(root),
+    name_at=name_at,
     find=find_all,
-    read=lambda pair: read(pair, coding),
+    read=lambda pair: dataset.read(pair),
     size=size,
   )
-  dataset = Folders("folders", data_dir, config, space)
+  make = lambda config: Folders(data_dir, config, space, about, coding)
+  dataset = stores.choose(make, config, store)
   dataset.find_pairs()  # so that missing folders are named at once
   return dataset

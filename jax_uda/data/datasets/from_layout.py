@@ -7,19 +7,21 @@
 Once a data set is prepared, its files are not opened again.
 """
 
+import collections
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jax_uda.common import paths, registry
+from jax_uda.common import paths, registry, text
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import day_images as days
-from jax_uda.data.datasets import from_files, image_files, pairs
+from jax_uda.data.datasets import from_files, image_files, pairs, stores
+from jax_uda.data.datasets.image_files import Reading
 from jax_uda.data.datasets.layouts import VAL_EVERY, Layout
 from jax_uda.data.datasets.pairs import Pair
 from jax_uda.data.label_spaces import LabelSpace
@@ -77,6 +79,16 @@ class _Parts:
       splits["val"] = self._select(self.layout.train)[::VAL_EVERY]
     return splits
 
+  def left_out(self) -> dict[str, collections.Counter[str]]:
+    """Split -> kind -> the number of files that are left out of its folders."""
+    selections = {"train": self.train, "val": self.val or self.layout.train}
+    counts = {}
+    for name, selected in selections.items():
+      splits = dict.fromkeys(split for split, _ in _resolve(selected or (), self.layout))
+      each = (pairs.left_out(self.root, split, self.layout) for split in splits)
+      counts[name] = sum(each, collections.Counter())
+    return counts
+
   def _select(self, selections: Selections) -> list[Pair]:
     selected = [
       pair
@@ -103,8 +115,8 @@ class _Parts:
       if needed[split] and lacking:
         raise SettingError(
           "path",
-          f": no folder with the labels of {split} ({len(lacking)} images, e.g. {lacking[0]}); expected "
-          f"{self.layout.title}. {advice[split]}",
+          f": no folder with the labels of {split} ({len(lacking)} images, e.g. "
+          f"{text.shown(lacking[0])}); expected {self.layout.title}. {advice[split]}",
         )
 
 
@@ -141,6 +153,15 @@ class FromLayout(from_files.FromFiles, skip_registration=True):
     image = lambda: tfds.features.Image(shape=(None, None, 3), encoding_format="png")
     return self._describe({"day_image": image()} if self._parts.day_images else {})
 
+  @property
+  def reading(self) -> Reading:
+    """How images are read: with the limit of the layout."""
+    return Reading(max_pixels=self._parts.layout.max_image_pixels)
+
+  def left_out(self) -> Mapping[str, collections.Counter[str]]:
+    """Split -> kind -> how many files of its folders are not read."""
+    return self._parts.left_out()
+
   def check_folders(self) -> None:
     """Raises SettingError if a label folder is missing."""
     self._parts.check_labels(self.settings.pairs)
@@ -151,8 +172,10 @@ class FromLayout(from_files.FromFiles, skip_registration=True):
       return {}
     if pair.day is None:
       return {"day_image": _NO_DAY}
-    day = rescale.resize_image(image_files.read_image(pair.day), size)
-    return {"day_image": image_files.encode_png(day)}
+    day = image_files.read_image(pair.day, self.reading)
+    if self.settings.store == "original":
+      return {"day_image": from_files.file_bytes(pair.day, day)}
+    return {"day_image": image_files.encode_png(rescale.resize_image(day, size))}
 
 
 def _classes(layout: Layout, name: str) -> tuple[LabelSpace, str]:
@@ -164,13 +187,17 @@ def _classes(layout: Layout, name: str) -> tuple[LabelSpace, str]:
   return space, next(known, ",".join(space.names))
 
 
-def _folder_name(parts: _Parts, role: Role, size: Size | None, classes: str, digest: bool) -> str:
+def _folder_name(
+  root: str, parts: _Parts, role: Role, size: Size | None, classes: str, digest: bool
+) -> str:
   """The name under which a data set with these settings is prepared; see `from_files.make_name`.
+
+  `root` is the folder of the data set, in place of that of `parts`.
 
   The public data sets have two forms, for historical reasons: settings with one split by its name, and
   tuples of selections.
   """
-  root, labels = str(parts.root), []
+  labels = []
   if digest:  # ids that change their meaning make another data set
     tables = [(kind.ending, kind.num_ids, kind.table.tolist()) for kind in parts.layout.labels]
     labels = [hashlib.sha256(repr(tables).encode()).hexdigest()]
@@ -211,6 +238,7 @@ class DataSet:
     day_images: bool = False,
     ignore_invalid: bool = False,
     class_stats: str = "",
+    store: str = "auto",
   ) -> FromLayout:
     """The data set with these parameters below `data_dir`, prepared or not.
 
@@ -232,6 +260,7 @@ class DataSet:
         published scores count them.
       class_stats: A `sample_class_stats.json` of the training images to sample rare classes by, in
         place of our counts.
+      store: One of `stores.STORES`: whether images are stored resized or as their files are.
 
     Raises:
       SettingError: A setting is unknown or does not fit the data set, or there is no such folder.
@@ -254,15 +283,19 @@ class DataSet:
     if not role.is_trained_on:
       parts = dataclasses.replace(parts, day_images=False)
     bound = from_files.check_size(size) if size is not None else layout.size
+    name_at = lambda root: _folder_name(root, parts, role, bound, classes, self.digest)
     settings = from_files.Config(
-      name=_folder_name(parts, role, bound, classes, self.digest),
+      name=name_at(str(parts.root)),
+      root=str(parts.root),
+      name_at=name_at,
       find=parts.find,
       read=_reader(layout, space),
       size=bound,
       full_size_scores=layout.full_size_labels,
       full_size_counts=layout.full_size_labels,
     )
-    dataset = FromLayout(self.name, data_dir, settings, space, parts)
+    make = lambda settings: FromLayout(self.name, data_dir, settings, space, parts)
+    dataset = stores.choose(make, settings, store)
     if not parts.root.is_dir() and not dataset.is_complete:
       raise SettingError(
         "path", f"= {str(path)!r} is no folder and not prepared; expected {layout.title}."
@@ -276,7 +309,9 @@ def _reader(layout: Layout, space: LabelSpace) -> Callable[[Pair], tuple[np.ndar
   translation = label_spaces.translation(layout.label_space, space)
 
   def read(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    image, label = pairs.read(pair, scaled_labels=layout.scaled_labels)
+    image, label = pairs.read(
+      pair, scaled_labels=layout.scaled_labels, max_pixels=layout.max_image_pixels
+    )
     return image, translation[label]
 
   return read

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jax_uda.data import label_spaces
+from jax_uda.data.datasets.image_headers import MAX_PIXELS
 from jax_uda.data.label_spaces import CITYSCAPES19, LabelSpace
 from jax_uda.data.pipeline.rescale import Size
 
@@ -64,6 +65,7 @@ class Layout:
     mask_endings: Ends of the names of masks of invalid pixels beside the labels, the preferred first.
     corresp: The folder of tables that name the day image of each night image; empty: there are none.
     days: The folder of the day images.
+    max_image_pixels: Larger images and labels are refused before they are decoded.
   """
 
   title: str
@@ -80,6 +82,7 @@ class Layout:
   mask_endings: tuple[str, ...] = ()
   corresp: str = ""
   days: str = ""
+  max_image_pixels: int = MAX_PIXELS
 
   @property
   def short_title(self) -> str:
@@ -205,5 +208,12 @@ LAYOUTS: dict[str, Layout] = {
     labels=(Labels(".png", label_spaces.MAPILLARY_IDS, 66),),
     train="training",
     val="validation",
+  ),
+  "wilddash2": Layout(
+    title="WildDash 2 (the split of VFM-UDA): val/images/*.jpg, val/labels/*.png",
+    splits={split: ((Part(f"{split}/images", f"{split}/labels"),),) for split in ("train", "val")},
+    image_endings=(".jpg",),
+    labels=(_label_ids(".png", 256),),  # Cityscapes' ids and others, which are ignored
+    size=(540, 960),
   ),
 }

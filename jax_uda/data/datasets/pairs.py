@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jax_uda.common import paths
+from jax_uda.common import file_walk, text
 from jax_uda.common.paths import Path
 from jax_uda.common.registry import SettingError
-from jax_uda.data.datasets import image_files
+from jax_uda.data.datasets import image_files, label_coding
+from jax_uda.data.datasets.image_files import Reading
 from jax_uda.data.datasets.layouts import Labels, Layout, Part
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline.rescale import Size
@@ -43,18 +44,18 @@ Files = Mapping[str, tuple[Path, int]]  # key -> file and number of its ending
 
 
 def files_with(folder: Path, endings: Sequence[str]) -> dict[str, tuple[Path, int]]:
-  """Finds the files in and below a folder whose names have one of the endings.
+  """Finds the data files in and below a folder whose names have one of the endings, in any case.
 
   Returns:
     Path below `folder` without the ending -> (file, number of its ending). Where two files differ in
     the ending alone, the earlier ending wins.
   """
-  files = paths.files_below(folder, follow_links=True)
+  files = file_walk.find(folder).files
   by_key: dict[str, tuple[Path, int]] = {}
   for number, ending in enumerate(endings):
     for file in files:
-      if file.name.endswith(ending):
-        key = file.relative_to(folder).as_posix().removesuffix(ending)
+      if file.name.lower().endswith(ending.lower()):
+        key = file.relative_to(folder).as_posix()[: -len(ending)]
         by_key.setdefault(key, (file, number))
   return by_key
 
@@ -77,7 +78,7 @@ def _match(images: Files, labels: Files) -> dict[str, str]:
     for files, named in ((images, keys), (labels, others[name, True])):
       if len(named) > 1:
         raise ValueError(
-          f"{files[named[0]][0]} and {files[named[1]][0]} have one name, so that which label belongs to "
+          f"{text.shown(files[named[0]][0])} and {text.shown(files[named[1]][0])} have one name, so that which label belongs to "
           "which image is unclear; lay labels in the same sub-folders as their images."
         )
     matches[keys[0]] = others[name, True][0]
@@ -100,6 +101,31 @@ def _pair_up(root: Path, part: Part, layout: Layout) -> list[Pair]:
   return pairs
 
 
+def _choose_form(root: Path, split: str, layout: Layout) -> tuple[Part, ...]:
+  """The form of a split that is there; raises SettingError if there is none."""
+  forms = layout.splits[split]
+  lacking = lambda form: [part.images for part in form if not (root / part.images).is_dir()]
+  labelled = lambda form: all(part.labels and (root / part.labels).is_dir() for part in form)
+  complete = [form for form in forms if not lacking(form)]
+  form = next(filter(labelled, complete), next(iter(complete), None))
+  if form is None:
+    raise SettingError(
+      "path", f": {root} has no folder {', '.join(lacking(forms[0]))}; expected {layout.title}."
+    )
+  return form
+
+
+def left_out(root: Path, split: str, layout: Layout) -> collections.Counter[str]:
+  """Kind -> the number of files in the folders of a split that `file_walk` leaves out.
+
+  Raises:
+    SettingError: A folder is missing.
+  """
+  folders = {folder for part in _choose_form(root, split, layout) for folder in part if folder}
+  walks = [file_walk.find(root / folder) for folder in sorted(folders)]
+  return sum((walk.left_out for walk in walks), collections.Counter())
+
+
 def find(root: Path, split: str, layout: Layout, *, prefix: str = "") -> list[Pair]:
   """Finds the pairs of a split. The label file of a pair need not exist.
 
@@ -113,15 +139,7 @@ def find(root: Path, split: str, layout: Layout, *, prefix: str = "") -> list[Pa
     SettingError: A folder is missing or holds no such image.
     ValueError: Several files have one name, so that it is unclear which belong together.
   """
-  forms = layout.splits[split]
-  lacking = lambda form: [part.images for part in form if not (root / part.images).is_dir()]
-  labelled = lambda form: all(part.labels and (root / part.labels).is_dir() for part in form)
-  complete = [form for form in forms if not lacking(form)]
-  form = next(filter(labelled, complete), next(iter(complete), None))
-  if form is None:
-    raise SettingError(
-      "path", f": {root} has no folder {', '.join(lacking(forms[0]))}; expected {layout.title}."
-    )
+  form = _choose_form(root, split, layout)
   pairs = [pair for part in form for pair in _pair_up(root, part, layout)]
   pairs = [pair for pair in pairs if pair.image.name.startswith(prefix)]
   if not pairs:
@@ -143,35 +161,52 @@ def with_mask(pair: Pair, layout: Layout) -> Pair:
   return pair._replace(mask=next((mask for mask in masks if mask.is_file()), masks[0]))
 
 
-def read_ids(file: Path) -> np.ndarray:
-  """[H,W] ids in a label file: grey values, indices of a palette, or 16-bit red as in SYNTHIA.
+def read_ids(file: Path, max_pixels: int = image_files.MAX_PIXELS) -> np.ndarray:
+  """[H,W] ids in a label file, as `label_coding.read_ids`, or 16-bit red as in SYNTHIA.
 
   Raises:
     ValueError: The file is missing or no such image.
   """
-  array, mode = image_files.read_values(file)
-  if mode in ("I;16", "RGB;16"):
-    return array if array.ndim == 2 else array[..., 2]  # blue, green, red
-  if mode not in ("L", "P", "1"):
-    raise ValueError(f"{file} holds colors ({mode}), not one id a pixel.")
-  return array.astype(np.uint8)
+  array = image_files.read_values(file, max_pixels)
+  if array.ndim == 3 and array.dtype == np.uint16:
+    return array[..., 0]
+  return label_coding.as_ids(array, file)
 
 
-def _check_size(pair: Pair, label: Size, image: Size, scaled: bool) -> None:
-  """Raises ValueError if a label does not fit its image."""
+def check_size(pair: Pair, label: Size, image: Size, *, scaled: bool = False) -> None:
+  """Raises ValueError if a label does not fit its image.
+
+  Args:
+    pair: The files.
+    label: The size of the label, upright.
+    image: The size of the image, upright.
+    scaled: Whether another size of about the same ratio fits, too.
+  """
   # The reference pipelines resize a label of any size to its image. The 5 %: GTA5 is said to hold some 60
   # pairs of different sizes (we have not seen them), and the label of another image must be noticed.
   same_ratio = abs(label[0] * image[1] / (label[1] * image[0]) - 1) < 0.05
-  if label != image and not (scaled and same_ratio):
-    raise ValueError(f"{pair.label} has size {label}, its image {image}.")
+  if label == image or (scaled and same_ratio):
+    return
+  assert pair.label is not None
+  names = f"{text.shown(pair.label)} has size {label}, its image {image}"
+  if label == image[::-1] and image_files.is_turned(pair.image):
+    raise ValueError(
+      f"{names}: the EXIF orientation of {text.shown(pair.image.name)} turns it by 90 degrees, and the "
+      "label was drawn on the image that was not turned; turn the label, or remove the mark "
+      "(exiftool -Orientation= FILE)."
+    )
+  raise ValueError(f"{names}.")
 
 
-def read(pair: Pair, *, scaled_labels: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def read(
+  pair: Pair, *, scaled_labels: bool = False, max_pixels: int = image_files.MAX_PIXELS
+) -> tuple[np.ndarray, np.ndarray]:
   """Reads a pair of a layout.
 
   Args:
     pair: The files.
     scaled_labels: Whether the label may have another size of about the same ratio.
+    max_pixels: The largest number of pixels of a file.
 
   Returns:
     The image [H,W,3] RGB and the label [h,w] of train ids (of the layout's label space), both uint8.
@@ -180,24 +215,28 @@ def read(pair: Pair, *, scaled_labels: bool = False) -> tuple[np.ndarray, np.nda
   Raises:
     ValueError: A file is missing or no image, a size does not fit, or there are unknown ids.
   """
-  image = image_files.read_image(pair.image)
+  image = image_files.read_image(pair.image, Reading(max_pixels=max_pixels))
   height, width = image.shape[:2]
   if pair.label is None or pair.kind is None:
     return image, np.full((height, width), IGNORE, np.uint8)
   if not pair.label.is_file():
-    raise ValueError(f"No label for image {pair.image}: expected {pair.label}.")
-  raw = read_ids(pair.label)
-  _check_size(pair, (raw.shape[0], raw.shape[1]), (height, width), scaled_labels)
-  unknown = (raw >= pair.kind.num_ids) & (raw != IGNORE)
+    raise ValueError(
+      f"No label for image {text.shown(pair.image)}: expected {text.shown(pair.label)}."
+    )
+  raw = read_ids(pair.label, max_pixels)
+  check_size(pair, (raw.shape[0], raw.shape[1]), (height, width), scaled=scaled_labels)
+  unknown = (raw < 0) | (raw >= pair.kind.num_ids) & (raw != IGNORE)
   if unknown.any():
     ids = np.unique(raw[unknown])[:8].tolist()
     raise ValueError(
-      f"{pair.label} holds the ids {ids}; known are 0..{pair.kind.num_ids - 1}, 255."
+      f"{text.shown(pair.label)} holds the ids {ids}; known are 0..{pair.kind.num_ids - 1}, 255."
     )
   label = pair.kind.table[raw]
   if pair.mask:
-    invalid = read_ids(pair.mask)
+    invalid = read_ids(pair.mask, max_pixels)
     if invalid.shape != label.shape:
-      raise ValueError(f"{pair.mask} has size {invalid.shape}, its label {label.shape}.")
+      raise ValueError(
+        f"{text.shown(pair.mask)} has size {invalid.shape}, its label {label.shape}."
+      )
     label[invalid > 0] = IGNORE
   return image, label

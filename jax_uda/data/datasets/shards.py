@@ -10,13 +10,12 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -25,7 +24,8 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from etils import epath
 from tqdm import tqdm
 
-from jax_uda.common import files
+from jax_uda.common import files, lock, state_files
+from jax_uda.data.datasets import seal
 from jax_uda.data.datasets import sources as sources_lib
 from jax_uda.data.datasets.sources import HasFiles, Stamps
 
@@ -63,7 +63,7 @@ class Note:
   """What is known about a shard.
 
   Attributes:
-    sources: Lengths and times of the source files.
+    sources: Lengths, times and hashes of the source files.
     names: File names of the images in the shard.
     class_counts: Pixels per class of each of these images.
     problems: One sentence per pair that was left out.
@@ -97,24 +97,38 @@ def _apply_ahead(
     yield waiting.popleft()
 
 
+def _convert(convert: Convert[P], split: str, pair: P) -> tuple[Converted | ValueError, list[str]]:
+  """The example of a pair, or what is wrong with it, and the hashes of its files."""
+  try:
+    result = convert(split, pair)
+  except ValueError as error:
+    result = error
+  places = [os.fspath(file) for file in pair.files]
+  # They have just been read, so that reading them again costs next to nothing.
+  return result, [sources_lib.content_hash(file) if os.path.isfile(file) else "" for file in places]
+
+
 def _write_shard(
   path: pathlib.Path,
   sources: Stamps,
-  results: Iterable[concurrent.futures.Future[Converted]],
+  results: Iterable[concurrent.futures.Future[tuple[Converted | ValueError, list[str]]]],
+  pairs: Sequence[HasFiles],
   skip: bool,
 ) -> Note:
   """Writes a shard and its note, complete or not at all."""
-  note = Note(sources)
+  note = Note({file: stamp and list(stamp) for file, stamp in sources.items()})
   temporary = path.with_suffix(".tmp")
   writer = array_record_module.ArrayRecordWriter(str(temporary), OPTIONS)
   try:
-    for result in results:
-      try:
-        example = result.result()
-      except ValueError as error:
+    for pair, result in zip(pairs, results, strict=True):
+      example, hashes = result.result()
+      for file, value in zip(pair.files, hashes, strict=True):
+        if (stamp := note.sources[os.fspath(file)]) is not None:
+          stamp[2:] = [value]
+      if isinstance(example, ValueError):
         if not skip:
-          raise
-        note.problems.append(str(error))
+          raise example
+        note.problems.append(str(example))
         continue
       writer.write(example.record)
       note.names.append(example.name)
@@ -123,7 +137,7 @@ def _write_shard(
   finally:
     writer.close()
   os.replace(temporary, path)
-  files.write_atomically(path.with_suffix(".json"), json.dumps(dataclasses.asdict(note)))
+  state_files.write_json(path.with_suffix(".json"), dataclasses.asdict(note), indent=None)
   return note
 
 
@@ -131,17 +145,22 @@ def _read_note(path: pathlib.Path, sources: Stamps, skip: bool) -> Note | None:
   """The note of a shard that can be kept; None if it must be written."""
   if not (path.is_file() and path.with_suffix(".json").is_file()):
     return None
-  note = Note(**json.loads(path.with_suffix(".json").read_text()))
-  return note if note.sources == sources and (skip or not note.problems) else None
+  try:
+    note = Note(**state_files.parse(path.with_suffix(".json").read_bytes(), dict))
+  except (ValueError, TypeError):  # damaged
+    return None
+  if sources_lib.different(note.sources, sources) or (note.problems and not skip):
+    return None
+  known = lambda file: (note.sources[file] or [])[2:]
+  note.sources = {file: stamp and [*stamp, *known(file)] for file, stamp in sources.items()}
+  return note
 
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path) -> Iterator[None]:
-  """Lets one process in at a time. The lock of a killed process is free."""
-  folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / "lock", "w") as file:
-    with contextlib.suppress(OSError):  # a file system without locks: then prepare in one process
-      fcntl.flock(file, fcntl.LOCK_EX)
+  """Lets one process write the folder, which is made, at a time. The lock of a killed process is free."""
+  with lock.hold_folder(folder, "a data set is being prepared"):
+    folder.mkdir(parents=True, exist_ok=True)
     yield
 
 
@@ -162,16 +181,26 @@ class _Shard(Generic[P]):
     return self.note
 
 
-def _take_back(folder: pathlib.Path, partial: pathlib.Path) -> None:
-  """Links the shards and notes of a finished data set to where `_plan` looks, unless newer ones are there."""
-  for split, shards in sources_lib.read_notes(folder).items():
+def _take_back(folder: pathlib.Path, partial: pathlib.Path, without: Collection[str] = ()) -> None:
+  """Links the shards and notes of a finished data set to where `_plan` looks, unless newer ones are there.
+
+  Args:
+    folder: The finished data set.
+    partial: Where it is written again.
+    without: The names of damaged files, which are left out.
+  """
+  try:
+    notes = sources_lib.read_notes(folder)
+  except state_files.DamagedFileError:  # then everything is written again
+    return
+  for split, shards in notes.items():
     for number, (name, note) in enumerate(shards):
       path = partial / f"{split}-{number:05d}.array_record"
-      if not name or path.exists():
+      if not name or path.exists() or name in without:
         continue
       with contextlib.suppress(OSError):  # without hard links everything is written again
         os.link(folder / name, path)
-        path.with_suffix(".json").write_text(json.dumps(note))
+        state_files.write_json(path.with_suffix(".json"), note, indent=None)
 
 
 def _plan(
@@ -194,11 +223,11 @@ def _fill(shards: Sequence[_Shard[P]], convert: Convert[P], title: str, skip: bo
   pool = concurrent.futures.ThreadPoolExecutor(workers)  # OpenCV and Pillow release the lock
   items = ((shard.split, pair) for shard in todo for pair in shard.pairs)
   bar = tqdm(desc=title, total=total, initial=done, unit=" images", mininterval=0.5)
-  results = _apply_ahead(pool, lambda item: convert(*item), items, 2 * workers, bar)
+  results = _apply_ahead(pool, lambda item: _convert(convert, *item), items, 2 * workers, bar)
   try:
     for shard in todo:
       part = itertools.islice(results, len(shard.pairs))
-      shard.note = _write_shard(shard.path, shard.sources, part, skip)
+      shard.note = _write_shard(shard.path, shard.sources, part, shard.pairs, skip)
       done += len(shard.pairs)
   except ValueError as error:
     raise ValueError(
@@ -247,13 +276,22 @@ def _finish(
     np.save(partial / f"class_counts_{split}.npy", np.array(counts, np.int64))
     names = [name for shard in every for name in shard.written.names]
     (partial / f"names_{split}.json").write_text(json.dumps(names))
-  (partial / sources_lib.NOTES).write_text(json.dumps(notes))
+  state_files.write_json(partial / sources_lib.NOTES, notes, indent=None)
   builder.info.set_splits(tfds.core.SplitDict(infos))
   builder.info.write_to_directory(partial)
 
 
+def remove_partial(folder: pathlib.Path) -> None:
+  """Removes what an interrupted renewal of a data set has left, now that nothing is to be renewed."""
+  partial = folder.with_name(f"{folder.name}.partial")
+  if partial.exists():
+    with locked(partial):
+      shutil.rmtree(partial)
+
+
 def put_in_place(partial: pathlib.Path, folder: pathlib.Path) -> None:
   """Renames `partial` to `folder`. Readers of an earlier `folder` keep its open files."""
+  files.sync(partial)
   old = folder.with_name(f"{folder.name}.old")
   shutil.rmtree(old, ignore_errors=True)
   if folder.exists():
@@ -268,6 +306,7 @@ def write(
   convert: Convert[P],
   *,
   skip: bool,
+  repair: bool = False,
 ) -> None:
   """Writes a data set to `builder.data_path`; continues an interrupted one, renews changed parts.
 
@@ -276,6 +315,7 @@ def write(
     splits: The pairs of source files of each split.
     convert: Reads a pair and returns the example; called from many threads.
     skip: Whether pairs with bad files are left out and named in `problems.txt`, rather than refused.
+    repair: Whether damaged parts are written again; all records are read to find them.
 
   Raises:
     ValueError: A pair cannot be used and `skip` is false, or no pair of a split can be used. Shards
@@ -285,11 +325,10 @@ def write(
   partial = folder.with_name(f"{folder.name}.partial")
   with locked(partial):
     if folder.exists():
-      changes = sources_lib.find_changes(folder, splits)
-      if not changes:  # another process has done it in the meantime
-        shutil.rmtree(partial)
+      if not repair and not sources_lib.find_changes(folder, splits):
+        shutil.rmtree(partial)  # another process has done it in the meantime
         return
-      _take_back(folder, partial)
+      _take_back(folder, partial, seal.damaged_records(folder) if repair else ())
     shards = list(_plan(splits, partial, skip))
     _fill(shards, convert, f"preparing {builder.name}", skip)
     problems = [text for shard in shards for text in shard.written.problems]
@@ -300,4 +339,5 @@ def write(
     _finish(builder, partial, of_split)
     if problems:
       (partial / PROBLEMS).write_text("\n".join(problems) + "\n")
+    seal.write(partial)
     put_in_place(partial, folder)

@@ -39,6 +39,11 @@ class Streets(base.Builder, skip_registration=True):
     self._scenes = scenes
     super().__init__(data_dir, scenes)
 
+  @property
+  def image_bound(self) -> tuple[int, int]:
+    """The size at which streets are drawn, and into which photographs are fitted."""
+    return self._scenes.size
+
   def _split_generators(self, dl_manager: tfds.download.DownloadManager):
     splits = {"train": range(self._scenes.num_train)}
     splits["val"] = range(FIRST_VAL_INDEX, FIRST_VAL_INDEX + self._scenes.num_val)

@@ -7,7 +7,7 @@ augmentation and standardising happen on the device.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import grain
@@ -16,11 +16,13 @@ import numpy as np
 
 from jax_uda.common.batch import Batch
 from jax_uda.common.registry import SettingError
-from jax_uda.data.pipeline import crop, rows
+from jax_uda.data.label_spaces import IGNORE
+from jax_uda.data.pipeline import crop, rescale, rows
 from jax_uda.data.pipeline.examples import LabelledExample, TargetExample
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.pipeline.rows import SourceImages
+from jax_uda.ops import canvas as canvas_lib
 
 SOURCE, TARGET = 0, 1  # streams of random numbers
 NUM_STEPS = 2**40  # no run is longer
@@ -43,8 +45,9 @@ class BatchSettings:
       (SePiCo takes its classes from the whole image).
     target_margins: (top, bottom, left, right) in pixels of the target images, where a pseudo-label
       cannot be trusted; None: batches have no mask `valid`.
-    target_scale: (least, largest) factor by which target images are resized before the crop; None:
+    source_scale: (least, largest) factor by which source images are resized before the crop; None:
       they are not resized.
+    target_scale: The same for target images.
   """
 
   batch_size: int
@@ -56,11 +59,14 @@ class BatchSettings:
   flip: bool = True
   crop_target: bool = True
   target_margins: Sequence[int] | None = None
+  source_scale: Sequence[float] | None = None
   target_scale: Sequence[float] | None = None
 
   def __post_init__(self):
     """Raises SettingError if settings do not fit each other."""
     crop.check_margins(self.target_margins)
+    for name in ("source_scale", "target_scale"):
+      rescale.check_scale(name, getattr(self, name))
     if self.rare_class and self.class_balanced:
       raise SettingError("rare_class", "and class_balanced exclude each other.")
 
@@ -78,14 +84,22 @@ def _rows_of_process(batch_size: int, index: int, count: int) -> range:
 def _source_rows(
   source: Sequence[LabelledExample] | SourceImages, settings: BatchSettings
 ) -> rows.DrawRow:
+  sampling = settings.rare_class
   draw = functools.partial(
     rows.draw_crop,
     size=settings.crop_size,
-    cat_max_ratio=settings.cat_max_ratio,
+    cat_max_ratio=1.0 if sampling and sampling.joint_tries else settings.cat_max_ratio,
     flip=settings.flip,
   )
-  if settings.rare_class:
-    return rows.by_rare_class(cast(SourceImages, source), settings.rare_class, draw)
+  if sampling:
+    return rows.by_rare_class(
+      cast(SourceImages, source),
+      sampling,
+      draw,
+      cat_max_ratio=settings.cat_max_ratio,
+      scale=settings.source_scale,
+    )
+  draw = rows.scaled(draw, settings.source_scale)
   if settings.class_balanced:
     return rows.class_balanced(cast(SourceImages, source), settings.seed, draw)
   return rows.in_epochs(
@@ -223,7 +237,9 @@ def batches(
 
 
 def evaluation_batches(
-  examples: Sequence[Mapping[str, Any]], batch_size: int
+  examples: Iterable[Mapping[str, Any]],
+  batch_size: int,
+  canvas: Callable[[Size], Size] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Yields all examples once, in order; each batch is `{"image": [B,H,W,3], "label": [B,h,w]}`, uint8.
 
@@ -233,12 +249,22 @@ def evaluation_batches(
   Args:
     examples: Examples of any fields, usually `LabelledExamples`.
     batch_size: The largest number of examples in a batch.
+    canvas: From the size of an image to that of its batch, up to which image and label are padded right
+      and below, the label with 255. None: nothing is padded.
   """
   shapes = lambda example: {name: np.shape(array) for name, array in example.items()}
-  stack = lambda group: {name: np.stack([row[name] for row in group]) for name in group[0]}
+
+  def stack(group: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    batch = {name: np.stack([row[name] for row in group]) for name in group[0]}
+    height, width = batch["image"].shape[1:3]
+    size = canvas((height, width)) if canvas else (height, width)
+    if size == (height, width):
+      return batch
+    pad = lambda name, array: canvas_lib.pad(array, size, IGNORE if name == "label" else None)
+    return {name: pad(name, array) for name, array in batch.items()}
+
   group: list[Mapping[str, Any]] = []
-  for index in range(len(examples)):
-    example = examples[index]
+  for example in examples:
     if group and (len(group) == batch_size or shapes(group[0]) != shapes(example)):
       yield stack(group)
       group = []

@@ -12,8 +12,6 @@ import numpy as np
 
 from jax_uda.common.registry import SettingError
 
-MAX_TRIES = 11  # the number of crops drawn of an image; the last is used unchecked
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RareClassSampling:
@@ -24,16 +22,23 @@ class RareClassSampling:
     min_pixels: An image is drawn for a class if it has more pixels of the class than this. The public
       data sets count in the label files, at full size, as the reference does.
     crop_min_pixels: A crop is accepted if it has more pixels of the class than this.
+    tries: The number of crops that are drawn of an image; the last is used unchecked (DAFormer: 11).
+    joint_tries: Whether a try asks for enough pixels of the class and for `cat_max_ratio` at once
+      (VFM-UDA); else each try redraws its crop for `cat_max_ratio` first.
   """
 
   temperature: float = 0.01
   min_pixels: int = 3000
   crop_min_pixels: int = 1500
+  tries: int = 11
+  joint_tries: bool = False
 
   def __post_init__(self):
-    """Raises SettingError for a temperature that is not positive."""
+    """Raises SettingError for a temperature that is not positive, or no try at all."""
     if self.temperature <= 0:
       raise SettingError("temperature", f"= {self.temperature} must be > 0.")
+    if self.tries < 1:
+      raise SettingError("tries", f"= {self.tries} must be at least 1.")
 
 
 class Table(NamedTuple):

@@ -122,10 +122,7 @@ def target_crop(
   any_crop = functools.partial(draw_crop, size=size, cat_max_ratio=1.0, flip=flip)
 
   def draw(example: TargetExample, rng: np.random.Generator) -> Row:
-    fields = target_fields(example, margins)
-    if scale:
-      least, largest = scale
-      fields = rescale.scale_example(fields, rng.uniform(least, largest))
+    fields = _scaled(target_fields(example, margins), scale, rng)
     image_size = fields["image"].shape[:2]
     if not is_cropped and image_size != size:
       raise SettingError(
@@ -166,9 +163,22 @@ def class_balanced(examples: SourceImages, seed: int, draw: DrawCrop[Example]) -
 
 
 def by_rare_class(
-  examples: SourceImages, sampling: RareClassSampling, draw: DrawCrop[Example]
+  examples: SourceImages,
+  sampling: RareClassSampling,
+  draw: DrawCrop[Example],
+  *,
+  cat_max_ratio: float,
+  scale: Sequence[float] | None = None,
 ) -> DrawRow:
-  """Rows of images of drawn classes; a crop is redrawn until it holds enough pixels of the class."""
+  """Rows of images of drawn classes; a crop is redrawn until it holds enough pixels of the class.
+
+  Args:
+    examples: Labelled images with their class counts.
+    sampling: How classes are drawn, and which crops are accepted.
+    draw: Draws a row of an example; with `sampling.joint_tries` without regard to `cat_max_ratio`.
+    cat_max_ratio: The largest share of one class in a crop that `sampling.joint_tries` accepts.
+    scale: (least, largest) factor by which the image is resized before all tries, or None.
+  """
   with registry.within("rare_class"):
     table = rare_class_lib.make_table(
       _class_counts(examples, "rare_class"),
@@ -176,19 +186,35 @@ def by_rare_class(
       min_pixels=sampling.min_pixels,
     )
 
+  def is_accepted(label: np.ndarray, class_index: int) -> bool:
+    if np.count_nonzero(label == class_index) <= sampling.crop_min_pixels:
+      return False
+    return not sampling.joint_tries or cat_max_ratio >= 1 or crop.is_varied(label, cat_max_ratio)
+
   def draw_row(number: int, rng: np.random.Generator) -> Row:
     del number  # drawn with replacement
     class_index, image_index = table.draw(rng)
-    example = examples[image_index]
+    example = _scaled(examples[image_index], scale, rng)
     row = draw(example, rng)
-    for _ in range(rare_class_lib.MAX_TRIES - 1):
-      label = row[1].window.of(example["label"])
-      if np.count_nonzero(label == class_index) > sampling.crop_min_pixels:
+    for _ in range(sampling.tries - 1):
+      if is_accepted(row[1].window.of(example["label"]), class_index):
         break
       row = draw(example, rng)
     return row
 
   return draw_row
+
+
+def scaled(draw: DrawCrop[Example], scale: Sequence[float] | None) -> DrawCrop[Example]:
+  """`draw` on images resized by a random factor between the two of `scale`; None: as they are."""
+  return lambda example, rng: draw(_scaled(example, scale, rng), rng)
+
+
+def _scaled(example: Example, scale: Sequence[float] | None, rng: np.random.Generator) -> Example:
+  if not scale:
+    return example
+  least, largest = scale
+  return rescale.scale_example(example, rng.uniform(least, largest))
 
 
 def stack(rows: Iterable[Row], count: int, size: Size) -> dict[str, np.ndarray]:

@@ -5,14 +5,14 @@ The folder of that stage holds `thresholds.json`, with a checksum of the images'
 another size than the images.
 """
 
-import json
 import pathlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import PIL.Image
 
+from jax_uda.common import state_files
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline.examples import TargetExample
 from jax_uda.data.pipeline.rescale import Size
@@ -23,6 +23,16 @@ SUMMARY = "thresholds.json"
 def label_path(folder: pathlib.Path, index: int) -> pathlib.Path:
   """The file with the labels of training image `index`."""
   return folder / "labels" / f"{index:06d}.png"
+
+
+def read_summary(folder: pathlib.Path) -> dict[str, Any]:
+  """What `thresholds.json` in the folder of a labelling stage says.
+
+  Raises:
+    state_files.DamagedFileError: The file is not what was written.
+  """
+  purpose = "it says which images and which network the pseudo-labels are of; remove it, and run the stage again"
+  return state_files.read_json(folder / SUMMARY, dict, purpose)
 
 
 def nearest(label: np.ndarray, size: Size) -> np.ndarray:
@@ -78,7 +88,7 @@ def _problem(examples: NamedImages, folder: pathlib.Path, stage: str) -> str:
   """Why the labels in `folder` are not those of the images; empty if they are."""
   if not (folder / SUMMARY).is_file():
     return f"no {SUMMARY} in {folder}; run the stage {stage!r} first."
-  summary = json.loads((folder / SUMMARY).read_text())
+  summary = read_summary(folder)
   labelled = summary["images"]
   if summary.get("names", examples.names_digest) != examples.names_digest:
     return (

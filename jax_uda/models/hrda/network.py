@@ -247,6 +247,7 @@ def wrap(
   crop_size: Size = (512, 512),
   fusion: hrda_fusion.Order = "scale_first",
   class_attention: bool = True,
+  attention: str = "segformer",
   feature_weighter: bool = False,
   attention_options: Mapping[str, Any] | None = None,
 ) -> HRDA:
@@ -257,14 +258,17 @@ def wrap(
     crop_size: Size of the detail crop and of the windows in pixels.
     fusion: Order of scaling and resizing the context, see `hrda.fusion`; CLUDA's is "resize_first".
     class_attention: Whether every class has an attention map of its own.
+    attention: The decoder that computes the attention: "segformer", or "decoder" for one of the same
+      kind and with the same options as the segmentor's (DeepLabV2 in HRDA's code).
     feature_weighter: Whether to add CLUDA's feature weighter.
     attention_options: Keyword arguments of the `SegFormerHead`s that compute attention and feature
       weight; by default they have 256 channels.
 
   Raises:
-    SettingError: The fusion is unknown.
+    SettingError: The fusion or the kind of attention is unknown.
   """
   registry.lookup(hrda_fusion.RESIZE_FIRST, fusion, ("fusion",))
+  registry.lookup(dict.fromkeys(("segformer", "decoder")), attention, ("attention",))
   decoder = segmentor.decoder
   settings: dict[str, Any] = {
     "embed_dim": 256,
@@ -273,11 +277,14 @@ def wrap(
     **(attention_options or {}),
   }
   maps = decoder.num_classes if class_attention else 1
+  scale_attention: Any = SegFormerHead(num_classes=maps, **settings)
+  if attention == "decoder":
+    scale_attention = decoder.clone(num_classes=maps, parent=None)  # pyright: ignore[reportAttributeAccessIssue]
   return HRDA(
     encoder=segmentor.encoder,
     decoder=MultiScaleDecoder(
       head=decoder,
-      scale_attention=SegFormerHead(num_classes=maps, **settings),
+      scale_attention=scale_attention,
       feat_weighter=SegFormerHead(num_classes=1, **settings) if feature_weighter else None,
     ),
     heads=segmentor.heads,

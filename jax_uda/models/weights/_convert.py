@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.common import registry
-from jax_uda.models import catalog, licences, weights
+from jax_uda.common.registry import SettingError
+from jax_uda.models import catalog, weights
+from jax_uda.models.weights import known
 
 ATTENTION = "decode_head.scale_attention.conv_seg.bias"
 SIDE = 128  # pixels of the image with which a network is traced; HRDA needs more than 64
@@ -42,18 +44,23 @@ def convert(
     ValueError: The file does not fit the network. The message lists the tensors that do not.
   """
   try:
-    file = weights.read(path)
+    file = weights.read(path, finite=False)  # what is loaded of it is checked below
   except ValueError as error:
-    raise ValueError(licences.with_alternatives(str(error), encoder)) from None
+    raise ValueError(known.with_alternatives(str(error), encoder)) from None
   variables = shapes_of(encoder, decoder, num_classes, _hrda(file, network))
   filled, loaded = weights.load(variables, path, network=network)
+  if other := [name for name in loaded.left_out if name.startswith("decode_head.")]:
+    raise SettingError(
+      "num_classes", f"= {num_classes} is not that of {loaded.path}: {', '.join(other[:4])} differ."
+    )
   if loaded.untouched:
     raise ValueError(f"{loaded.path} holds no {' and no '.join(loaded.untouched)}")
   folder = pathlib.Path(folder).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   written = folder / f"{encoder}{f'_{decoder}' if decoder else ''}.safetensors"
-  texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256}
-  weights.save(filled, written, texts | {"licence": licences.licence_of(encoder).name})
+  licence = loaded.with_licence_of(encoder).licence
+  texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256, "licence": licence}
+  weights.save(filled, written, {name: text for name, text in texts.items() if text})
   return written, loaded
 
 
@@ -61,7 +68,7 @@ def _hrda(file: weights.WeightFile, network: str) -> Mapping[str, Any] | None:
   """Returns the settings of the file's HRDA that show in shapes, or None if it has no HRDA."""
   try:
     attention = weights.to_reference(file.tensors, network).get(ATTENTION)
-  except registry.SettingError:
+  except SettingError:
     raise
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None

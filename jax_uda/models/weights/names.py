@@ -7,7 +7,7 @@ encoder alone has no such prefixes, and a file of a whole training run has sever
 
 import collections
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,10 +43,20 @@ FAMILIES = (
     ("metrics.", "network.token_masking.", "network_ema.token_masking."),
     ((r"^encoder\.", "backbone."), (r"^(upscale|out)\.", r"decode_head.\1.")),
   ),
+  Family({"student": "student.", "teacher": "teacher."}, ()),
 )
 
-# The ImageNet classifier in files of an encoder alone. The last two are EfficientNet-Lite's.
-CLASSIFIER = re.compile(r"(head|fc|classifier|_fc|_conv_head|_bn1)\.")
+# The classifier of ImageNet beside an encoder, and what torchvision puts behind it to segment. The last
+# two are EfficientNet-Lite's.
+CLASSIFIER = re.compile(r"(head|fc|classifier|aux_classifier|_fc|_conv_head|_bn1)\.")
+
+# What training puts around a network or a part of it, anywhere in a name.
+WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+# How often a moving average was updated; no weights.
+AVERAGED = ("n_averaged", "steps")
+# First words of names that say what a tensor is, beside the prefixes of `FAMILIES` and the names of
+# `SCHEMES`. Any other word with which all names begin was put around the network.
+ROOTS = {"backbone", "decode_head", "auxiliary_head", "aux_heads", "layer5", "layer6"}
 
 
 class Scheme(NamedTuple):
@@ -125,30 +135,78 @@ SCHEMES = (
 )
 
 
-def to_reference(tensors: Mapping[str, np.ndarray], network: str = "student") -> Tensors:
-  """Returns one network's tensors under their reference names.
+class Translated(NamedTuple):
+  """One network of a file.
 
-  BatchNorm's batch counters, the other networks of a training run (`FAMILIES`) and the ImageNet
-  classifier beside a bare encoder (`CLASSIFIER`) are left out. Every other name is kept, known or
-  not: `torch_names.from_torch` complains about those that do not fit.
+  Attributes:
+    tensors: Its tensors under their reference names.
+    left_out: Names in the file of tensors that belong to the network and have no place in a `Segmentor`,
+      above all those of the ImageNet classifier.
+  """
+
+  tensors: Tensors
+  left_out: tuple[str, ...]
+
+
+def to_reference(tensors: Mapping[str, np.ndarray], network: str = "student") -> Tensors:
+  """Returns one network's tensors under their reference names; see `translate`."""
+  return translate(tensors, network).tensors
+
+
+def translate(
+  tensors: Mapping[str, np.ndarray], network: str = "student", known: Collection[str] = ()
+) -> Translated:
+  """Finds one network in a file, and its tensors' reference names.
+
+  What training puts around a network (`module.`, `_orig_mod.`) and any word with which all names begin is
+  left out, unless it says what the tensors are. BatchNorm's batch counters, the other networks of a
+  training run (`FAMILIES`) and the ImageNet classifier beside an encoder (`CLASSIFIER`) are left out.
+  Every other name is kept, known or not: `torch_names.from_torch` complains about those that do not fit.
 
   Args:
     tensors: The content of the file.
     network: Which network of a training run to return: "student" or "teacher".
+    known: Reference names of the network that is to be filled, if there is one: a word that they have in
+      front, too, stays.
 
   Raises:
     SettingError: `network` is unknown, or the file has one network only.
     ValueError: The network is not in the file, or two tensors get the same name.
   """
-  tensors = {n.removeprefix("module."): t for n, t in tensors.items() if not n.endswith(COUNTER)}
-  tensors = _one_network(tensors, network)
+  tensors = {n: t for n, t in tensors.items() if not n.endswith(COUNTER) and n not in AVERAGED}
+  tensors = _renamed(tensors, ((WRAPPERS.pattern, ""), (r"^module\.", "")))
+  prefixes = {family_prefix for family in FAMILIES for family_prefix in family.networks.values()}
+  tensors = _without_common(tensors, ROOTS | {prefix[:-1] for prefix in prefixes}, known)
+  tensors = _renamed(_one_network(tensors, network), ((r"^module\.", ""),))
+  tensors = _without_common(tensors, ROOTS, known)
+  is_left_out = lambda name: CLASSIFIER.match(name) and name not in known
+  if any(name.startswith("layer6.") for name in tensors):  # AdaptSegNet's, whose fifth is auxiliary
+    is_left_out = lambda name: name.startswith("layer5.") or CLASSIFIER.match(name)
+  left_out = tuple(name for name in tensors if is_left_out(name))
+  dropped = {*left_out, *AVERAGED}
+  tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
   if not any(name.startswith("backbone.") for name in tensors):
-    tensors = _with_prefixes({n: t for n, t in tensors.items() if not CLASSIFIER.match(n)})
+    tensors = _with_prefixes(tensors)
   encoder, rest = {}, {}
   for name, tensor in tensors.items():
     part, _, inner = name.partition(".")
     (encoder if part == "backbone" else rest)[inner if part == "backbone" else name] = tensor
-  return {f"backbone.{name}": t for name, t in _official(encoder).items()} | rest
+  official = {f"backbone.{name}": tensor for name, tensor in _official(encoder).items()}
+  return Translated(official | rest, left_out)
+
+
+def _without_common(tensors: Tensors, roots: Collection[str], known: Collection[str]) -> Tensors:
+  """Leaves out the words with which all names begin, up to one that says what the tensors are."""
+  while True:
+    words = {name.partition(".")[0] for name in tensors}
+    word = words.pop() if len(words) == 1 else ""
+    if not word or word in roots or _scheme_of(tensors):
+      return tensors
+    shorter = {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
+    # What is named at the next level alone is a layer, and a network may have one module in front.
+    if not all("." in name for name in shorter) or any(f".{word}." in f".{name}" for name in known):
+      return tensors
+    tensors = shorter
 
 
 def of_translation(tensors: Mapping[str, np.ndarray]) -> Tensors:
@@ -182,12 +240,18 @@ def _one_network(tensors: Tensors, network: str) -> Tensors:
 
 def _with_prefixes(tensors: Tensors) -> Tensors:
   """Adds the reference's prefixes to the names of an encoder, with or without a decoder beside it."""
-  # The DeepLabV2 of SPCL and RCCR counts its decoder as a fifth layer.
+  # The DeepLabV2 of SPCL and RCCR counts its decoder as a fifth layer, that of AdaptSegNet as a sixth.
   rules = (
-    (r"^layer5\.conv2d_list\.(\d+)\.", r"decode_head.aspp_modules.\1.conv."),
+    (r"^layer[56]\.conv2d_list\.(\d+)\.", r"decode_head.aspp_modules.\1.conv."),
     (r"^(?!decode_head\.)", "backbone."),
   )
   return _renamed(tensors, rules)
+
+
+def _scheme_of(names: Collection[str]) -> Scheme | None:
+  """The scheme that names an encoder's tensors so; None for the official names."""
+  matching = (s for s in SCHEMES if any(re.fullmatch(s.signature, name) for name in names))
+  return next(matching, None)
 
 
 def _official(encoder: Tensors) -> Tensors:
@@ -195,10 +259,8 @@ def _official(encoder: Tensors) -> Tensors:
   vit = vit_names.to_official(encoder)
   if vit is not None:
     return vit
-  for scheme in SCHEMES:
-    if any(re.fullmatch(scheme.signature, name) for name in encoder):
-      return _recut(_renamed(encoder, scheme.rules))
-  return encoder
+  scheme = _scheme_of(encoder)
+  return _recut(_renamed(encoder, scheme.rules)) if scheme else encoder
 
 
 def _recut(tensors: Tensors) -> Tensors:

@@ -1,175 +1,226 @@
 """Reads PyTorch files (`.pth`, `.pt`, `.bin`) without PyTorch.
 
-Such a file is a pickle, that is, a program that may call any function, and raw numbers beside it. This
-reader knows a handful of functions, which all return plain records, and refuses every other. It reads
-both formats: the zip archive of PyTorch 1.6 and later, and the earlier stream of pickles.
+Such a file is a pickle, that is, a program that may call any function, and raw numbers beside it.
+`pickle_data` reads the program as data. Both formats are known: the zip archive of PyTorch 1.6 and later,
+and the earlier stream of pickles. A pickled mapping of NumPy arrays is read as well.
+
+Nothing is believed before it is compared with the file: the sizes that its pickle and its zip directory
+declare, and the size of all tensors together, which is at most `MULTIPLE` times that of the file.
 """
 
 import collections
 import io
-import math
+import os
 import pathlib
 import pickle
 import zipfile
-from collections.abc import Mapping
-from typing import Any, BinaryIO, NamedTuple
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
-BFLOAT16 = "bfloat16"  # unknown to NumPy; its bits are the upper half of a float32's
-DTYPES = {
-  "FloatStorage": "<f4",
-  "DoubleStorage": "<f8",
-  "HalfStorage": "<f2",
-  "BFloat16Storage": BFLOAT16,
-  "LongStorage": "<i8",
-  "IntStorage": "<i4",
-  "ShortStorage": "<i2",
-  "CharStorage": "|i1",
-  "ByteStorage": "|u1",
-  "BoolStorage": "|b1",
-}
+from jax_uda.models.weights import pickle_data
+from jax_uda.models.weights.nesting import Weights, find_weights
+from jax_uda.models.weights.torch_records import BFLOAT16, Array, Storage, Tensor, storage_of
+
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
+MULTIPLE = 2  # bfloat16 becomes float32
+SLACK = 2**20  # bytes that a small file may need beyond it
+CHUNK = 2**20  # bytes that are read together
+MAX_DIRECTORY = 2**23  # bytes; some 100 for each tensor
+
+# Copies the bytes of a storage from the file into an array of uint8.
+ReadInto = Callable[[Storage, np.ndarray], Any]
 
 
-class Storage(NamedTuple):
-  """A flat run of `length` numbers in the file, under the name `key`."""
-
-  dtype: str
-  key: str
-  length: int
-
-
-class Tensor(NamedTuple):
-  """A strided view of a storage that is not read yet; offset and strides count elements."""
-
-  storage: Storage
-  offset: int
-  shape: tuple[int, ...]
-  strides: tuple[int, ...]
-
-
-def _rebuild_tensor(
-  storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-) -> Tensor:
-  return Tensor(storage, offset, shape, strides)
-
-
-def _rebuild_parameter(tensor: Tensor, *_: Any) -> Tensor:
-  return tensor
-
-
-ALLOWED = {
-  ("collections", "OrderedDict"): collections.OrderedDict,
-  ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-  ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-  """Builds containers, scalars, texts and `Tensor`s; raises ValueError if asked for more."""
-
-  def __init__(self, file: BinaryIO):
-    super().__init__(file, encoding="utf-8")
-    self.storages: dict[str, Storage] = {}
-
-  def find_class(self, module: str, name: str) -> Any:
-    if module == "torch" and name in DTYPES:
-      return DTYPES[name]
-    if (module, name) not in ALLOWED:
-      raise ValueError(
-        f"its pickle asks for {module}.{name}, which is not needed to store weights and might run "
-        "anything; where you trust the file, load it with PyTorch and save its state_dict alone"
-      )
-    return ALLOWED[module, name]
-
-  def persistent_load(self, pid: Any) -> Storage:
-    kind, dtype, key, _, count, *view = pid
-    if kind != "storage" or any(view):
-      raise ValueError(f"its pickle refers to {pid!r}, which is no plain storage")
-    self.storages[key] = Storage(dtype, key, count)
-    return self.storages[key]
-
-
-def _item(storage: Storage) -> np.dtype:
-  """Returns the dtype of the bytes in the file."""
-  return np.dtype("<u2" if storage.dtype == BFLOAT16 else storage.dtype)
-
-
-def _array(tensor: Tensor, data: bytes) -> np.ndarray:
-  """Cuts the tensor's numbers from those of its storage; in C order, bfloat16 as float32."""
-  storage, offset, shape, strides = tensor
-  dtype = _item(storage)
-  if len(data) < storage.length * dtype.itemsize:
-    raise ValueError(
-      f"it is truncated: storage {storage.key} has {len(data)} bytes for {storage.length} numbers"
-    )
-  last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  # NumPy would follow such strides out of the buffer.
-  if min((offset, *shape, *strides)) < 0 or (math.prod(shape) and last >= storage.length):
-    raise ValueError(f"a tensor of {shape} reaches outside its storage {storage.key}")
-  flat = np.frombuffer(data, dtype, storage.length)[offset:]
-  view = np.lib.stride_tricks.as_strided(flat, shape, [dtype.itemsize * s for s in strides])
-  return widen_bfloat16(view) if storage.dtype == BFLOAT16 else view.copy()
+def limit_of(file_size: int) -> int:
+  """Bytes that the content of a file of so many bytes may have in memory."""
+  return MULTIPLE * file_size + SLACK
 
 
 def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
   """Returns the float32 numbers whose upper halves are these uint16."""
-  return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+  wide = np.zeros((*bits.shape, 2), "<u2")
+  wide[..., 1] = bits
+  return wide.view("<f4")[..., 0]
 
 
-def _state_dict(content: Any) -> dict[str, Tensor]:
-  """Returns the weights in what was pickled: the mapping itself, or the one under a customary name."""
-  for key in ("state_dict", "model"):
-    if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-      content = content[key]
-      break
-  entries = content.items() if isinstance(content, Mapping) else ()
-  tensors = {name: value for name, value in entries if isinstance(value, Tensor)}
-  if not tensors:
+def _cut(tensor: Tensor, data: np.ndarray) -> np.ndarray:
+  """Cuts the tensor's numbers from the bytes of its storage; in C order, bfloat16 as float32."""
+  storage, offset, shape, strides = tensor
+  flat = data.view(storage.item)[offset:]
+  view = np.lib.stride_tricks.as_strided(
+    flat, shape, [storage.item.itemsize * stride for stride in strides]
+  )
+  if storage.dtype == BFLOAT16:
+    return widen_bfloat16(view)
+  if view.nbytes == data.nbytes and view.flags.c_contiguous:
+    return flat.reshape(shape)  # the whole storage, which needs no second copy
+  return view.copy()
+
+
+def _arrays(tensors: Weights, limit: int, read_into: ReadInto) -> dict[str, np.ndarray]:
+  """Reads every storage once, and cuts its tensors from it.
+
+  Raises:
+    ValueError: The tensors would need more memory than `limit` bytes.
+  """
+  views = {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+  pickled = {name: value for name, value in tensors.items() if isinstance(value, Array)}
+  storages = {view.storage for view in views.values()}
+  need = sum(tensor.num_bytes for tensor in (*set(views.values()), *pickled.values()))
+  need = max(need, sum(storage.num_bytes for storage in storages))
+  if need > limit:
     raise ValueError(
-      "it holds no mapping from names to tensors, neither by itself nor under 'state_dict' or 'model'"
+      f"its tensors would need {need} bytes of memory, more than {MULTIPLE} times the size of the file; it "
+      "is damaged, or made to exhaust memory"
     )
-  return tensors
+  names = collections.defaultdict(list)
+  for name, view in views.items():
+    names[view.storage].append(name)
+  arrays = {name: array.read() for name, array in pickled.items()}
+  for storage in storages:
+    data, cut = np.empty(storage.num_bytes, np.uint8), {}
+    read_into(storage, data)
+    for name in names[storage]:
+      view = views[name]
+      cut[view] = arrays[name] = cut[view] if view in cut else _cut(view, data)
+  return {name: arrays[name] for name in tensors}
 
 
-def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
-  with zipfile.ZipFile(file) as archive:
-    names = archive.namelist()
-    pickles = [name for name in names if name.endswith("/data.pkl")]
+def _fill(stream: Any, data: np.ndarray, what: str) -> None:
+  """Reads bytes into an array piece by piece, since a stream may hold a copy of what is read at once."""
+  view, done = data.data, 0
+  while done < len(data):
+    count = stream.readinto(view[done : done + CHUNK])
+    if not count:
+      raise EOFError(f"{what} has {done} bytes of {len(data)}")
+    done += count
+
+
+class _Pieces(io.BufferedReader):
+  """A file of which only the directory of a zip archive is read at once, up to `MAX_DIRECTORY` bytes."""
+
+  def read(self, size: int | None = -1, /) -> bytes:
+    if size is not None and size > MAX_DIRECTORY:
+      raise ValueError("its zip directory is far larger than that of weights")
+    return super().read(size)
+
+  def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
+    if whence == os.SEEK_SET and target < 0:
+      raise zipfile.BadZipFile("its directory points outside the file")
+    return super().seek(target, whence)
+
+
+class _Archive:
+  """The members of a zip archive, as far as they are not larger than its file allows."""
+
+  def __init__(self, archive: zipfile.ZipFile, limit: int):
+    self.archive = archive
+    self.limit = limit
+    self.members = {info.filename: info for info in archive.infolist()}
+
+  def read(self, name: str, data: np.ndarray | None = None) -> np.ndarray:
+    """The bytes of a member; with `data`, at least that many, read into it."""
+    if name not in self.members:
+      raise EOFError(f"{ascii(name)} is missing")
+    size = self.members[name].file_size
+    if self.members[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+      raise ValueError(f"its member {ascii(name)} is compressed in a way that PyTorch does not use")
+    if size > self.limit:
+      raise ValueError(
+        f"its member {ascii(name)} would unpack to {size} bytes, far more than the size of the file; it was "
+        "made to exhaust memory"
+      )
+    data = np.empty(size, np.uint8) if data is None else data
+    if len(data) > size:
+      raise EOFError(f"storage {ascii(name)} has {size} bytes for {len(data)}")
+    with self.archive.open(name) as member:
+      _fill(member, data, ascii(name))
+    return data
+
+
+def _read_zip(path: str | pathlib.Path, limit: int) -> dict[str, np.ndarray]:
+  with _Pieces(io.FileIO(path)) as file, zipfile.ZipFile(file) as opened:
+    archive = _Archive(opened, limit)
+    pickles = [name for name in archive.members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
       raise ValueError("it is a zip archive, but not one that PyTorch wrote: it has no data.pkl")
     root = pickles[0].removesuffix("data.pkl")
-    if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+    order = f"{root}byteorder"
+    if order in archive.members and archive.read(order).tobytes() != b"little":
       raise ValueError("its numbers are big-endian; save it again on a common machine")
-    tensors = _state_dict(_Unpickler(io.BytesIO(archive.read(pickles[0]))).load())
-    data = lambda tensor: archive.read(f"{root}data/{tensor.storage.key}")
-    return {name: _array(tensor, data(tensor)) for name, tensor in tensors.items()}
+    content = pickle_data.load(io.BytesIO(archive.read(pickles[0]).tobytes()))
+    read_into = lambda storage, data: archive.read(f"{root}data/{storage.key}", data)
+    return _arrays(find_weights(content), limit, read_into)
 
 
-def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
-  load = lambda: _Unpickler(file).load()
-  if load() != LEGACY_MAGIC or load() != LEGACY_PROTOCOL or not load()["little_endian"]:
+class _Bounded:
+  """A file that never asks for memory for more bytes than it has."""
+
+  def __init__(self, file: BinaryIO, size: int):
+    self.file = file
+    self.size = size
+
+  def read(self, count: int, /) -> bytes:
+    """At most `count` bytes."""
+    return self.file.read(min(count, self.size - self.file.tell()))
+
+  def readline(self) -> bytes:
+    """The bytes up to the next end of a line, and that."""
+    return self.file.readline()
+
+
+def _read_legacy(file: BinaryIO, size: int, limit: int) -> dict[str, np.ndarray]:
+  bounded = _Bounded(file, size)
+  load = lambda: pickle_data.load(bounded)
+  magic = load()
+  if not isinstance(magic, int):
+    return _arrays(find_weights(magic), limit, _no_storages)
+  if magic != LEGACY_MAGIC or load() != LEGACY_PROTOCOL:
     raise ValueError("it is a pickle, but not one of PyTorch's formats")
-  unpickler = _Unpickler(file)
-  tensors = _state_dict(unpickler.load())
-  data = {}
+  machine = load()
+  if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+    raise ValueError("its numbers are big-endian; save it again on a common machine")
+  references: list[pickle_data.Reference] = []
+  content = pickle_data.load(bounded, references)
+  storages = {storage.key: storage for storage in map(storage_of, references)}
+  places: dict[str, int] = {}
   for key in load():
-    count = int.from_bytes(file.read(8), "little")
-    data[key] = file.read(count * _item(unpickler.storages[key]).itemsize)
-  return {name: _array(tensor, data[tensor.storage.key]) for name, tensor in tensors.items()}
+    storage = storages[key]
+    count = int.from_bytes(bounded.read(8), "little")
+    places[key] = file.tell()
+    if count != storage.length or places[key] + storage.num_bytes > size:
+      raise EOFError(f"storage {ascii(key)} has not the {storage.length} numbers of its tensors")
+    file.seek(storage.num_bytes, os.SEEK_CUR)
+
+  def read_into(storage: Storage, data: np.ndarray) -> None:
+    if storages[storage.key] != storage:
+      raise ValueError(f"storage {ascii(storage.key)} has two lengths")
+    file.seek(places[storage.key])
+    _fill(file, data, f"storage {ascii(storage.key)}")
+
+  return _arrays(find_weights(content), limit, read_into)
+
+
+def _no_storages(storage: Storage, data: np.ndarray) -> None:
+  raise ValueError("it is a pickle with tensors, but not one of PyTorch's formats")
 
 
 # What the standard library raises if the bytes are not a pickle, or not a complete one.
 DAMAGE = (
   pickle.UnpicklingError,
   zipfile.BadZipFile,
+  zlib.error,
   EOFError,
   AttributeError,
   LookupError,
   MemoryError,
   OverflowError,
+  RecursionError,
+  RuntimeError,  # an encrypted member
   TypeError,
 )
 
@@ -177,21 +228,24 @@ DAMAGE = (
 def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
   """Returns the tensors of the state dict in a PyTorch file by name, in its dtypes and layout.
 
-  bfloat16 becomes float32. The state dict is what was saved, or its entry `state_dict` or `model`;
-  entries that are not tensors are left out.
+  bfloat16 becomes float32. `nesting.find_weights` says where the state dict is looked for; entries that
+  are not tensors are left out, and nothing of theirs is executed.
 
   Raises:
-    ValueError: The file is not PyTorch's, is truncated or damaged, or its pickle asks for more than
-      tensors; the message says which.
+    ValueError: The file is not PyTorch's, is truncated or damaged, has no tensors, or would need more than
+      `MULTIPLE` times its size; the message says which.
     OSError: The file cannot be opened.
   """
+  size = os.path.getsize(path)
   with open(path, "rb") as file:
     start = file.read(4)
     file.seek(0)
     try:
-      return _read_zip(file) if start == b"PK\3\4" else _read_legacy(file)
+      if start == b"PK\3\4":
+        return _read_zip(path, limit_of(size))
+      return _read_legacy(file, size, limit_of(size))
     except DAMAGE as error:
-      gist = f"{type(error).__name__}: {error}"
+      gist = ascii(f"{type(error).__name__}: {error}"[:300])[1:-1]
       raise ValueError(f"{path} is no PyTorch file, or truncated or damaged ({gist})") from error
     except ValueError as error:
       raise ValueError(f"{path} cannot be read: {error}") from error

@@ -43,7 +43,7 @@ def torch_name(path: Sequence[str]) -> str:
 def to_torch(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
   """Returns all variables by reference name, in PyTorch's layout."""
   flat: dict[Any, Any] = traverse_util.flatten_dict(variables)
-  return {torch_name(path): _laid_out(path, value, TO_TORCH) for path, value in flat.items()}
+  return {torch_name(path): laid_out(path, value, TO_TORCH) for path, value in flat.items()}
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   filled, misshapen = {}, []
   for name in paths.keys() & tensors.keys():
     path = paths[name]
-    filled[path] = value = _laid_out(path, np.asarray(tensors[name], np.float32), FROM_TORCH)
+    filled[path] = value = laid_out(path, np.asarray(tensors[name], np.float32), FROM_TORCH)
     if value.shape != flat[path].shape:
       expected = flat[path].shape
       misshapen.append(f"{name} {value.shape} for {expected}")
@@ -82,7 +82,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Mapping[str, Any]) 
   return traverse_util.unflatten_dict(filled)
 
 
-def _laid_out(
+def laid_out(
   path: Sequence[str], value: np.ndarray, axes: Mapping[int, Sequence[int]]
 ) -> np.ndarray:
   """Permutes the axes of kernels by their rank; returns other tensors, of any rank, as they are."""

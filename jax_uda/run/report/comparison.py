@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jax_uda.run.report import table
-from jax_uda.run.report.runs import NETWORKS, Run
+from jax_uda.run.report.runs import Run
+from jax_uda.run.settings import NETWORKS
 
 REFERENCE = "dacs"  # equal compute means the compute of this method
 BASELINE = "source_only"  # a class has collapsed only where this method has more of it
@@ -20,7 +21,7 @@ def summarise(runs: Runs) -> dict[str, dict[str, Any]]:
   """The content of `benchmark.json` for each method: numbers in [0, 1], None where undefined.
 
   Returns:
-    By method: `seeds`; `miou` by network and `iou` by network and class, each as `mean`, `std` over seeds
+    By method: `seeds`; `checkpoint`, of which the scores are; `miou` by network and `iou` by network and class, each as `mean`, `std` over seeds
     (None for one seed) and `values`; `equal_compute`, the same for the mIoU at equal compute, with the
     `steps` at which it was measured; `step_time`, in seconds and relative to plain self-training;
     `collapsed`, the seeds by class. Equal compute and relative time need a run of plain self-training with
@@ -39,6 +40,7 @@ def _summary(runs: Runs, method: str) -> dict[str, Any]:
   ratios = [by_seed[seed].step_seconds / reference[seed].step_seconds for seed in paired]
   return {
     "seeds": seeds,
+    "checkpoint": by_seed[seeds[0]].checkpoint,
     "miou": {
       network: spread([score(network, seed)["miou"] for seed in seeds]) for network in NETWORKS
     },
@@ -105,10 +107,17 @@ def _collapsed(
 
 def about(summary: Mapping[str, Any], *, num_steps: int, every: int) -> str:
   """Explains in Markdown how to read the tables."""
+  oracles = [method for method, numbers in summary.items() if _is_oracle(numbers)]
+  chosen = "Nothing was selected by these scores: they are those of the last step."
+  if oracles:
+    chosen = (
+      "‡ oracle: the checkpoint with the best mIoU on these images, chosen with their labels; curves and "
+      "equal compute are of every evaluation. Without ‡ they are those of the last step."
+    )
   lines = [
     "IoU and mIoU on the target's validation images, in %, as mean ± standard deviation over seeds "
-    "(n - 1). Methods with the same network start from the same warm-up, one per seed. Nothing was selected by these "
-    "scores: they are those of the last step.",
+    "(n - 1). Methods with the same network start from the same warm-up, one per seed. "
+    f"{chosen}",
     f"*Equal steps*: after step {num_steps}. *Equal compute*: at the last evaluation (every {every} "
     f"steps) until which no more time was spent in training steps, those of earlier stages among them, "
     f"than `{REFERENCE}` spent over all of its own with the same seed; the learning rate followed the "
@@ -138,7 +147,7 @@ def overview(summary: Mapping[str, Any]) -> list[list[str]]:
     )
     rows.append(
       [
-        method,
+        method + " ‡" * _is_oracle(numbers),
         str(len(numbers["seeds"])),
         *(percent(numbers["miou"][network]) for network in NETWORKS),
         *(percent(equal[network]) for network in NETWORKS),
@@ -148,6 +157,11 @@ def overview(summary: Mapping[str, Any]) -> list[list[str]]:
       ]
     )
   return rows
+
+
+def _is_oracle(numbers: Mapping[str, Any]) -> bool:
+  """Whether scores of a method are of its best checkpoint, chosen by these scores."""
+  return numbers.get("checkpoint", "last") != "last"
 
 
 def brief(summary: Mapping[str, Any]) -> list[list[str]]:
@@ -165,7 +179,7 @@ def by_class(summary: Mapping[str, Any], network: str) -> list[list[str]]:
   for method, numbers in summary.items():
     lost = numbers["collapsed"] if network == "student" else {}
     cells = [percent(numbers["iou"][network][name]) + " †" * (name in lost) for name in names]
-    rows.append([method, *cells, percent(numbers["miou"][network])])
+    rows.append([method + " ‡" * _is_oracle(numbers), *cells, percent(numbers["miou"][network])])
   return rows
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from jax_uda.run.report import drawing
 from jax_uda.run.report.comparison import Runs, spread
-from jax_uda.run.report.runs import NETWORKS, Run
+from jax_uda.run.report.runs import Run
+from jax_uda.run.settings import NETWORKS
 
 
 def draw(path: pathlib.Path, runs: Runs, *, title: str) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import batching
 from jax_uda.data.pipeline.examples import Example
@@ -81,13 +82,15 @@ def collect(
 def save(path: pathlib.Path, sample: Sample) -> None:
   """Writes a sample as .npz, embeddings as float16."""
   arrays: dict[str, Any] = sample | {"embedding": sample["embedding"].astype(np.float16)}
-  np.savez_compressed(path, **arrays)
+  state_files.write_arrays(path, arrays)
 
 
 def load(path: pathlib.Path) -> Sample:
-  """Reads a sample."""
-  with np.load(path) as arrays:
-    sample = dict(arrays)
+  """Reads a sample; it is empty if the file is missing or damaged, which is said."""
+  purpose = "the picture of the embeddings lacks those before training"
+  sample = state_files.read_arrays(path, purpose)
+  if not sample:
+    return {}
   return sample | {"embedding": sample["embedding"].astype(np.float32)}
 
 

@@ -16,10 +16,11 @@ import numpy as np
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.data.label_spaces import IGNORE
-from jax_uda.data.pipeline import rescale
+from jax_uda.data.pipeline import batching, rescale
+from jax_uda.ops import canvas
+from jax_uda.ops.resize import Size, size_of
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.report import embeddings, panels, prototypes, views
-from jax_uda.run.report.runs import NETWORKS
 from jax_uda.run.report.writer import MetricWriter
 from jax_uda.step.context import View
 from jax_uda.step.learner import Learner, Seen
@@ -83,8 +84,8 @@ def draw_at_end(
   album.add("views", lambda path: _draw_views(exp, state, views_of_step, path))
   if sample and projection:
     samples = {f"step {step}": sample}
-    if (workdir / FIRST_EMBEDDINGS).exists():
-      samples = {"before training": embeddings.load(workdir / FIRST_EMBEDDINGS)} | samples
+    if first := embeddings.load(workdir / FIRST_EMBEDDINGS):
+      samples = {"before training": first} | samples
     draw = lambda path: embeddings.draw(path, samples, space, projection=projection, title=title)
     album.add("projection", draw)
   similarities = prototypes.read(workdir)
@@ -104,12 +105,12 @@ def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
   source, target = exp.domains.source_val, exp.domains.target_val
   number = min(exp.settings.figures.panel_images, len(source), len(target))
   rows = {"source": pick(source, number), "target": pick(target, number)}
-  # Images of different sizes are cut to what they share, in whole strides of the networks.
   sizes = np.array([row["label"].shape for row in (*rows["source"], *rows["target"])])
-  height, width = (int(side) // STRIDE * STRIDE or int(side) for side in sizes.min(0))
-  if (sizes == sizes[0]).all():
-    height, width = sizes[0]
-  stack = lambda domain, field: np.stack([row[field][:height, :width] for row in rows[domain]])
+  smallest = (int(sizes[:, 0].min()), int(sizes[:, 1].min()))
+  is_one_size = bool((sizes == sizes[0]).all())
+  size = smallest if is_one_size and _takes(exp, smallest) else _whole_strides(smallest)
+  rows = {domain: [_cut(row, size) for row in picked] for domain, picked in rows.items()}
+  stack = lambda domain, field: np.stack([row[field] for row in rows[domain]])
   batch: Any = {
     "source": {"image": stack("source", "image"), "label": stack("source", "label")},
     "target": {"image": stack("target", "image")},
@@ -119,6 +120,27 @@ def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
   if exp.settings.data.pseudo_labels:  # nor labels from files
     batch["target"]["label"] = np.full_like(batch["target"]["image"][..., 0], IGNORE)
   return batch, stack("target", "label")
+
+
+def _takes(exp: Experiment, size: Size) -> bool:
+  """Whether the network takes images of `size` as they are."""
+  return exp.learner.canvas(exp.abstract_state().variables("student"), size) == size
+
+
+def _whole_strides(size: Size) -> Size:
+  """The largest size in whole strides of the networks that `size` holds; at least one stride."""
+  return max(size[0] // STRIDE, 1) * STRIDE, max(size[1] // STRIDE, 1) * STRIDE
+
+
+def _corner(array: np.ndarray, size: Size) -> np.ndarray:
+  """The upper left part of an image or label; where it is smaller, it is padded and the label ignored."""
+  larger = (max(array.shape[0], size[0]), max(array.shape[1], size[1]))
+  padded = canvas.pad(array[None], larger, IGNORE if array.ndim == 2 else None)[0]
+  return padded[: size[0], : size[1]]
+
+
+def _cut(example: dict[str, np.ndarray], size: Size) -> dict[str, np.ndarray]:
+  return {name: _corner(array, size) for name, array in example.items()}
 
 
 def step_views(learner: Learner, state: TrainState, batch: Batch) -> Seen:
@@ -165,20 +187,32 @@ def panel_columns(
     columns["mixed: weight"] = mixed.weight
   if "target" in shown and (np.asarray(shown["target"].label) != IGNORE).any():
     columns["pseudo-label"] = shown["target"].label
-  inference = exp.settings.evaluation.inference
-  for network in NETWORKS:
-    prediction = exp.learner.predict(
-      state.variables(network), target, inference, size=ground_truth.shape[1:]
+  for network in exp.settings.evaluation.networks:
+    columns[f"{network}'s prediction"] = _predictions(
+      exp, state.variables(network), len(target), size_of(target)
     )
-    columns[f"{network}'s prediction"] = prediction.label
   columns["ground truth"] = ground_truth
   return columns
 
 
+def _predictions(exp: Experiment, variables: Any, number: int, size: Size) -> np.ndarray:
+  """[B,*size] predictions for the target's images of a panel: of the whole images, as they are scored."""
+  settings, labels = exp.settings.evaluation, []
+  images = [{"image": row["image"]} for row in pick(exp.domains.target_val, number)]
+  for batch in batching.evaluation_batches(images, settings.batch_size):
+    labels += list(exp.learner.predict(variables, batch["image"], settings.inference).label)
+  return np.stack([_corner(label, size) for label in labels])
+
+
 def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:
   """Embeddings of some validation pixels of both domains."""
+
+  def usable(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    size = row["label"].shape
+    return row if _takes(exp, size) else _cut(row, _whole_strides(size))
+
   source, target = (
-    pick(examples, min(embeddings.IMAGES, len(examples)))
+    [usable(row) for row in pick(examples, min(embeddings.IMAGES, len(examples)))]
     for examples in (exp.domains.source_val, exp.domains.target_val)
   )
   return embeddings.collect(

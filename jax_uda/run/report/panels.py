@@ -11,6 +11,7 @@ from jax_uda.run.report import drawing
 
 # Lengths in inches, so that text keeps its size and place whatever the number of pictures.
 CELL_WIDTH = 2.0  # a picture of 128 pixels is shown at twice its size
+MIN_ASPECT, MAX_ASPECT = 0.2, 2.0  # of a picture: height / width
 GAP = 0.05
 LEFT, RIGHT, TOP = 0.3, 0.1, 0.6  # the row names; the edge; title and column names
 LEGEND_MARGIN, LEGEND_ROW, LEGEND_ENTRY = 0.25, 0.16, 1.15  # around it; height; width of an entry
@@ -56,7 +57,8 @@ def draw(
   arrays = [[np.asarray(cell) for cell in cells] for cells in columns.values()]
   height, width = arrays[0][0].shape[:2]
   entries = _legend_entries(label_space, with_weights=any(_is_weight(c[0]) for c in arrays))
-  figure, axes = _grid(num_rows, len(columns), height / width, len(entries))
+  aspect = min(max(height / width, MIN_ASPECT), MAX_ASPECT)  # however long and narrow an image is
+  figure, axes = _grid(num_rows, len(columns), aspect, len(entries))
   for column, cells in zip(axes.T, arrays, strict=True):
     for axis, array in zip(column, cells, strict=True):
       _show(axis, array, label_space)

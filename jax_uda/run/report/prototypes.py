@@ -1,6 +1,5 @@
 """Similarities of the class prototypes over the training: their file and their picture."""
 
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jax_uda.common import state_files
 from jax_uda.run.report import drawing
 
 FILE = "prototypes.npz"
@@ -53,21 +53,16 @@ def add(workdir: pathlib.Path, step: int, objective_state: Any) -> None:
   if not prototypes:
     return
   now: dict[str, Any] = {f"{term}@{step}": similarity(p) for term, p in prototypes.items()}
-  temporary = workdir / f"{FILE}.tmp"
-  with temporary.open("wb") as file:
-    np.savez_compressed(file, **(kept | now))
-  os.replace(temporary, workdir / FILE)
+  state_files.write_arrays(workdir / FILE, kept | now)
 
 
 def read(workdir: pathlib.Path) -> dict[str, dict[int, np.ndarray]]:
   """The matrices by term and step; empty for a method without prototypes."""
-  if not (workdir / FILE).exists():
-    return {}
   matrices: dict[str, dict[int, np.ndarray]] = {}
-  with np.load(workdir / FILE) as arrays:
-    for name, matrix in arrays.items():
-      term, _, step = name.rpartition("@")
-      matrices.setdefault(term, {})[int(step)] = matrix
+  purpose = "the picture of the prototypes begins anew"
+  for name, matrix in state_files.read_arrays(workdir / FILE, purpose).items():
+    term, _, step = name.rpartition("@")
+    matrices.setdefault(term, {})[int(step)] = matrix
   return {term: dict(sorted(by_step.items())) for term, by_step in matrices.items()}
 
 

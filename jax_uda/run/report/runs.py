@@ -1,12 +1,15 @@
 """The files of a finished run as numbers: its scores, its mIoU over steps, and its time."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from typing import Any
 
-NETWORKS = ("student", "teacher")
+from jax_uda.common import state_files
+from jax_uda.run.report import metric_lines
+from jax_uda.run.settings import NETWORKS
+
+RESULTS = "results.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +18,9 @@ class Run:
 
   Attributes:
     scores: The scores of `results.json` by network: `miou`, `iou` by class name, `subsets`.
+    checkpoint: What `results.json` calls the checkpoint that these scores are of.
     steps: [K] steps at which the run was evaluated; the last one is its end.
-    miou: [K] mIoU at these steps, by network.
+    miou: [K] mIoU at these steps, by network; NaN where a network was not scored.
     seconds: [K] time of the training steps until each evaluation, without compilation and evaluation.
     start: The step from which the run started.
     before: Seconds of training steps in the stages before.
@@ -28,6 +32,7 @@ class Run:
   seconds: tuple[float, ...]
   start: int
   before: float
+  checkpoint: str = "last"
 
   @property
   def total_seconds(self) -> float:
@@ -45,6 +50,17 @@ class Run:
     return fit[-1] if fit else None
 
 
+def read_results(folder: pathlib.Path) -> dict[str, Any]:
+  """The content of `results.json`.
+
+  Raises:
+    state_files.DamagedFileError: The file is not what was written.
+    OSError: There is no such file.
+  """
+  purpose = "it holds the scores of the run; remove it, and --mode=eval writes it again"
+  return state_files.read_json(folder / RESULTS, dict, purpose)
+
+
 def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: float = 0.0) -> Run:
   """Reads the run in `folder` from its `results.json` and `metrics.jsonl`.
 
@@ -54,9 +70,9 @@ def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: 
     start: The step from which the run started, if it continues another run.
     before: Seconds of training steps in the stages before.
   """
-  results = json.loads((folder / "results.json").read_text())
-  lines = (folder / "metrics.jsonl").read_text().splitlines()
-  rows = sorted(map(json.loads, lines), key=lambda row: row["step"])
+  results = read_results(folder)
+  rows = sorted(metric_lines.read(folder).rows, key=lambda row: row["step"])
+  last_results = results.get("last", results)  # beside the best, if that is reported
   steps, seconds = [], []
   curves = {network: [] for network in NETWORKS}
   passed, last = 0.0, start
@@ -64,20 +80,22 @@ def read(folder: pathlib.Path, *, images_per_step: int, start: int = 0, before: 
     if row.get("images_per_second"):
       passed += (row["step"] - last) * images_per_step / row["images_per_second"]
       last = row["step"]
-    if "target_miou/student" in row:
+    if any(f"target_miou/{network}" in row for network in NETWORKS):
       steps.append(row["step"])
       seconds.append(passed)
       for network, curve in curves.items():
-        curve.append(_number(row[f"target_miou/{network}"]))
+        curve.append(_number(row.get(f"target_miou/{network}")))
+  scores = {network: _scores_of(results["target"], network) for network in NETWORKS}
   for network, curve in curves.items():
-    curve.append(_number(results["target"][network]["miou"]))
+    curve.append(_scores_of(last_results["target"], network)["miou"])
   return Run(
-    scores={network: _plain(results["target"][network]) for network in NETWORKS},
-    steps=(*steps, results["step"]),
+    scores=scores,
+    steps=(*steps, last_results["step"]),
     miou={network: tuple(curve) for network, curve in curves.items()},
     seconds=(*seconds, passed),
     start=start,
     before=before,
+    checkpoint=results.get("checkpoint", "last"),
   )
 
 
@@ -85,10 +103,13 @@ def _number(value: float | None) -> float:
   return math.nan if value is None else value
 
 
-def _plain(scores: dict[str, Any]) -> dict[str, Any]:
-  numbers = lambda values: {name: _number(value) for name, value in values.items()}
+def _scores_of(by_network: dict[str, Any], network: str) -> dict[str, Any]:
+  """The scores of a network; all NaN if it was not scored (`config.eval.networks`)."""
+  one = by_network.get(network)
+  names = next(iter(by_network.values()))
+  numbers = lambda key: {name: _number(one and one[key][name]) for name in names[key]}
   return {
-    "miou": _number(scores["miou"]),
-    "iou": numbers(scores["iou"]),
-    "subsets": numbers(scores["subsets"]),
+    "miou": _number(one and one["miou"]),
+    "iou": numbers("iou"),
+    "subsets": numbers("subsets"),
   }

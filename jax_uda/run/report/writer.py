@@ -1,42 +1,34 @@
 """Scalars of a run as JSON lines; with tensorboardX also TensorBoard files, with figures and texts."""
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jax_uda.common import files
+from jax_uda.run.report import metric_lines
 
 
 def _event_writer(folder: pathlib.Path, resume_step: int) -> Any:
-  """A tensorboardX writer that hides events after `resume_step`, or None without the package."""
+  """A tensorboardX writer that hides events after `resume_step`, or None without the package.
+
+  Nor is there one without a writable /dev/shm, as in some containers: it needs semaphores.
+  """
   try:
     import tensorboardX
+
+    # Its flush() does not wait for the thread that writes, so a short interval has to do.
+    return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=10)
   except ImportError:
     return None
-  # Its flush() does not wait for the thread that writes, so a short interval has to do.
-  return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=10)
-
-
-def _rows_until(path: pathlib.Path, last_step: int) -> str:
-  """The lines of a metrics file whose step is at most `last_step`."""
-  kept = []
-  for line in path.read_text().splitlines():
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      break  # a kill cut this line off; everything before it is whole
-    if row["step"] <= last_step:
-      kept.append(line + "\n")
-  return "".join(kept)
+  except OSError as error:
+    print(f"no TensorBoard files: {error} (has this machine a writable /dev/shm?)", flush=True)
+    return None
 
 
 def has_scores(folder: pathlib.Path, step: int) -> bool:
   """Whether the metrics in `folder` hold an evaluation at that step."""
-  path = folder / "metrics.jsonl"
-  rows = map(json.loads, _rows_until(path, step).splitlines()) if path.exists() else ()
+  rows = metric_lines.read(folder).rows
   return any(row["step"] == step and any("miou/" in name for name in row) for row in rows)
 
 
@@ -49,10 +41,8 @@ class MetricWriter:
 
   def __init__(self, folder: pathlib.Path, *, resume_step: int = 0):
     """Opens the files in an existing folder; `resume_step` is the step from which the run continues."""
-    path = folder / "metrics.jsonl"
-    if path.exists():
-      files.write_atomically(path, _rows_until(path, resume_step))
-    self._lines = path.open("a")
+    metric_lines.keep_until(folder, resume_step)
+    self._lines = (folder / metric_lines.FILE).open("a")
     self._events = _event_writer(folder / "tensorboard", resume_step)
 
   def __enter__(self) -> "MetricWriter":
@@ -66,7 +56,7 @@ class MetricWriter:
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Adds the scalars of one step; a value that is not finite is null in the JSON lines."""
     row = {name: float(value) if np.isfinite(value) else None for name, value in scalars.items()}
-    self._lines.write(json.dumps({"step": step, **row}) + "\n")
+    self._lines.write(metric_lines.to_line({"step": step, **row}))
     self._lines.flush()
     if self._events:
       for name, value in scalars.items():

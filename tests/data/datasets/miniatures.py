@@ -125,3 +125,9 @@ def mapillary(root: pathlib.Path) -> None:
     write_image(root / f"{split}/images/m1.jpg")
     write_palette(root / f"{split}/labels/m1.png", columns(MAPILLARY))
     write_image(root / f"{split}/instances/m1.png")
+
+
+def wilddash2(root: pathlib.Path) -> None:
+  for split in ("train", "val"):
+    write_image(root / f"{split}/images/w1.jpg")
+    write_grey(root / f"{split}/labels/w1.png", columns(CITYSCAPES))

@@ -49,7 +49,9 @@ def images_read(monkeypatch):
   """The images that were read to prepare a data set."""
   names = []
   read = image_files.read_image
-  monkeypatch.setattr(image_files, "read_image", lambda file: names.append(file.name) or read(file))
+  monkeypatch.setattr(
+    image_files, "read_image", lambda file, *more: names.append(file.name) or read(file, *more)
+  )
   return names
 
 
@@ -99,6 +101,15 @@ def test_one_host_prepares_and_the_other_copies(hosts, images_read, bucket):
   assert names(one) == names(two) and store.MARKER in names(two)
   for folder in (one, two):
     assert names(folder.parent) == [folder.name]  # nothing half-done is left
+
+
+def test_a_disk_too_small_for_the_copy_is_named_first(hosts, monkeypatch):
+  one = hosts[0].prepare()
+  with monkeypatch.context() as patch:
+    patch.setattr(store.paths, "free_bytes", lambda folder: 1000)
+    with pytest.raises(ValueError, match=r"needs 0\.0 GB more below .*, where 0\.0 GB are free"):
+      hosts[1].prepare()
+  assert contents(hosts[1].prepare()) == contents(one)
 
 
 def test_what_is_there_is_not_copied_again(hosts, stop_copying):

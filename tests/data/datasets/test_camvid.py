@@ -145,9 +145,13 @@ def test_a_changed_file_is_noticed_and_only_its_part_is_written_again(
   folder = base.prepare(make(tmp_path, small_camvid))
   reads = []
   read = image_files.read_image
-  monkeypatch.setattr(image_files, "read_image", lambda f: reads.append(f.stem) or read(f))
+  monkeypatch.setattr(
+    image_files, "read_image", lambda f, *more: reads.append(f.stem) or read(f, *more)
+  )
+  os.utime(small_camvid / "train" / "0006R0_1.png", (1, 1))
+  assert base.prepare(make(tmp_path, small_camvid)) == folder and not reads  # another time alone
   changes = (
-    lambda: os.utime(small_camvid / "train" / "0006R0_1.png", (1, 1)),
+    lambda: PIL.Image.new("RGB", (16, 12)).save(small_camvid / "train" / "0006R0_1.png"),
     lambda: PIL.Image.new("L", (16, 12)).save(small_camvid / "trainannot" / "0006R0_1.png"),
   )
   for change in changes:

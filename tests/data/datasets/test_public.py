@@ -15,7 +15,7 @@ from jax_uda.data.datasets import base, catalog, layouts, pairs
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
-from jax_uda.run import check_data
+from jax_uda.run import check_data, pair_reader
 
 BOTH = ("image", "label")
 EXPECTED = [*range(19), 255]
@@ -47,6 +47,7 @@ NUMBERS = {
   "nighttime_driving": (0, 1),
   "bdd100k": (1, 1),
   "mapillary": (1, 1),
+  "wilddash2": (1, 1),
 }
 
 
@@ -267,7 +268,7 @@ def test_check_data_reads_what_is_prepared_when_only_an_empty_folder_is_left(tmp
   base.prepare(make(tmp_path, "gta5"))
   shutil.rmtree(tmp_path / "raw")
   (tmp_path / "raw").mkdir()
-  number, read = check_data.reader(make(tmp_path, "gta5"), "train")
+  number, read = pair_reader.reader(make(tmp_path, "gta5"), "train")
   assert number == 3 and check_data.scan(number, read, 19).pixels.tolist() == [30] * 19
 
 
@@ -288,7 +289,9 @@ def test_labels_of_a_targets_training_images_are_not_opened(tmp_path, monkeypatc
   miniatures.cityscapes(tmp_path / "raw")
   opened = []
   read_ids = pairs.read_ids
-  monkeypatch.setattr(pairs, "read_ids", lambda file: opened.append(file.name) or read_ids(file))
+  monkeypatch.setattr(
+    pairs, "read_ids", lambda file, *more: opened.append(file.name) or read_ids(file, *more)
+  )
   read = prepared(tmp_path, "cityscapes", role=Role.TARGET)
   assert opened == ["lindau_000000_000019_gtFine_labelIds.png"]
   assert all((example["label"] == 255).all() for example in read("train"))
@@ -391,7 +394,7 @@ def test_a_scaled_label_is_good_in_gta5_alone(tmp_path):
 
 def test_check_data_reads_the_files(tmp_path):
   miniatures.gta5(tmp_path / "raw")
-  number, read = check_data.reader(make(tmp_path, "gta5"), "train")
+  number, read = pair_reader.reader(make(tmp_path, "gta5"), "train")
   findings = check_data.scan(number, read, 19)
   assert findings.sizes == {(10, 20): 3} and findings.pixels.tolist() == [30] * 19
 

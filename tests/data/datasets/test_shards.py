@@ -35,11 +35,11 @@ def reads(monkeypatch):
   reads = Reads()
   read_image = image_files.read_image
 
-  def read_and_note(file):
+  def read_and_note(file, *more):
     if file.stem == reads.stop_at:
       raise KeyboardInterrupt
     reads.append(file.stem)
-    return read_image(file)
+    return read_image(file, *more)
 
   monkeypatch.setattr(image_files, "read_image", read_and_note)
   return reads

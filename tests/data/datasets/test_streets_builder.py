@@ -1,3 +1,5 @@
+import concurrent.futures
+import pathlib
 import subprocess
 import sys
 
@@ -36,15 +38,19 @@ def test_scenes_are_drawn_once(tmp_path, quick_streets):
   assert len(quick_streets) == 5
 
 
-def test_another_process_may_finish_first(tmp_path, quick_streets, monkeypatch):
-  def draw_late(*args, **kwargs):
-    monkeypatch.setattr(streets, "draw", draw)
-    base.prepare(make(tmp_path))
-    return draw(*args, **kwargs)
+def test_processes_that_need_the_scenes_at_the_same_time_draw_them_once(tmp_path, quick_streets):
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    folders = {*pool.map(lambda _: base.prepare(make(tmp_path)), range(2))}
+  folder = folders.pop()
+  assert not folders and len(quick_streets) == 5
+  assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
-  monkeypatch.setattr(streets, "draw", draw_late)
-  folder = base.prepare(make(tmp_path))
-  assert len(Examples(folder, "train", fields=("image",))) == 3
+
+def test_what_a_killed_process_has_drawn_is_removed(tmp_path, quick_streets):
+  folder = pathlib.Path(make(tmp_path).data_path)
+  unfinished = folder.with_name(f"incomplete.ABC123_{folder.name}")
+  unfinished.mkdir(parents=True)
+  assert base.prepare(make(tmp_path)) == folder
   assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
 
 

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import base, camvid
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.data.pipeline import class_balance
@@ -227,6 +228,58 @@ def test_rare_classes_are_favoured_and_kept_in_the_crop():
 def test_the_last_crop_is_kept_when_none_holds_enough():
   never = RareClassSampling(temperature=0.05, min_pixels=1, crop_min_pixels=1000)
   assert batches(rare_class=never)[0]["source"]["label"].shape == (4, 6, 8)
+
+
+class Half(Fake):
+  """An image whose left half is class 0 and whose right half is class 4, pixel by pixel."""
+
+  def __getitem__(self, index):
+    label = np.zeros((8, 40), np.uint8)
+    label[:, 20:] = 4
+    return {"image": np.stack([label] * 3, -1), "label": label}
+
+
+def test_joint_tries_ask_for_the_class_and_for_variety_at_once():
+  accepted = {}
+  for joint in (False, True):
+    sampling = RareClassSampling(
+      temperature=0.05, min_pixels=1, crop_min_pixels=20, tries=99, joint_tries=joint
+    )
+    actual = batches(Half([{"label": Half()[0]["label"]}] * 3), rare_class=sampling)
+    labels = np.concatenate([actual[step]["source"]["label"] for step in range(8)])
+    share = np.maximum((labels == 4).mean((1, 2)), (labels == 0).mean((1, 2)))
+    accepted[joint] = (share < 0.75).mean()
+  # Of 33 places two are right. Where the tries are apart, the tenth redraw passes unchecked.
+  assert accepted[True] == 1 and accepted[False] < 0.95
+
+
+def test_the_number_of_tries_is_a_setting():
+  never = dict(temperature=0.05, min_pixels=1, crop_min_pixels=1000)
+  one, many = (batches(rare_class=RareClassSampling(**never, tries=n))[0] for n in (1, 9))
+  assert not np.array_equal(one["source"]["image"], many["source"]["image"])
+  with pytest.raises(SettingError, match="tries = 0 must be at least 1"):
+    RareClassSampling(tries=0)
+
+
+@pytest.mark.parametrize("rare_class", (None, SAMPLING))
+def test_source_images_and_labels_are_scaled_together_before_the_crop(rare_class):
+  plain = batches(rare_class=rare_class)
+  actual = batches(rare_class=rare_class, source_scale=(2.0, 2.0))
+  assert_equal(actual[0]["target"], plain[0]["target"])
+  image, label = actual[0]["source"]["image"], actual[0]["source"]["label"]
+  assert image.shape[1:3] == (6, 8)
+  # Twice as large: neighbours in a pair of columns show the same column of the label.
+  pairs = (label[:, :, 1:-1:2] == label[:, :, 2::2]).all((1, 2)) | (
+    label[:, :, ::2] == label[:, :, 1::2]
+  ).all((1, 2))
+  assert pairs.all()
+
+
+@pytest.mark.parametrize("scale", [(0.9,), (1.1, 0.9), (0.0, 1.0)])
+@pytest.mark.parametrize("name", ["source_scale", "target_scale"])
+def test_a_scale_that_is_no_range_is_refused(name, scale):
+  with pytest.raises(SettingError, match=rf"{name} = \(.*must be \(least, largest\)"):
+    batches(**{name: scale})
 
 
 def test_whole_target_images_are_mirrored_and_not_cropped():

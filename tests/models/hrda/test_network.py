@@ -12,6 +12,7 @@ from golden_cases import assert_close, golden
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jax_uda import losses, models
+from jax_uda.common.registry import SettingError
 from jax_uda.models import weights
 from jax_uda.ops import boxes as hrda_boxes
 from jax_uda.ops import resize, windows
@@ -216,3 +217,26 @@ def test_the_released_network_has_its_names_and_parameters():
   expected = {e["name"]: tuple(e["shape"]) for e in entries if "num_batches" not in e["name"]}
   flat = weights.to_torch(jax.tree.map(lambda s: np.broadcast_to(np.float32(0), s.shape), shapes))
   assert {name: value.shape for name, value in flat.items()} == expected
+
+
+def test_the_attention_may_be_a_decoder_of_the_networks_own_kind():
+  network = functools.partial(
+    models.build,
+    encoder="compact",
+    num_classes=3,
+    encoder_options=dict(widths=(8, 8, 16), depths=(1, 1)),
+  )
+  build = lambda **hrda: network(decoder="dlv2red", hrda=dict(crop_size=(32, 32), **hrda))
+  shapes = lambda model: jax.eval_shape(
+    lambda: model.init(
+      {"params": jax.random.key(0), "crop": jax.random.key(1)},
+      jnp.zeros((1, 64, 64, 3)),
+      train=False,
+      use_running_average=True,
+    )
+  )["params"]["decoder"]
+  own = shapes(build(attention="decoder"))
+  assert jax.tree.map(jnp.shape, own["scale_attention"]) == jax.tree.map(jnp.shape, own["head"])
+  assert "linear_c" not in str(own["scale_attention"].keys())
+  with pytest.raises(SettingError, match="hrda.attention = 'other' is unknown"):
+    build(attention="other")

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_files import save
 
 from jax_uda import models
 from jax_uda.models import translation, weights
 from jax_uda.models.heads import cam as cam_head
 from jax_uda.models.heads import projection
 from jax_uda.models.weights import _convert as convert
-from jax_uda.models.weights import safetensors_file
+from jax_uda.models.weights import classifier, safetensors_file
 
 pytest.importorskip("safetensors")
 
@@ -130,7 +131,8 @@ def test_an_encoder_alone_leaves_the_rest_as_it_was(tmp_path):
   assert_equal(found, before)
   assert loaded.parts == ("encoder",)
   assert set(loaded.untouched) == {"decoder", "heads_projection", "heads_cam"}
-  assert "random as before: " in str(loaded)
+  assert "; random: decoder, heads_cam, heads_projection; left out" in str(loaded)
+  assert loaded.left_out == ("head.weight",)
 
 
 def test_a_file_that_does_not_fit_is_refused_with_its_path_and_every_name(tmp_path):
@@ -149,6 +151,91 @@ def test_a_file_that_does_not_fit_is_refused_with_its_path_and_every_name(tmp_pa
     "unexpected: decode_head.extra.bias, discriminator.weight",
     "of the wrong shape (in our layout): decode_head.conv_seg.bias (19,) for (5,)",
   ]
+
+
+@functools.cache
+def rccr():
+  """Shapes of RCCR's network in small."""
+  model = models.build(
+    encoder="resnet101_caffe",
+    decoder="dlv2red",
+    num_classes=5,
+    encoder_options={"depths": (1, 1, 1, 1), "width": 4},
+  )
+  init = lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), **MODE)
+  return dict(jax.eval_shape(init))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_rccr_starts_from_its_published_weights(tmp_path, legacy):
+  variables = random(rccr(), 0)
+  encoder = {k: {"encoder": tree["encoder"]} for k, tree in variables.items() if "encoder" in tree}
+  tensors = {
+    f"Scale.{n.removeprefix('backbone.')}": t for n, t in weights.to_torch(encoder).items()
+  }
+  for i in range(4):
+    tensors[f"Scale.layer5.conv2d_list.{i}.weight"] = np.ones((21, 128, 3, 3), np.float32)
+    tensors[f"Scale.layer5.conv2d_list.{i}.bias"] = np.ones(21, np.float32)
+  path, before = save(tmp_path / "DeepLab_init.pth", tensors, legacy), random(rccr(), 1)
+  filled, loaded = weights.load(before, path)
+  assert_equal(filled["params"]["encoder"], variables["params"]["encoder"])
+  assert_equal(filled["batch_stats"], variables["batch_stats"])
+  assert_equal(filled["params"]["decoder"], before["params"]["decoder"])
+  assert loaded.parts == ("encoder",) and loaded.untouched == ("decoder",)
+  assert len(loaded.left_out) == 8
+  assert "left out, as it is for other classes: decode_head.aspp_modules.0.conv.bias" in str(loaded)
+
+
+def test_a_classifier_for_other_classes_is_left_out_and_the_rest_of_the_decoder_is_not(tmp_path):
+  path, before, saved = tmp_path / "w.safetensors", random(shapes(), 1), random(shapes(), 0)
+  tensors = weights.to_torch(saved)
+  for name in ("decode_head.conv_seg", "aux_heads.0.conv_cam"):
+    shape = tensors[f"{name}.weight"].shape
+    tensors[f"{name}.weight"] = np.ones((19, *shape[1:]), np.float32)
+    if f"{name}.bias" in tensors:
+      tensors[f"{name}.bias"] = np.ones(19, np.float32)
+  safetensors_file.write(path, tensors, {})
+  filled, loaded = weights.load(before, path)
+  assert "decoder" in loaded.parts and loaded.untouched == ("heads_cam",)
+  assert {n.rpartition(".")[0] for n in loaded.left_out} == {
+    "decode_head.conv_seg",
+    "aux_heads.0.conv_cam",
+  }
+  kept = lambda tree: tree["params"]["decoder"].pop("conv_seg")
+  assert_equal(kept(filled), kept(before))
+  kept(saved)
+  assert_equal(filled["params"]["decoder"], saved["params"]["decoder"])
+
+
+@pytest.mark.parametrize(
+  "file, network, expected",
+  [
+    ({"d.c.w": (3, 9), "d.c.b": (9,)}, {"d.c.w": (3, 5), "d.c.b": (5,)}, {"d.c.w", "d.c.b"}),
+    ({"d.c.w": (3, 9)}, {"d.c.w": (3, 9)}, set()),
+    # not a whole layer; other inputs; two numbers of classes; an encoder
+    ({"d.c.w": (3, 5), "d.c.b": (9,)}, {"d.c.w": (3, 5), "d.c.b": (5,)}, set()),
+    ({"d.c.w": (4, 9), "d.c.b": (9,)}, {"d.c.w": (3, 5), "d.c.b": (5,)}, set()),
+    ({"d.c.b": (9,), "d.e.b": (8,)}, {"d.c.b": (5,), "d.e.b": (5,)}, set()),
+    ({"backbone.c.b": (9,)}, {"backbone.c.b": (5,)}, set()),
+    # further branches of the same classifier, and a layer that is none of them
+    ({"d.0.b": (9,), "d.1.b": (9,), "e.b": (9,)}, {"d.0.b": (5,)}, {"d.0.b", "d.1.b"}),
+  ],
+)
+def test_what_is_a_classifier_for_other_classes(file, network, expected):
+  assert classifier.of_other_classes(file, network) == expected
+
+
+def test_only_what_is_loaded_must_be_finite(tmp_path):
+  variables, path = random(shapes(), 0), tmp_path / "w.safetensors"
+  student = {f"model.{name}": t for name, t in weights.to_torch(variables).items()}
+  teacher = {f"ema_{name}": t * np.nan for name, t in student.items()}
+  safetensors_file.write(path, student | teacher, {})
+  found, _ = weights.load(shapes(), path)
+  assert_equal(found, variables)
+  with pytest.raises(
+    ValueError, match=r"and \d+ more: not finite\. The run that wrote the file has"
+  ):
+    weights.load(shapes(), path, network="teacher")
 
 
 def test_heads_of_confeti_and_sepico_have_their_own_names():
@@ -199,11 +286,15 @@ def official(encoder, seed=0):
 
 def test_conversion_writes_one_network_with_reference_names_and_says_where_it_is_from(tmp_path):
   path, tensors = tmp_path / "a.safetensors", official("compact")
-  safetensors_file.write(path, {n.removeprefix("backbone."): t for n, t in tensors.items()}, {})
+  bare = {n.removeprefix("backbone."): t for n, t in tensors.items()}
+  safetensors_file.write(path, bare, {"licence": "MIT"})
   written, loaded = convert.convert(path, tmp_path / "new", encoder="compact")
   assert written == tmp_path / "new" / "compact.safetensors" and loaded.parts == ("encoder",)
   found = safetensors_file.read(written)
   assert found.keys() == tensors.keys()
+  about = weights.read(written).metadata
+  assert about["source"] == "a.safetensors" and about["sha256"] == loaded.sha256
+  assert about["licence"] == loaded.licence == "MIT"
   for name, tensor in tensors.items():
     np.testing.assert_array_equal(found[name], tensor)
   again, _ = convert.convert(written, tmp_path / "again", encoder="compact")
@@ -219,5 +310,9 @@ def test_conversion_recognises_hrda(tmp_path):
   tensors = weights.to_torch(random(tree, 0))
   path = tmp_path / "w.safetensors"
   safetensors_file.write(path, {f"model.{name}": t for name, t in tensors.items()}, {})
+  with pytest.raises(
+    ValueError, match=r"num_classes = 5 is not that of .*w\.safetensors: decode_head"
+  ):
+    convert.convert(path, tmp_path, encoder="compact", decoder="light", num_classes=5)
   written, _ = convert.convert(path, tmp_path, encoder="compact", decoder="light", num_classes=3)
   assert safetensors_file.read(written).keys() == tensors.keys()

@@ -267,6 +267,56 @@ def test_the_deeplab_of_spcl_and_rccr_has_a_decoder_called_layer5():
   }
 
 
+def rccr_init(classes=21, prefix="Scale."):
+  """Names and shapes of the file from which RCCR starts, in small."""
+  shapes = {
+    "conv1.weight": (4, 3, 7, 7),
+    "bn1.bias": (4,),
+    "layer1.0.downsample.1.running_var": (16,),
+  }
+  for i in range(4):
+    shapes |= {f"layer5.conv2d_list.{i}.weight": (classes, 16, 3, 3)}
+    shapes |= {f"layer5.conv2d_list.{i}.bias": (classes,)}
+  return {f"{prefix}{name}": np.ones(shape, np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("prefix", ["Scale.", "module.Scale.", "net.", "model.Scale."])
+def test_the_initialisation_of_rccr_has_a_word_in_front(prefix):
+  found = weights.to_reference(rccr_init(prefix=prefix))
+  expected = {"conv1.weight", "bn1.bias", "layer1.0.downsample.1.running_var"}
+  decoder = {f"decode_head.aspp_modules.{i}.conv.{x}" for i in range(4) for x in ("weight", "bias")}
+  assert found.keys() == {f"backbone.{name}" for name in expected} | decoder
+
+
+def test_of_two_classifiers_of_a_deeplab_the_auxiliary_one_is_left_out_and_named():
+  file = {"conv1.weight": 1, "layer5.conv2d_list.0.bias": 2, "layer6.conv2d_list.0.bias": 3}
+  translated = names.translate(file)
+  assert translated.tensors == {
+    "backbone.conv1.weight": 1,
+    "decode_head.aspp_modules.0.conv.bias": 3,
+  }
+  assert translated.left_out == ("layer5.conv2d_list.0.bias",)
+
+
+def test_the_classifier_beside_an_encoder_is_named():
+  file = {"backbone.conv1.weight": 1, "classifier.4.bias": 2, "aux_classifier.4.bias": 3}
+  translated = names.translate(file)
+  assert translated.tensors == {"backbone.conv1.weight": 1}
+  assert translated.left_out == ("classifier.4.bias", "aux_classifier.4.bias")
+
+
+def test_a_word_in_front_stays_if_the_network_has_it():
+  file = {"trunk.conv.weight": 1, "trunk.norm.bias": 2}
+  assert weights.to_reference(file) == {"backbone.conv.weight": 1, "backbone.norm.bias": 2}
+  known = {"backbone.trunk.conv.weight", "backbone.trunk.norm.bias"}
+  assert names.translate(file, known=known).tensors.keys() == known
+
+
+def test_what_counts_the_updates_of_an_average_is_no_weight():
+  file = {"module.conv1.weight": 1, "module.bn.bias": 2, "n_averaged": 7}
+  assert weights.to_reference(file) == {"backbone.conv1.weight": 1, "backbone.bn.bias": 2}
+
+
 # --- one network out of a training run ---
 
 RUN = {

@@ -7,56 +7,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from torch_files import archive, call, integer, tensor, text
 
 from jax_uda.models.weights import torch_file
 
 pytestmark = pytest.mark.fast
-
-# --- by hand, in the opcodes of pickle protocol 2 ---
-
-
-def text(value):
-  return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
-
-
-def integer(value):
-  return b"J" + value.to_bytes(4, "little", signed=True)
-
-
-def tuple_of(*items):
-  return b"(" + b"".join(items) + b"t"
-
-
-def call(module, name, *arguments):
-  return f"c{module}\n{name}\n".encode() + tuple_of(*arguments) + b"R"
-
-
-def tensor(key, count, offset, shape, strides, kind="FloatStorage"):
-  storage = tuple_of(
-    text("storage"), f"ctorch\n{kind}\n".encode(), text(key), text("cpu"), integer(count)
-  )
-  numbers = lambda values: tuple_of(*map(integer, values))
-  return call(
-    "torch._utils",
-    "_rebuild_tensor_v2",
-    storage + b"Q",
-    integer(offset),
-    numbers(shape),
-    numbers(strides),
-    b"\x89",  # False
-    call("collections", "OrderedDict"),
-  )
-
-
-def archive(path, entries, storages):
-  """A file with a dict of `entries` (name -> opcodes) as PyTorch's zip format has it."""
-  body = b"".join(text(name) + value for name, value in entries.items())
-  with zipfile.ZipFile(path, "w") as file:
-    file.writestr("archive/data.pkl", b"\x80\x02}(" + body + b"u.")
-    for key, data in storages.items():
-      file.writestr(f"archive/data/{key}", np.ascontiguousarray(data).tobytes())
-  return path
-
 
 NUMBERS = np.arange(6, dtype="<f4")
 
@@ -113,7 +68,7 @@ def test_a_pickle_that_asks_for_a_function_is_refused_with_its_name(tmp_path, as
   "name",
   ["builtins eval", "builtins getattr", "torch load", "torch.storage _load_from_bytes"],
 )
-def test_only_what_weights_need_is_allowed(tmp_path, name):
+def test_what_is_no_tensor_is_named_if_there_are_none(tmp_path, name):
   module, function = name.split()
   path = archive(tmp_path / "w.pth", {"a": call(module, function, text("1"))}, {})
   with pytest.raises(ValueError, match=f"asks for {module}.{function}"):

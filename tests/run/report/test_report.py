@@ -1,10 +1,9 @@
-import json
 import sys
 
 import numpy as np
 import pytest
 
-from jax_uda.run.report import progress, table, writer
+from jax_uda.run.report import metric_lines, progress, table, writer
 
 pytestmark = pytest.mark.fast
 
@@ -58,7 +57,9 @@ def test_the_progress_line_names_step_losses_speed_wait_and_eta():
 
 
 def read(folder):
-  return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  lines = metric_lines.read(folder)
+  assert not lines.damaged
+  return lines.rows
 
 
 def test_a_continued_run_drops_rows_after_its_checkpoint_and_a_torn_last_line(tmp_path):

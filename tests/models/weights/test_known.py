@@ -2,8 +2,8 @@
 
 import pytest
 
-from jax_uda.models import catalog, licences
-from jax_uda.models.weights import _convert
+from jax_uda.models import catalog
+from jax_uda.models.weights import _convert, known
 
 pytestmark = pytest.mark.fast
 
@@ -13,7 +13,7 @@ def test_a_gated_file_that_is_missing_names_what_is_free(encoder, tmp_path):
   with pytest.raises(ValueError, match="no such weight file.*lingbot_vits16.*Apache-2.0") as error:
     _convert.convert(tmp_path / "refused.pth", tmp_path, encoder=encoder)
   free = [name for name in catalog.ENCODERS if f"{name}," in str(error.value)]
-  assert all(licences.licence_of(name).name == "Apache-2.0" for name in free) and len(free) >= 4
+  assert all(known.licence_of_encoder(name) == "Apache-2.0" for name in free) and len(free) >= 4
 
 
 def test_a_free_file_that_is_missing_is_only_missing(tmp_path):
@@ -23,5 +23,5 @@ def test_a_free_file_that_is_missing_is_only_missing(tmp_path):
 
 def test_every_plain_vit_has_a_licence():
   vits = [name for name in catalog.ENCODERS if "_vit" in name]
-  assert len(vits) >= 15 and all(licences.licence_of(name).name for name in vits)
-  assert not licences.licence_of("compact").name
+  assert len(vits) >= 15 and all(known.licence_of_encoder(name) for name in vits)
+  assert not known.licence_of_encoder("compact")
