@@ -1,13 +1,18 @@
 """Checkpoints of a run with a frozen encoder: they hold what trains, and the encoder lies beside them once."""
 
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct, traverse_util
+from jax.experimental import multihost_utils
 
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import checkpoint
+from jax_uda.run.saved_state import SavedState
 from jax_uda.step import shared
 from jax_uda.step.state import TrainState
 
@@ -37,17 +42,37 @@ class RunCheckpoints(checkpoint.Checkpoints):
       folder: Where they lie, e.g. that of the best one; `checkpoints` of the run if not given.
     """
     super().__init__(folder or run / "checkpoints", keep)
-    self._frozen_folder = pathlib.Path(run).absolute() / FOLDER
+    self._run = pathlib.Path(run).absolute()
+    self._frozen_folder, self._is_kept = self._run / FOLDER, False
 
   def save(self, state: TrainState) -> None:
-    """Starts writing `state` without what is frozen, which the first call writes beside it."""
-    if not _has_frozen(state):
-      super().save(state)
-      return
-    if not checkpoint.saved_steps(self._frozen_folder):
-      with checkpoint.Checkpoints(self._frozen_folder, keep=1) as frozen:
-        frozen.save(_Stored(jnp.int32(0), state.reference or {}))
-    super().save(state.replace(reference=None))
+    """Starts writing `state` without what is frozen, which the first call writes beside it.
+
+    Raises:
+      CheckpointError: A write failed, or the run's other checkpoints are of another frozen encoder.
+    """
+    if _has_frozen(state):
+      if not self._is_kept:
+        self._keep_frozen(_Stored(jnp.int32(0), state.reference or {}))
+      self._is_kept = True
+      state = state.replace(reference=None)
+    super().save(state)
+
+  def _keep_frozen(self, stored: _Stored) -> None:
+    """Writes what is frozen if it is not there; what a removed run left there goes."""
+    folder = self._frozen_folder
+    if checkpoint.saved_steps(folder) and not SavedState(folder / "0").holds(stored):
+      if checkpoint.saved_steps(self._run / "checkpoints") or self.steps():
+        raise checkpoint.CheckpointError(
+          f"{folder} holds another encoder than this run has, or is damaged, and the checkpoints in {self._run} "
+          "need it: put that folder back, or use a new --workdir."
+        )
+      if mesh_lib.is_main_process():
+        shutil.rmtree(folder)
+      if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("another frozen encoder is removed")
+    with checkpoint.Checkpoints(folder, keep=1) as frozen:
+      frozen.save(stored)
 
   def restore(self, template: TrainState, step: int | None = None) -> TrainState:
     """Reads a checkpoint, and what is frozen, into the structure of `template`."""
@@ -55,9 +80,9 @@ class RunCheckpoints(checkpoint.Checkpoints):
       return super().restore(template, step)
     state = super().restore(template.replace(reference=None), step)
     with checkpoint.Checkpoints(self._frozen_folder, keep=None) as frozen:
-      return state.replace(
-        reference=frozen.restore_part({"variables": template.reference})["variables"]
-      )
+      part = frozen.restore_part({"variables": template.reference})
+    self._is_kept = True
+    return state.replace(reference=part["variables"])
 
   def restore_part(self, template: dict[str, Any]) -> dict[str, Any]:
     """Reads some fields of the newest checkpoint; networks with what is frozen."""

@@ -2,6 +2,7 @@
 
 import shutil
 
+import damage
 import jax
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tiny_recipe
 
 from jax_uda import run
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, experiment, start, training
+from jax_uda.run import best_checkpoint, checkpoint, experiment, start, training
 from jax_uda.run import frozen as frozen_lib
 from jax_uda.step import optimizer
 
@@ -26,10 +27,10 @@ def base_file(tmp_path_factory):
   """Weights of the encoder alone, without an adapter."""
   config = tiny_recipe.get_config(f"data_dir={tmp_path_factory.mktemp('base')}")
   config.model = MODEL
-  variables = experiment.build(config).initial_state().student
+  variables = experiment.build(config).abstract_state().student
   draw = np.random.default_rng(0).normal
   encoder = jax.tree.map(
-    lambda x: np.asarray(x) + 0.1 * draw(size=x.shape).astype("f"), variables["params"]["encoder"]
+    lambda x: 0.2 * draw(size=x.shape).astype("f"), variables["params"]["encoder"]
   )
   path = tmp_path_factory.mktemp("base") / "base.safetensors"
   weights.save({"params": {"encoder": encoder}}, path)
@@ -41,9 +42,9 @@ def make_config(tmp_path_factory, base_file):
   data_dir = tmp_path_factory.mktemp("data")
 
   def make(**changes):
-    config = tiny_recipe.get_config(f"data_dir={data_dir},steps=4")
+    config = tiny_recipe.get_config(f"data_dir={data_dir},steps=4,method=source_only")
     config.model = MODEL | {"adapter": dict(name="lora", rank=2)}
-    config.checkpoint.every_steps = 2
+    config.checkpoint.every_steps, config.panel_images = 2, 0
     config.init_weights = str(base_file)
     config.update(changes)
     return config
@@ -103,9 +104,46 @@ def test_a_run_without_its_frozen_encoder_is_not_continued(finished, tmp_path):
   config, workdir, _ = finished
   copied = tmp_path / "night"
   shutil.copytree(workdir, copied)
+  for file in (copied / frozen_lib.FOLDER / "0" / "default").rglob("*"):
+    if file.is_file():
+      damage.truncate(file, seed=0)
+  with pytest.raises(
+    checkpoint.CheckpointError, match="checkpoint of step 0 in .*frozen .*damaged"
+  ):
+    state_of(config, copied)
   shutil.rmtree(copied / frozen_lib.FOLDER)
   with pytest.raises(checkpoint.CheckpointError, match="no checkpoint in .*frozen"):
     state_of(config, copied)
+  assert not (copied / frozen_lib.FOLDER).exists()  # to look for it makes nothing
+
+
+def test_the_best_checkpoint_needs_the_same_frozen_encoder(finished, tmp_path):
+  config, workdir, state = finished
+  copied = tmp_path / "night"
+  shutil.copytree(workdir, copied)
+  moved = state.replace(step=state.step - 1, student=jax.tree.map(lambda x: x + 1, state.student))
+  best_checkpoint.keep(copied, moved, {"student": 0.5})
+  best_checkpoint.keep(copied, state, {"student": 0.4})  # is no better
+  assert not list(copied.glob("best_on_target/**/frozen"))
+  assert_equal(
+    networks(best_checkpoint.restore(state, copied, best_checkpoint.BEST)), networks(moved)
+  )
+  trained = run.load(copied, network="teacher", checkpoint="best_on_target")
+  assert_equal(trained.variables, moved.variables("teacher"))
+  assert trained.step == int(state.step) - 1
+
+
+def test_a_new_run_in_an_old_folder_saves_its_own_frozen_encoder(finished, tmp_path):
+  _, workdir, state = finished
+  shutil.copytree(workdir / frozen_lib.FOLDER, tmp_path / frozen_lib.FOLDER)
+  other = state.replace(reference=jax.tree.map(lambda x: x + 1, state.reference))
+  with start.open_checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(other)
+    checkpoints.wait()
+    assert_equal(checkpoints.restore(other).reference, other.reference)
+  error = pytest.raises(checkpoint.CheckpointError, match="frozen holds another encoder")
+  with start.open_checkpoints(tmp_path) as checkpoints, error:
+    checkpoints.save(state.replace(step=state.step + 1))
 
 
 def test_the_run_predicts_and_its_export_needs_no_adapter(finished):
@@ -118,7 +156,7 @@ def test_the_run_predicts_and_its_export_needs_no_adapter(finished):
   config = tiny_recipe.get_config(f"data_dir={config.data.dir}")
   config.model = MODEL
   exp = experiment.build(config)
-  plain, loaded = weights.load(exp.initial_state().student, paths[0])
+  plain, loaded = weights.load(exp.abstract_state().student, paths[0])
   assert not loaded.untouched
   images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
   expected = trained.predict(images)
@@ -128,6 +166,7 @@ def test_the_run_predicts_and_its_export_needs_no_adapter(finished):
 
 def test_another_stage_starts_from_the_run(finished, make_config, capsys):
   _, workdir, state = finished
+  (workdir.parent / "next").mkdir()
   config = make_config(init_from="night")
   started = start.initialise(experiment.build(config), workdir.parent / "next")
   assert_equal(started.variables("student"), state.variables("student"))
