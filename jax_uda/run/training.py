@@ -67,7 +67,6 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     dry_run.training(exp, mesh_lib.put_batch(exp.learner.mesh, batch))
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
-  say(experiment.summary(exp))
   while True:
     try:
       return _run_to_the_end(exp, config, ready, workdir)
