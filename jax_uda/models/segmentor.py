@@ -27,6 +27,8 @@ class Segmentor(nn.Module):
     image_mean: Color that is subtracted from an image, RGB in [0, 1].
     image_std: Number by which each channel is then divided, in the same units. The defaults leave an
       image as it is; `models.build` sets the statistics that the encoder's weights expect.
+    freeze: "encoder": the encoder's weights are constants, but not its adapter's, and it always runs in
+      evaluation mode. A training step then keeps one copy of them for all networks. Empty: nothing is.
   """
 
   encoder: Encoder
@@ -34,6 +36,7 @@ class Segmentor(nn.Module):
   heads: Mapping[str, Head] = FrozenDict()  # hashable, as modules are
   image_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
   image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
+  freeze: str = ""
 
   def __call__(
     self,
@@ -64,7 +67,7 @@ class Segmentor(nn.Module):
     self._check_inputs(inputs, inputs_of(self.encoder), type(self.encoder).__name__)
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if outputs is None else outputs
-    features = self.encoder(self._standardise(image), **mode, **inputs)
+    features = self._features(self._standardise(image), mode, inputs)
     logits = fused = None
     if "decoder" in wanted or "fused" in wanted:
       logits, fused = self.decoder(features, **mode)
@@ -75,9 +78,21 @@ class Segmentor(nn.Module):
     return Outputs(logits, features, fused, heads)
 
   def encode(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
-    """Returns the encoder's maps: `model.apply(variables, image, ..., method="encode")`."""
-    image = self._standardise(image)
-    return self.encoder(image, train=train, use_running_average=use_running_average)
+    """Returns the encoder's maps without an adapter: `model.apply(…, method="encode")`."""
+    mode = {"train": train, "use_running_average": use_running_average}
+    return self._features(self._standardise(image), mode, self._without_adapter())
+
+  def _features(
+    self, image: jax.Array, mode: Mapping[str, bool], inputs: Mapping[str, Any]
+  ) -> Features:
+    """Returns the encoder's maps of a standardised image."""
+    if self.freeze:
+      mode = {"train": False, "use_running_average": True}
+    return self.encoder(image, **mode, **inputs)
+
+  def _without_adapter(self) -> dict[str, bool]:
+    """The input of the encoder that switches its adapter off, if it has one."""
+    return {"adapted": False} if getattr(self.encoder, "adapter", None) else {}
 
   @property
   def dtype(self) -> DTypeLike:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
-from jax_uda.run import checkpoint
+from jax_uda.run import checkpoint, frozen
 from jax_uda.step.state import TrainState
 
 LAST, BEST = "last", "best_on_target"
@@ -84,7 +84,7 @@ def keep(workdir: pathlib.Path, state: TrainState, means: Mapping[str, float | N
   if is_main:
     shutil.rmtree(folder, ignore_errors=True)  # from before a kill
     folder.mkdir(parents=True)
-  with checkpoint.Checkpoints(folder, keep=1) as checkpoints:
+  with frozen.RunCheckpoints(workdir, 1, folder) as checkpoints:
     checkpoints.save(state)
     checkpoints.wait()
   say(f"step {step}: the best mIoU on target so far, %: {network} {100 * value:.1f} (an oracle)")
@@ -127,7 +127,7 @@ def restore(state: TrainState, workdir: pathlib.Path, report: str) -> TrainState
   folder, title = find(workdir, report)
   if title == TITLES[LAST] or int(folder.name) == int(state.step):
     return state
-  with checkpoint.Checkpoints(folder, keep=None) as checkpoints:
+  with frozen.RunCheckpoints(workdir, None, folder) as checkpoints:
     return checkpoints.restore(state)
 
 

@@ -45,7 +45,7 @@ def training(exp: Experiment, batch: Any) -> None:
   with _naming(exp.settings.fields, "data.crop_size", *NETWORK, "method.name"):
     state = exp.abstract_state()
     with registry.within("optimizer"):
-      optimizer.check_groups(state.student["params"], exp.parameter_groups)
+      optimizer.check_groups(state.variables("student")["params"], exp.parameter_groups)
     for phase in learner.method.phases:
       if phase < exp.settings.end_step:
         learner.step_of(phase).eval_shape(state, batch)
@@ -59,7 +59,7 @@ def evaluation(exp: Experiment) -> None:
   Raises:
     SettingError: The network does not take a size; the message names fields of the config.
   """
-  settings, variables = exp.settings.evaluation, exp.abstract_state().student
+  settings, variables = exp.settings.evaluation, exp.abstract_state().variables("student")
   for name, examples in exp.evaluated_sets.items():
     inference, sizes = settings.inference_on(name), sizes_of(examples)
     for size in dict.fromkeys(sizes):

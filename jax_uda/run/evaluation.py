@@ -51,7 +51,7 @@ def confusion_of(
 
   Args:
     learner: The model, and the devices that share a batch.
-    variables: Its variables, e.g. `state.student`.
+    variables: Its variables, e.g. `state.variables("student")`.
     examples: `image` uint8 [H,W,3] and `label` uint8 [h,w]; predictions have the size of the labels.
     num_classes: C.
     inference: How the network predicts.
@@ -145,7 +145,7 @@ def evaluate(
 
   Args:
     learner: The model, and the devices that share a batch.
-    variables: Its variables, e.g. `state.student`.
+    variables: Its variables, e.g. `state.variables("student")`.
     examples: `image` uint8 [H,W,3] and `label` uint8 [h,w] train ids, 255 = ignore.
     label_space: Names of the classes; None: they are called "0", "1", ….
     inference: How the network predicts.

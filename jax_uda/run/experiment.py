@@ -2,13 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import grain
 import jax
 import jax.numpy as jnp
-import optax
 from jax.sharding import Mesh
 
 from jax_uda import methods, models
@@ -19,9 +18,10 @@ from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
 from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
+from jax_uda.run import optimizer_config
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
-from jax_uda.step import optimizer, teacher
+from jax_uda.step import optimizer
 from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task
 from jax_uda.step.state import TrainState
@@ -149,8 +149,8 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     num_classes = domains.label_space.num_classes
     with registry.within("eval"):
       settings.evaluation.inference.check_classes(num_classes)
-    groups = _parameter_groups(fields["optimizer"])
     learner = build_learner(config, domains.class_frequency, mesh)
+    groups = optimizer_config.groups_of(fields["optimizer"], learner.model)
   return Experiment(learner, domains, settings, groups, further_targets)
 
 
@@ -178,9 +178,9 @@ def build_learner(
   return Learner(
     model,
     methods.build(task, **fields["method"]),
-    schedule=_build_schedule(fields["schedule"], fields["num_steps"]),
-    optimizer=_optimizer_of(fields["optimizer"], _parameter_groups(fields["optimizer"])),
-    teacher_rule=_teacher_rule(fields["ema"]),
+    schedule=optimizer_config.schedule_of(fields["schedule"], fields["num_steps"]),
+    optimizer=optimizer_config.optimizer_of(fields["optimizer"], model),
+    teacher_rule=optimizer_config.teacher_rule_of(fields["ema"]),
     mesh=mesh,
     skip_nonfinite=fields["on_nonfinite"] == "skip",
     by_groups=fields["gradient_by_groups"],
@@ -235,39 +235,3 @@ def _load_data(
   with registry.within("eval", "targets"):
     targets = catalog.load_evaluation(specs, data_dir, domains.label_space, store)
   return domains, targets
-
-
-def _build_schedule(group: Mapping[str, Any], num_steps: int) -> optax.Schedule:
-  settings = dict(group)
-  name = settings.pop("name", "warmup_poly")
-  changes = settings.pop("scale_from", ())
-  function = registry.lookup(optimizer.SCHEDULES, name, "schedule.name")
-  schedule = registry.call(function, "schedule", num_steps=num_steps, **settings)
-  with registry.within("schedule"):
-    return optimizer.scaled_from(schedule, changes)
-
-
-def _teacher_rule(group: Mapping[str, Any]) -> teacher.Rule:
-  rule = registry.call(teacher.Rule, "ema", **group)
-  if not 0 <= rule.decay <= 1:
-    raise registry.SettingError("ema.decay", f"= {rule.decay} must lie between 0 and 1.")
-  return rule
-
-
-def _parameter_groups(group: Mapping[str, Any]) -> tuple[optimizer.Group, ...]:
-  return tuple(
-    registry.call(optimizer.Group, "optimizer.groups", **settings) for settings in group["groups"]
-  )
-
-
-def _optimizer_of(
-  group: Mapping[str, Any], groups: tuple[optimizer.Group, ...]
-) -> Callable[..., optax.GradientTransformation]:
-  """`optimizer.build` with the settings of the config; takes the schedule and `start_steps`."""
-
-  def build(schedule: optax.Schedule, **arguments: Any) -> optax.GradientTransformation:
-    settings = {**group, "groups": groups, **arguments}
-    with registry.within("optimizer"):
-      return registry.call(optimizer.build, (), schedule, **settings)
-
-  return build

@@ -194,7 +194,7 @@ def write(
   listed = image_list.find(images, suffix, is_flat=bool(form))
   if form and len(listed) != form.num_images:
     say(f"note: the test set of {server} has {form.num_images} images, not {len(listed)}")
-  variables = getattr(state, network)
+  variables = state.variables(network)
   written = written_ids(space, form.ids if form else ids)
   writer = PredictionWriter(
     predict=lambda images, size: exp.learner.predict(

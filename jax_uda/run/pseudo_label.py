@@ -30,8 +30,8 @@ from jax_uda.ops import canvas, resize
 from jax_uda.ops.pixels import to_unit
 from jax_uda.run import (
   best_checkpoint,
-  checkpoint,
   experiment,
+  frozen,
   label_thresholds,
   record,
   same_inputs,
@@ -91,8 +91,8 @@ def _label(config: config_lib.ConfigDict, run: pathlib.Path, folder: pathlib.Pat
   settings, target = exp.settings.pseudo_label, exp.domains.target_train
   state = exp.initial_state()
   checkpoint_folder, _ = best_checkpoint.find(run)
-  with checkpoint.Checkpoints(checkpoint_folder, keep=None) as checkpoints:
-    saved = checkpoints.restore_part({"step": state.step, "student": state.student})
+  with frozen.RunCheckpoints(run, None, checkpoint_folder) as checkpoints:
+    saved = checkpoints.restore_part({"step": state.step, "student": state.variables("student")})
   folder.mkdir(parents=True, exist_ok=True)
   record.write(config, folder, saved["student"]["params"], exp.domains)
   origin = {

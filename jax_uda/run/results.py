@@ -42,7 +42,7 @@ def count(
   return {
     network: evaluation.confusion_of(
       exp.learner,
-      getattr(state, network),
+      state.variables(network),
       examples,
       exp.domains.label_space.num_classes,
       inference=settings.inference_on(name),

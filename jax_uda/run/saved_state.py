@@ -65,6 +65,13 @@ class SavedState:
     merged = wanted | {path: values[source] for path, source in sources.items()}
     return traverse_util.unflatten_dict(merged), missing
 
+  def holds(self, values: Any) -> bool:
+    """Whether `values` are what was saved, by the checksums; nothing else is read."""
+    try:
+      return self._checksums() == integrity.checksums(values)
+    except DamagedError:
+      return False
+
   def read(self, template: Any, *, whole: bool = False) -> Any:
     """Reads it, or of it what `template` has, and compares the values with their checksums.
 

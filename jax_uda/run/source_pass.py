@@ -47,15 +47,15 @@ def run(learner: Learner, state: TrainState, source: Examples, batch_size: int) 
     outputs = forward(learner.model, variables, view.image, outputs=("decoder",))
     return {name: one.add(sums[name], view, outputs) for name, one in passes.items()}
 
-  mesh = learner.mesh
+  mesh, variables = learner.mesh, state.variables("student")
   sums = {name: one.init() for name, one in passes.items()}
   bar = tqdm(total=len(source), desc="pass over the source", unit=" images", mininterval=0.5)
-  canvas = lambda size: learner.canvas(state.student, size)
+  canvas = lambda size: learner.canvas(variables, size)
   with bar:
     for batch in batching.evaluation_batches(source, batch_size, canvas):
       # A padded image has no labels: it counts for nothing.
       rows = (_padded(batch["image"], mesh.size, 0), _padded(batch["label"], mesh.size, IGNORE))
-      sums = add(state.student, sums, *mesh_lib.put_whole(mesh, rows))
+      sums = add(variables, sums, *mesh_lib.put_whole(mesh, rows))
       if mesh_lib.must_wait(mesh):
         jax.block_until_ready(sums)
       bar.update(len(batch["image"]))

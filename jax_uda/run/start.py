@@ -17,27 +17,28 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common.adapter_paths import is_adapter
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.models import weights
 from jax_uda.models.weights import known
 from jax_uda.run import best_checkpoint, checkpoint, record
 from jax_uda.run.experiment import Experiment
+from jax_uda.run.frozen import RunCheckpoints
 from jax_uda.run.settings import CARRIED, RunSettings, StartSettings
-from jax_uda.step.state import TrainState, encoder_variables
+from jax_uda.step.state import TrainState, networks_at
 
 
-def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> checkpoint.Checkpoints:
+def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> RunCheckpoints:
   """The checkpoints of the run in `workdir`, to continue it."""
-  return checkpoint.Checkpoints(workdir / "checkpoints", keep)
+  return RunCheckpoints(workdir, keep)
 
 
-def read_checkpoints(workdir: pathlib.Path) -> checkpoint.Checkpoints:
+def read_checkpoints(workdir: pathlib.Path) -> RunCheckpoints:
   """The checkpoints of the run in `workdir`, which stay as they are."""
-  return checkpoint.Checkpoints(workdir / "checkpoints", keep=None)
+  return RunCheckpoints(workdir, keep=None)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
@@ -67,7 +68,7 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
       "random networks.",
     )
   if starts_from_file(begin):
-    with _about_file():
+    with _about_file(settings.encoder):
       weights.find(str(begin.init_weights))
   for field, name in (("init_from", begin.init_from), ("init_auxiliary", begin.init_auxiliary)):
     if name and not has_checkpoints(workdir.parent / name):
@@ -107,7 +108,7 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
       what = {"run": "student and teacher", "weights": "the student"}[settings.init_carry]
       say(f"networks: {what} of the run {settings.init_from} after {others.latest_step()} steps")
       take_over = {"run": _continued, "weights": _with_weights}[settings.init_carry]
-      state = take_over(state, others)
+      state = take_over(exp, state, others)
     record.inherit_weights(workdir, workdir.parent / settings.init_from)
   else:
     say("networks: random")
@@ -126,25 +127,28 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
   """
   settings = exp.settings.start
   assert settings.init_weights is not None
-  with _about_file():
+  encoder = exp.settings.encoder
+  with _about_file(encoder):
     student, loaded = weights.load(
-      state.student, settings.init_weights, network=settings.init_network
+      state.variables("student"), settings.init_weights, network=settings.init_network
     )
     record.check_same_weights(workdir, loaded)
   say(f"networks: {loaded}")
-  record.write_weights(workdir, loaded)
-  return _all_at(state, jax.device_put(student, mesh_lib.replicated(exp.learner.mesh)))
+  record.write_weights(workdir, loaded.with_licence_of(encoder))
+  student = jax.device_put(student, mesh_lib.replicated(exp.learner.mesh))
+  return _all_at(exp, state, student)
 
 
 @contextlib.contextmanager
-def _about_file() -> Iterator[None]:
-  """Names the field in errors about the weight file."""
+def _about_file(encoder: str) -> Iterator[None]:
+  """Names the field in errors about the weight file, and what is free where the encoder's is not."""
   try:
     yield
   except SettingError as error:  # about the argument `network` of `weights.load`
     raise SettingError("init_network", error.message) from None
   except ValueError as error:
-    raise SettingError("init_weights", f": {error}") from None
+    text = known.with_alternatives(str(error), encoder)
+    raise SettingError("init_weights", f": {text}") from None
 
 
 @contextlib.contextmanager
@@ -158,33 +162,43 @@ def _other_run(
   folder, title = best_checkpoint.find(workdir.parent / name, "last" if is_continued else None)
   if title != best_checkpoint.TITLES["last"]:
     say(f"config.{field} = {name!r}: its checkpoint {title} of step {folder.name}")
-  with checkpoint.Checkpoints(folder, keep=None) as others:
+  with RunCheckpoints(workdir.parent / name, None, folder) as others:
     try:
       yield others
     except checkpoint.CheckpointError as error:
       raise SettingError(field, f"= {name!r}: {error}") from error
 
 
-def _continued(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+def _continued(exp: Experiment, state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
   """The state with step, networks and optimizer of another run; its student is the new reference."""
-  carried = others.restore_part({name: getattr(state, name) for name in CARRIED["run"]})
-  return _all_at(state, carried["student"]).replace(**carried)
+  networks = {name: state.variables(name) for name in ("student", "teacher")}
+  fields = {name: getattr(state, name) for name in CARRIED["run"]}
+  carried = others.restore_part(fields | networks)
+  teacher = _all_at(exp, state, carried.pop("teacher")).student
+  started = _all_at(exp, state, carried.pop("student"))
+  return started.replace(teacher=teacher, **carried)
 
 
-def _with_weights(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
-  """The state with all networks at another run's student; heads that it lacks stay random."""
-  restored, missing = others.restore_shared({"student": state.student}, _other_collection)
-  unknown = [path for path in missing if "/heads_" not in path]
+def _with_weights(exp: Experiment, state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+  """The state with all networks at another run's student; new heads and adapters stay random."""
+  template = {"student": state.variables("student")}
+  restored, missing = others.restore_shared(template, _other_collection)
+  new_adapter = lambda path: is_adapter(path.split("/", 2)[2])
+  unknown = [path for path in missing if "/heads_" not in path and not new_adapter(path)]
   if unknown:
     raise SettingError(
       "init_from",
       f": the run in {others.folder.parent} has another network; {len(unknown)} "
       f"variables are not in it, the first is {unknown[0]}.",
     )
-  heads = sorted({path.split("/")[2].removeprefix("heads_") for path in missing})
+  heads = sorted(
+    {path.split("/")[2].removeprefix("heads_") for path in missing if not new_adapter(path)}
+  )
   if heads:
     say(f"new heads, not in {others.folder.parent}: {', '.join(heads)}")
-  return _all_at(state, restored["student"])
+  if any(map(new_adapter, missing)):
+    say(f"a new adapter, not in {others.folder.parent}")
+  return _all_at(exp, state, restored["student"])
 
 
 def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
@@ -212,8 +226,10 @@ def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainS
   return state.replace(auxiliary={**state.auxiliary, **restored["auxiliary"]})
 
 
-def _all_at(state: TrainState, student: dict[str, Any]) -> TrainState:
-  """The state with student, teacher and frozen reference at `student`, as a run starts."""
-  copy = lambda tree: jax.tree.map(jnp.copy, tree)
-  reference = None if state.reference is None else copy(encoder_variables(student))
-  return state.replace(student=student, teacher=copy(student), reference=reference)
+def _all_at(exp: Experiment, state: TrainState, variables: dict[str, Any]) -> TrainState:
+  """The state with student, teacher and frozen reference at `variables`, as a run starts."""
+  learner = exp.learner
+  student, teacher, reference = networks_at(
+    variables, learner.freeze, learner.method.uses_reference
+  )
+  return state.replace(student=student, teacher=teacher, reference=reference)

@@ -24,8 +24,8 @@ from jax_uda.data.pipeline import rescale
 from jax_uda.data.roles import Role
 from jax_uda.ops.resize import Size, size_of
 from jax_uda.run import best_checkpoint, experiment, predict, record, settings, start
-from jax_uda.run import checkpoint as checkpoint_lib
 from jax_uda.run import config as config_lib
+from jax_uda.run.frozen import RunCheckpoints
 from jax_uda.step.inference import Inference, Prediction
 from jax_uda.step.predictor import make_predictor
 
@@ -133,7 +133,7 @@ def load(
   saved_in, title = best_checkpoint.find(run, report)
   if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
     raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
-  with checkpoint_lib.Checkpoints(saved_in, keep=None) as checkpoints:
+  with RunCheckpoints(run, None, saved_in) as checkpoints:
     saved = checkpoints.restore_part(template)
   return TrainedModel(
     model=model,

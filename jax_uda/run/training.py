@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 import grain
+import jax
 
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import registry
@@ -12,12 +13,14 @@ from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
 from jax_uda.data.pipeline import batching as pipeline
 from jax_uda.models import weights
+from jax_uda.models.layers.lora import LoRA
 from jax_uda.run import (
   bad_batches,
   best_checkpoint,
   checkpoint,
   dry_run,
   experiment,
+  frozen,
   interruption,
   record,
   results,
@@ -64,7 +67,6 @@ def train(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, Any
     dry_run.training(exp, mesh_lib.put_batch(exp.learner.mesh, batch))
   dry_run.evaluation(exp)
   workdir.mkdir(parents=True, exist_ok=True)
-  say(experiment.summary(exp))
   while True:
     try:
       return _run_to_the_end(exp, config, ready, workdir)
@@ -114,7 +116,7 @@ def _newest(config: config_lib.ConfigDict, workdir: pathlib.Path) -> tuple[Exper
     workdir.mkdir(parents=True, exist_ok=True)
     with registry.within("config"):
       state = start.from_file(exp, state, workdir)
-    record.write(config, workdir, state.student["params"], exp.domains)
+    record.write(config, workdir, state.variables("student")["params"], exp.domains)
   return exp, state
 
 
@@ -132,7 +134,9 @@ def evaluate(config: config_lib.ConfigDict, workdir: pathlib.Path) -> dict[str, 
     ValueError: There is nothing to evaluate, or the checkpoint is of another config.
   """
   exp, state = _newest(config, workdir)
-  record.write(config, workdir, state.student["params"], exp.domains, only_missing=True)
+  record.write(
+    config, workdir, state.variables("student")["params"], exp.domains, only_missing=True
+  )
   scores = results.write(exp, state, workdir)
   state = best_checkpoint.restore(state, workdir, exp.settings.report)
   figures.draw_at_end(exp, state, workdir)
@@ -158,9 +162,9 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
   exp = experiment.build(config)
   state = exp.initial_state()
   folder, title = best_checkpoint.find(workdir, exp.settings.report)
-  with checkpoint.Checkpoints(folder, keep=None) as checkpoints:
-    template = {name: getattr(state, name) for name in ("step", *NETWORKS)}
-    saved = checkpoints.restore_part(template)
+  with frozen.RunCheckpoints(workdir, None, folder) as checkpoints:
+    template = {name: state.variables(name) for name in NETWORKS}
+    saved = checkpoints.restore_part({"step": state.step, **template})
   say(f"checkpoint: {title}, step {int(saved['step'])}")
   paths = []
   for network in NETWORKS if mesh_lib.is_main_process() else ():
@@ -168,10 +172,18 @@ def export_weights(config: config_lib.ConfigDict, workdir: pathlib.Path) -> list
     texts = {"network": network, "step": str(saved["step"])}
     texts |= {"checkpoint": title, "encoder": exp.settings.encoder, "decoder": exp.settings.decoder}
     texts |= record.origin_of_weights(workdir)
-    weights.save(saved[network], path, texts)
+    weights.save(_merged(exp, saved[network]), path, texts)
     say(f"{network} after {saved['step']} steps: {path}")
     paths.append(path)
   return paths
+
+
+def _merged(exp: Experiment, variables: dict[str, Any]) -> dict[str, Any]:
+  """The variables with LoRA merged into the weights that it adapts."""
+  adapter = getattr(getattr(exp.learner.model, "encoder", None), "adapter", None)
+  if not isinstance(adapter, LoRA):
+    return variables
+  return {**variables, "params": adapter.merge(jax.device_get(variables["params"]))}
 
 
 def _open_writer(
@@ -191,7 +203,7 @@ def _run_to_the_end(
   with start.open_checkpoints(workdir, exp.settings.checkpoint.keep) as checkpoints:
     state = _first_state(exp, checkpoints, workdir)
     with _open_writer(workdir, checkpoints.latest_step() or 0) as writer:
-      record.write(config, workdir, state.student["params"], exp.domains)
+      record.write(config, workdir, state.variables("student")["params"], exp.domains)
       _check_steps_left(exp.settings, state, checkpoints)
       state = _train_to_the_end(exp, state, ready, checkpoints, workdir, writer)
       with stop.finishing():

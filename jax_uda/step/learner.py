@@ -25,6 +25,7 @@ from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.outputs import Network
 from jax_uda.step.predictor import NetworkPrograms, Predictor
+from jax_uda.step.shared import sharing
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
@@ -121,7 +122,14 @@ class Learner:
   def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
     """The state before step 0 that starts from `variables` of the model."""
     key = jax.random.key(seed)
-    return state.from_variables(variables, self.method, self.optimizer, key, self.auxiliary)
+    return state.from_variables(
+      variables, self.method, self.optimizer, key, self.auxiliary, freeze=self.freeze
+    )
+
+  @property
+  def freeze(self) -> str:
+    """The part of the network whose variables all networks share, see `Segmentor`; usually empty."""
+    return getattr(self.model, "freeze", "")
 
   def _jitted_create(self, seed: int, image_size: tuple[int, int]) -> Any:
     create = lambda: state.create(
@@ -187,7 +195,7 @@ class Learner:
     """Labels and confidences of whole images.
 
     Args:
-      variables: Those of a network, `state.student` or `state.teacher`.
+      variables: Those of a network, `state.variables("student")` or `state.variables("teacher")`.
       images: [B,H,W,3] uint8.
       settings: Windows, scales and mirror images that are averaged.
       size: (height, width) of the prediction; that of the images if not given.
@@ -227,7 +235,10 @@ class Learner:
       key = jax.random.fold_in(state.key, state.step)
       params = state.auxiliary and state.auxiliary["params"]
       teacher = Passes(
-        train_step.teacher_network(self.model, self.method.teacher_outputs), state.teacher
+        train_step.teacher_network(
+          sharing(self.model, state.reference), self.method.teacher_outputs
+        ),
+        state.teacher,
       )
       scene = train_step.set_scene(
         method, self.auxiliary, params, with_unit_images(batch), teacher, key
@@ -242,7 +253,8 @@ class Learner:
   def _crops(self, state, scene, teacher: Passes, key, phase: int) -> dict[str, jax.Array]:
     """HRDA's detail crops of the student's passes, with the teacher's variables."""
     crops = {}
-    network = train_step.student_network(self.model, key, self.method.passes(phase))
+    model = sharing(self.model, state.reference)
+    network = train_step.student_network(model, key, self.method.passes(phase))
 
     def student(variables, image, name, **inputs):
       outputs, statistics = network(variables, image, name, **inputs)

@@ -19,6 +19,7 @@ import optax
 
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
+from jax_uda.step.layer_decay import LayerDecay
 
 
 class Group(NamedTuple):
@@ -220,6 +221,7 @@ def build(
   b2: float = 0.999,
   eps: float = 1e-8,
   groups: Sequence[Group] = (),
+  layer_decay: LayerDecay | None = None,
   start_steps: Mapping[str, int | None] = types.MappingProxyType({}),
 ) -> optax.GradientTransformation:
   """AdamW or SGD with parameter groups.
@@ -233,6 +235,7 @@ def build(
     b2: Decay of AdamW's second moment.
     eps: AdamW's epsilon.
     groups: Multipliers by parameter path; the first match counts.
+    layer_decay: Further factors of the learning rates in the encoder, by the depth of a block.
     start_steps: By regular expression of parameter paths (the first match counts), the first step
       that touches them: before it there is no update, no decay, no moment, no bias-correction
       counter. None leaves them as they are for the whole run.
@@ -246,9 +249,10 @@ def build(
     raise SettingError("groups", ": repeats are for the optimizer's name = 'sgd' only.")
   decay = _decay_by(lambda path: weight_decay * group_of(path, groups).weight_decay)
   directions = method(decay, momentum=momentum, b1=b1, b2=b2, eps=eps)
+  layer_factor = layer_decay.factor if layer_decay else lambda path: 1.0
   directions = optax.chain(
     _starting(directions, start_steps),
-    _scale_by(lambda path: group_of(path, groups).learning_rate),
+    _scale_by(lambda path: group_of(path, groups).learning_rate * layer_factor(path)),
   )
   rate = lambda step: jnp.asarray(schedule(step), jnp.float32)
   once = optax.chain(directions, optax.scale_by_learning_rate(rate))

@@ -11,6 +11,7 @@ from jax_uda.step.context import AUXILIARY_KEY, named_key
 from jax_uda.step.method import Auxiliary, Method
 from jax_uda.step.objective import init_terms
 from jax_uda.step.outputs import Network
+from jax_uda.step.shared import merge, split
 
 
 class TrainState(struct.PyTreeNode):
@@ -18,9 +19,11 @@ class TrainState(struct.PyTreeNode):
 
   Attributes:
     step: int32 scalar, number of completed steps.
-    student: Variables of the trained network: `params` and, if it has BatchNorm, `batch_stats`.
+    student: Variables of the trained network: `params` and, if it has BatchNorm, `batch_stats`. With a
+      frozen encoder, what trains alone.
     teacher: Variables of its moving average; `batch_stats` are the teacher's own.
-    reference: Encoder variables of the frozen initial network, or None.
+    reference: Encoder variables of the frozen initial network, or None. A frozen encoder's are here, and
+      student and teacher share them.
     opt_state: State of the optimizer.
     objective_state: States of the method's terms by name (prototypes, banks, …).
     auxiliary: State of the method's auxiliary networks (`Auxiliary`), or None.
@@ -36,6 +39,10 @@ class TrainState(struct.PyTreeNode):
   auxiliary: dict[str, Any] | None
   key: jax.Array
 
+  def variables(self, network: str) -> dict[str, Any]:
+    """All variables of the "student" or the "teacher", those of a frozen encoder included."""
+    return merge(self.reference, getattr(self, network))
+
 
 def encoder_variables(variables: dict[str, Any]) -> dict[str, Any]:
   """The encoder's part of a segmentor's variables."""
@@ -44,24 +51,47 @@ def encoder_variables(variables: dict[str, Any]) -> dict[str, Any]:
   }
 
 
+def networks_at(
+  variables: dict[str, Any], freeze: str, uses_reference: bool
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+  """Student, teacher and reference of a run that starts from `variables`.
+
+  They are equal *copies*: the step donates its state, and a buffer can be donated once. The variables of
+  a frozen part are in the reference alone.
+  """
+  copy = lambda tree: jax.tree.map(jnp.copy, tree)
+  student, shared = split(variables, freeze)
+  if not shared and uses_reference:
+    shared = copy(encoder_variables(variables))
+  return student, copy(student), shared or None
+
+
 def from_variables(
   variables: dict[str, Any],
   method: Method,
   optimizer: optax.GradientTransformation,
   key: jax.Array,
   auxiliary: Auxiliary | None = None,
+  *,
+  freeze: str = "",
 ) -> TrainState:
   """The state before step 0, with `variables` as student, teacher and reference.
 
-  They are equal *copies*: the step donates its state, and a buffer can be donated once.
+  Args:
+    variables: Those of the whole network.
+    method: The UDA method.
+    optimizer: Acts on the parameters that train.
+    key: Root of all randomness.
+    auxiliary: The method's auxiliary networks, or None.
+    freeze: The part of the network that is frozen (`Segmentor.freeze`).
   """
-  copy = lambda tree: jax.tree.map(jnp.copy, tree)
+  student, teacher, reference = networks_at(variables, freeze, method.uses_reference)
   return TrainState(
     step=jnp.int32(0),
-    student=variables,
-    teacher=copy(variables),
-    reference=copy(encoder_variables(variables)) if method.uses_reference else None,
-    opt_state=optimizer.init(variables["params"]),
+    student=student,
+    teacher=teacher,
+    reference=reference,
+    opt_state=optimizer.init(student["params"]),
     objective_state=init_terms(method.terms, named_key(key, "objective")),
     auxiliary=auxiliary.init(named_key(key, AUXILIARY_KEY)) if auxiliary else None,
     key=key,
@@ -82,4 +112,5 @@ def create(
   variables = model.init(
     named_key(key, "model"), jnp.zeros((1, *image_size, 3)), train=False, use_running_average=True
   )
-  return from_variables(dict(variables), method, optimizer, key, auxiliary)
+  freeze = getattr(model, "freeze", "")
+  return from_variables(dict(variables), method, optimizer, key, auxiliary, freeze=freeze)

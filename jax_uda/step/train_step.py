@@ -16,9 +16,10 @@ from jax_uda.step.context import AUXILIARY_KEY, Context, Forward, Pass, Passes, 
 from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
 from jax_uda.step.objective import draw_terms
 from jax_uda.step.outputs import Network
+from jax_uda.step.shared import sharing
 from jax_uda.step.state import TrainState
 
-RANDOM_STREAMS = ("dropout", "crop", "tokens")
+RANDOM_STREAMS = ("dropout", "crop", "tokens", "positions")
 Metrics = dict[str, jax.Array]
 
 
@@ -145,8 +146,9 @@ def make_train_step(
 
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     key, batch = jax.random.fold_in(state.key, state.step), with_unit_images(batch)
+    network = sharing(model, state.reference)
     moved = follow(state.teacher, state.student, state.step) if teacher_first else state.teacher
-    teacher = Passes(teacher_network(model, method.teacher_outputs), moved)
+    teacher = Passes(teacher_network(network, method.teacher_outputs), moved)
     params = state.student["params"]
     auxiliary_params = state.auxiliary and state.auxiliary["params"]
     scene = set_scene(method, auxiliary, auxiliary_params, batch, teacher, key)
@@ -157,7 +159,7 @@ def make_train_step(
         views=scene.views,
         step=state.step,
         student=Passes(
-          student_network(model, key, method.passes(phase)), {**statistics, "params": params}
+          student_network(network, key, method.passes(phase)), {**statistics, "params": params}
         ),
         teacher=teacher,
         reference=reference,

@@ -141,7 +141,7 @@ def test_exported_weights_are_those_of_the_checkpoint(trained, make_config, tmp_
   state = final_state(workdir, config)
   for name in ("student", "teacher"):
     path = workdir / f"{name}.safetensors"
-    assert f"{name} after 8 steps, checkpoint last: {path}" in said
+    assert f"{name} after 8 steps: {path}" in said
     found, _ = weights.load(network(7), path)
     assert_equal(found, jax.tree.map(np.asarray, getattr(state, name)))
     noted = json.loads((workdir / "init_weights.json").read_text())
@@ -160,8 +160,8 @@ def test_every_start_says_where_the_networks_come_from(make_config, tmp_path, mo
     "_other_run",
     lambda *_: contextlib.nullcontext(types.SimpleNamespace(latest_step=lambda: 7)),
   )
-  monkeypatch.setattr(start, "_with_weights", lambda state, others: state)
-  monkeypatch.setattr(start, "_continued", lambda state, others: state)
+  monkeypatch.setattr(start, "_with_weights", lambda exp, state, others: state)
+  monkeypatch.setattr(start, "_continued", lambda exp, state, others: state)
   for changes, line in (
     ({}, "random"),
     ({"init_weights": "random"}, "random"),

@@ -93,9 +93,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       "label": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
       **more_features,
     }
-    return Info(
-      builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict(features)
-    )
+    return Info(builder=self, disable_shuffling=True, features=tfds.features.FeaturesDict(features))
 
   def numbered(
     self, split: str, examples: Iterable[Encoded], total: int

@@ -130,7 +130,7 @@ class HRDA(Segmentor):
     mode = {"train": train, "use_running_average": use_running_average}
     wanted = {"decoder", *self.heads} if outputs is None else outputs
     image = self._standardise(image)
-    features = self._encode_context(image, **mode)
+    features = self._encode_context(image, mode, {})
     logits, fused, heads = None, None, {}
     if "decoder" in wanted:
       context, fused = self.decoder.decode(features, **mode)
@@ -143,18 +143,16 @@ class HRDA(Segmentor):
     return Outputs(logits, features, fused, heads)
 
   def encode(self, image: jax.Array, *, train: bool, use_running_average: bool) -> Features:
-    """Returns the encoder's maps of the context."""
-    return self._encode_context(
-      self._standardise(image), train=train, use_running_average=use_running_average
-    )
+    """Returns the encoder's maps of the context, without an adapter."""
+    mode = {"train": train, "use_running_average": use_running_average}
+    return self._encode_context(self._standardise(image), mode, self._without_adapter())
 
   def _encode_context(
-    self, image: jax.Array, *, train: bool, use_running_average: bool
+    self, image: jax.Array, mode: Mapping[str, bool], inputs: Mapping[str, Any]
   ) -> Features:
     """Returns the encoder's maps of a standardised image at half its size."""
     half = (image.shape[1] // 2, image.shape[2] // 2)
-    context = resize.bilinear(image, half)
-    return self.encoder(context, train=train, use_running_average=use_running_average)
+    return self._features(resize.bilinear(image, half), mode, inputs)
 
   def _add_detail(
     self,
@@ -188,7 +186,7 @@ class HRDA(Segmentor):
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the logits with the detail inside the box alone, and the heads of a training pass."""
     crop = hrda_boxes.crop(image, box, self.crop_size)
-    detail, detail_fused = self.decoder.decode(self.encoder(crop, **mode), **mode)
+    detail, detail_fused = self.decoder.decode(self._features(crop, mode, {}), **mode)
     attention = self.decoder.attend(features, (context.shape[1], context.shape[2]), **mode)
     fused = hrda_fusion.fuse(context, detail, attention, box=box // stride, order=self.fusion)
     return fused.logits, {
@@ -205,7 +203,7 @@ class HRDA(Segmentor):
     # The windows of an image are neighbours in the batch, so that a sharded batch stays sharded.
     crops = jnp.stack([image[:, y1:y2, x1:x2] for y1, y2, x1, x2 in boxes], 1)
     crops = crops.reshape(-1, *crops.shape[2:])
-    detail, _ = self.decoder.decode(self.encoder(crops, **mode), **mode)
+    detail, _ = self.decoder.decode(self._features(crops, mode, {}), **mode)
     detail = detail.reshape(batch, len(boxes), *detail.shape[1:])
     total = jnp.zeros((batch, height // stride, width // stride, detail.shape[-1]), detail.dtype)
     count = np.zeros((*total.shape[1:3], 1), np.float32)
@@ -292,6 +290,7 @@ def wrap(
     heads=segmentor.heads,
     image_mean=segmentor.image_mean,
     image_std=segmentor.image_std,
+    freeze=segmentor.freeze,
     crop_size=(crop_size[0], crop_size[1]),
     fusion=fusion,
   )

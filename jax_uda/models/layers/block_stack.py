@@ -12,8 +12,8 @@ def run(
   owner: nn.Module,
   blocks: Sequence[nn.Module],
   x: jax.Array,
-  call: Callable[[nn.Module, jax.Array, jax.Array | float], jax.Array],
-  rates: Sequence[float],
+  call: Callable[[nn.Module, jax.Array, Any], jax.Array],
+  rates: Sequence[float] | jax.Array,
   *,
   scan: bool,
   remat: bool,
@@ -28,7 +28,8 @@ def run(
     blocks: Modules that differ in their names and parameters alone, and have no other variables.
     x: The input [...]; every block keeps its shape and dtype.
     call: A function `(block, x, rate)` that returns the next x.
-    rates: One number per block, such as its drop-path rate; traced in a scan unless all are 0.
+    rates: One number per block, such as its drop-path rate; traced in a scan unless all are 0. Or an
+      array [N, ...], of which block i gets row i.
     scan: Whether to loop with `lax.scan` over the stacked parameters: a deep row then compiles as
       fast as one block, at the price of a copy of its parameters.
     remat: Whether the backward pass computes each block again instead of storing its activations.
@@ -48,14 +49,16 @@ def _scan(
   owner: nn.Module,
   blocks: Sequence[nn.Module],
   x: jax.Array,
-  call: Callable[[nn.Module, jax.Array, jax.Array | float], jax.Array],
-  rates: Sequence[float],
+  call: Callable[[nn.Module, jax.Array, Any], jax.Array],
+  rates: Sequence[float] | jax.Array,
   remat: bool,
 ) -> jax.Array:
   apply = nn.apply(call, blocks[0].clone(parent=None, name=None))
   params = [block.variables["params"] for block in blocks]
   stacked: dict[str, Any] = {"params": jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)}
-  if any(rates):
+  if isinstance(rates, jax.Array):
+    stacked["rate"] = rates
+  elif any(rates):
     stacked["rate"] = jnp.asarray(rates, jnp.float32)
     if owner.has_rng("dropout"):
       stacked["key"] = jax.random.split(owner.make_rng("dropout"), len(blocks))

@@ -8,22 +8,23 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jax_uda.models.layers import attention, rotary
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS
 
-EPSILON = 1e-6  # of every layer norm
+EPSILON = 1e-6  # of the layer norms, but for DINOv3's
 # PyTorch's `trunc_normal_` cuts at +-2, which is 100 standard deviations here: a plain normal.
 INIT = nn.initializers.normal(0.02)
 
 
-def norm(dtype: DTypeLike, name: str) -> nn.LayerNorm:
+def norm(dtype: DTypeLike, name: str, epsilon: float = EPSILON) -> nn.LayerNorm:
   """A layer norm over channels."""
   # The fast variance E[x^2] - E[x]^2 loses digits.
-  return nn.LayerNorm(epsilon=EPSILON, use_fast_variance=False, dtype=dtype, name=name)
+  return nn.LayerNorm(epsilon=epsilon, use_fast_variance=False, dtype=dtype, name=name)
 
 
-def linear(features: int, dtype: DTypeLike, name: str) -> nn.Dense:
-  """A linear layer with bias, whose weights start as N(0, 0.02^2)."""
-  return nn.Dense(features, kernel_init=INIT, dtype=dtype, name=name)
+def linear(features: int, dtype: DTypeLike, name: str, *, bias: bool = True) -> nn.Dense:
+  """A linear layer, whose weights start as N(0, 0.02^2)."""
+  return nn.Dense(features, use_bias=bias, kernel_init=INIT, dtype=dtype, name=name)
 
 
 class PatchEmbed(nn.Module):
@@ -58,19 +59,29 @@ class Attention(nn.Module):
 
   Attributes:
     num_heads: Attention heads; divides D.
+    key_bias: Whether the keys have a bias. Without it, as in DINOv3, the biases of queries and values
+      are the parameters `q_bias` and `v_bias`.
     dtype: Compute dtype; parameters are float32.
   """
 
   num_heads: int
+  key_bias: bool = True
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps tokens [B, N, D] to the same shape."""
+  def __call__(self, x: jax.Array, rotation: rotary.Rotation | None = None) -> jax.Array:
+    """Maps tokens [B, N, D] to the same shape; `rotation` turns the queries and keys of patches."""
     batch, tokens, dim = x.shape
-    qkv = linear(3 * dim, self.dtype, "qkv")(x)
+    qkv = linear(3 * dim, self.dtype, "qkv", bias=self.key_bias)(x)
+    if not self.key_bias:
+      bias = lambda name: self.param(name, nn.initializers.zeros, (dim,))
+      joined = jnp.concatenate([bias("q_bias"), jnp.zeros(dim), bias("v_bias")])
+      qkv = qkv + joined.astype(self.dtype)
     qkv = qkv.reshape(batch, tokens, 3, self.num_heads, dim // self.num_heads)
-    y = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+    query, key, value = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    if rotation is not None:
+      query, key = rotary.rotate(query, rotation), rotary.rotate(key, rotation)
+    y = attention.attend(query, key, value)
     return linear(dim, self.dtype, "proj")(y.reshape(batch, tokens, dim))
 
 
@@ -93,15 +104,45 @@ class MLP(nn.Module):
     return linear(dim, self.dtype, "fc2")(x)
 
 
-class LayerScale(nn.Module):
-  """A learned factor per channel (Touvron et al., 2021)."""
+class SwiGLU(nn.Module):
+  """A gated feed-forward net, `w3(silu(w1 x) * w2 x)`.
 
+  Attributes:
+    hidden: Channels of the gate.
+    dtype: Compute dtype; parameters are float32.
+  """
+
+  hidden: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps tokens [B, N, D] to the same shape."""
+    gate = nn.silu(linear(self.hidden, self.dtype, "w1")(x))
+    return linear(x.shape[-1], self.dtype, "w3")(gate * linear(self.hidden, self.dtype, "w2")(x))
+
+
+def gated_width(dim: int, ratio: float) -> int:
+  """Hidden channels of a `SwiGLU` with about the parameters of an `MLP`, a multiple of 8."""
+  return -(-int(ratio * dim * 2 / 3) // 8) * 8
+
+
+class LayerScale(nn.Module):
+  """A learned factor per channel (Touvron et al., 2021).
+
+  Attributes:
+    start: Initial value of all factors.
+    dtype: Compute dtype; parameters are float32.
+  """
+
+  start: float = 1.0
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., D] to the same shape."""
-    return x * self.param("gamma", nn.initializers.ones, x.shape[-1:]).astype(self.dtype)
+    start = nn.initializers.constant(self.start)
+    return x * self.param("gamma", start, x.shape[-1:]).astype(self.dtype)
 
 
 class Block(nn.Module):
@@ -109,19 +150,33 @@ class Block(nn.Module):
 
   Attributes:
     num_heads: Attention heads; divides D.
-    mlp_ratio: Hidden channels of the feed-forward net, as a multiple of D.
+    mlp_ratio: Hidden channels of the feed-forward net, as a multiple of D; of a gated one before the
+      rule of `gated_width`.
+    gated: Whether the feed-forward net is a `SwiGLU`.
+    key_bias: Whether the keys of the attention have a bias.
+    scale_start: Initial value of the layer scales.
+    epsilon: Epsilon of the norms.
     dtype: Compute dtype; parameters are float32.
   """
 
   num_heads: int
-  mlp_ratio: int = 4
+  mlp_ratio: float = 4
+  gated: bool = False
+  key_bias: bool = True
+  scale_start: float = 1.0
+  epsilon: float = EPSILON
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps tokens [B, N, D] to the same shape."""
-    attention = Attention(self.num_heads, dtype=self.dtype, name="attn")
-    y = attention(norm(self.dtype, "norm1")(x))
-    x = x + LayerScale(self.dtype, name="ls1")(y)
-    mlp = MLP(self.mlp_ratio * x.shape[-1], dtype=self.dtype, name="mlp")
-    return x + LayerScale(self.dtype, name="ls2")(mlp(norm(self.dtype, "norm2")(x)))
+  def __call__(self, x: jax.Array, rotation: rotary.Rotation | None = None) -> jax.Array:
+    """Maps tokens [B, N, D] to the same shape; `rotation` is for the attention."""
+    dim, dtype = x.shape[-1], self.dtype
+    layer_norm = lambda name: norm(dtype, name, self.epsilon)
+    scale = lambda name: LayerScale(self.scale_start, dtype, name=name)
+    attend = Attention(self.num_heads, self.key_bias, dtype, name="attn")
+    x = x + scale("ls1")(attend(layer_norm("norm1")(x), rotation))
+    if self.gated:
+      mlp = SwiGLU(gated_width(dim, self.mlp_ratio), dtype, name="mlp")
+    else:
+      mlp = MLP(int(self.mlp_ratio * dim), dtype, name="mlp")
+    return x + scale("ls2")(mlp(layer_norm("norm2")(x)))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
 from jax_uda.models import catalog, weights
+from jax_uda.models.weights import known
 
 ATTENTION = "decode_head.scale_attention.conv_seg.bias"
 SIDE = 128  # pixels of the image with which a network is traced; HRDA needs more than 64
@@ -42,7 +43,10 @@ def convert(
     SettingError: A name is unknown; its path is the argument.
     ValueError: The file does not fit the network. The message lists the tensors that do not.
   """
-  file = weights.read(path, finite=False)  # what is loaded of it is checked below
+  try:
+    file = weights.read(path, finite=False)  # what is loaded of it is checked below
+  except ValueError as error:
+    raise ValueError(known.with_alternatives(str(error), encoder)) from None
   variables = shapes_of(encoder, decoder, num_classes, _hrda(file, network))
   filled, loaded = weights.load(variables, path, network=network)
   if other := [name for name in loaded.left_out if name.startswith("decode_head.")]:
@@ -54,7 +58,8 @@ def convert(
   folder = pathlib.Path(folder).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   written = folder / f"{encoder}{f'_{decoder}' if decoder else ''}.safetensors"
-  texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256, "licence": loaded.licence}
+  licence = loaded.with_licence_of(encoder).licence
+  texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256, "licence": licence}
   weights.save(filled, written, {name: text for name, text in texts.items() if text})
   return written, loaded
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from jax_uda.common.adapter_paths import is_adapter
 from jax_uda.common.registry import SettingError
 from jax_uda.models.weights import _read as read
 from jax_uda.models.weights import classifier, known, names, safetensors_file, torch_names
@@ -24,7 +25,7 @@ class Loaded:
     parts: Parts of our network that were loaded, e.g. encoder and decoder.
     untouched: Parts that the file does not have and that kept their values.
     left_out: Names in the file of classifiers, which are for other classes and were not loaded.
-    licence: What the file says of its licence; empty if nothing.
+    licence: What the file says of its licence, or what its name says; empty if nothing.
   """
 
   path: str
@@ -34,6 +35,12 @@ class Loaded:
   untouched: tuple[str, ...]
   left_out: tuple[str, ...] = ()
   licence: str = ""
+
+  def with_licence_of(self, encoder: str) -> "Loaded":
+    """The record with the licence of the encoder's public weights, where the file says nothing of its own."""
+    if self.licence or "encoder" not in self.parts:
+      return self
+    return dataclasses.replace(self, licence=known.licence_of_encoder(encoder))
 
   def __str__(self) -> str:
     """One line for the user."""
@@ -74,10 +81,12 @@ def load(
     translated = names.translate(file.tensors, network, paths.keys())
     tensors, other_classes = _without_other_classes(translated.tensors, flat, paths)
     file_parts = {_part_of(name) for name in tensors}
+    # An encoder of a file may lack the adapter that it is to get.
+    lacks = lambda name: is_adapter("/".join(paths[name][1:])) and name not in tensors
     in_file = {
       path: flat[path]
       for name, path in paths.items()
-      if _part_of(name) in file_parts and name not in other_classes
+      if _part_of(name) in file_parts and name not in other_classes and not lacks(name)
     }
     filled = torch_names.from_torch(tensors, traverse_util.unflatten_dict(in_file))
   except SettingError as error:
@@ -88,12 +97,15 @@ def load(
   read.check_finite(file.path, {torch_names.torch_name(path): a for path, a in arrays.items()})
   # The order of a tree that a jitted function returned is alphabetical; the encoder comes first here.
   parts = lambda paths: sorted({path[1] for path in paths}, key=lambda n: (n != "encoder", n))
+  untouched = [part for part in parts(flat) if part not in parts(in_file)]
+  if any(is_adapter("/".join(path[1:])) for path in flat.keys() - in_file.keys()):
+    untouched += ["encoder's adapter"] if "encoder" not in untouched else []
   loaded = Loaded(
     path=str(file.path),
     sha256=file.sha256,
     network=network,
     parts=tuple(parts(in_file)),
-    untouched=tuple(part for part in parts(flat) if part not in parts(in_file)),
+    untouched=tuple(untouched),
     left_out=(*translated.left_out, *sorted(other_classes)),
     licence=file.metadata.get("licence", "") or known.licence_of(file.path),
   )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jax_uda.common import registry
+from jax_uda.models.weights import vit_names
 from jax_uda.models.weights.torch_names import COUNTER
 
 Tensors = dict[str, np.ndarray]
@@ -255,6 +256,9 @@ def _scheme_of(names: Collection[str]) -> Scheme | None:
 
 def _official(encoder: Tensors) -> Tensors:
   """Returns an encoder's tensors under their official names, joined and split as there."""
+  vit = vit_names.to_official(encoder)
+  if vit is not None:
+    return vit
   scheme = _scheme_of(encoder)
   return _recut(_renamed(encoder, scheme.rules)) if scheme else encoder
 

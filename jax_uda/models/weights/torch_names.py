@@ -19,6 +19,7 @@ REWRITES = (
   (r"^heads_cam\.", "aux_heads.0."),  # CONFETI's
   (r"^heads_projection\.(?=conv_proj\.)", "aux_heads.1."),  # CONFETI's
   (r"^heads_projection\.", "auxiliary_head."),  # SePiCo's
+  (r"\breins\.factor$", "reins.scale"),
   (r"_(\d+)(?=\.)", r".\1"),  # members of a list
   (r"(\bembed_layers\.\d+)", r"\1.proj"),
   (r"\bmlp\.dwconv\b", "mlp.dwconv.dwconv"),

@@ -126,7 +126,7 @@ def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
 
 def _takes(exp: Experiment, size: Size) -> bool:
   """Whether the network takes images of `size` as they are."""
-  return exp.learner.canvas(exp.abstract_state().student, size) == size
+  return exp.learner.canvas(exp.abstract_state().variables("student"), size) == size
 
 
 def _whole_strides(size: Size) -> Size:
@@ -197,7 +197,7 @@ def panel_columns(
   if "target" in shown and (np.asarray(shown["target"].label) != IGNORE).any():
     columns["pseudo-label"] = shown["target"].label
   for network in exp.settings.evaluation.networks:
-    labels = _whole_predictions(exp, getattr(state, network), len(target))
+    labels = _whole_predictions(exp, state.variables(network), len(target))
     columns[f"{network}'s prediction"] = np.stack(
       [_corner(label, size_of(target)) for label in labels]
     )
@@ -220,7 +220,7 @@ def _examples(exp: Experiment, state: TrainState) -> list[examples.Example]:
   number = min(exp.settings.figures.panel_images, len(target))
   rows, names = pick(target, number), pick_names(target, number)
   predicted = {
-    network: _whole_predictions(exp, getattr(state, network), number)
+    network: _whole_predictions(exp, state.variables(network), number)
     for network in exp.settings.evaluation.networks
   }
   return [
@@ -247,7 +247,7 @@ def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:
   )
   return embeddings.collect(
     exp.learner,
-    state.student,
+    state.variables("student"),
     source,
     target,
     num_classes=exp.domains.label_space.num_classes,

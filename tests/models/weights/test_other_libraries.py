@@ -125,3 +125,58 @@ def test_resnet_101_agrees_with_timm(name, architecture, renamed, tmp_path):
       theirs.append(x)
   ours = our_maps(catalog.ENCODERS[name](), tmp_path / "w.pth", image)
   assert_maps_close(ours, channels_last(theirs))
+
+
+@pytest.mark.long
+def test_dinov3_agrees_with_transformers(tmp_path):
+  transformers = pytest.importorskip("transformers")
+  config = transformers.DINOv3ViTConfig(
+    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+    num_register_tokens=4,
+  )  # fmt: skip
+  model = randomise(transformers.DINOv3ViTModel(config))
+  model.save_pretrained(tmp_path)
+  image = draw_image((48, 80))
+  with torch.no_grad():
+    tokens = model(torch_image(image)).last_hidden_state[:, 5:]
+  ours = our_maps(catalog.ENCODERS["dinov3_vitb16"](), tmp_path / "model.safetensors", image)
+  assert_maps_close(ours, [tokens.reshape(1, 3, 5, -1).numpy()])
+
+
+@pytest.mark.long
+def test_dinov2_with_registers_agrees_with_transformers(tmp_path):
+  transformers = pytest.importorskip("transformers")
+  config = transformers.Dinov2WithRegistersConfig(
+    hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, patch_size=14,
+    image_size=14 * 8, num_register_tokens=4,
+  )  # fmt: skip
+  model = randomise(transformers.Dinov2WithRegistersModel(config))
+  model.save_pretrained(tmp_path)
+  image = draw_image((14 * 4, 14 * 11))
+  with torch.no_grad():
+    tokens = model(torch_image(image)).last_hidden_state[:, 5:]
+  encoder = catalog.ENCODERS["dinov2_vitl14_reg"](enlarge=1.0, position_grid=8)
+  ours = our_maps(encoder, tmp_path / "model.safetensors", image)
+  assert_maps_close(ours, [tokens.reshape(1, 4, 11, -1).numpy()])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+  "name, architecture",
+  [
+    ("lingbot_vits16", "vit_small_patch16_lingbot"),
+    ("dinov3_vits16plus", "vit_small_plus_patch16_dinov3"),  # without biases of q and v
+    ("eupe_vitt16", "vit_tiny_patch16_dinov3_qkvb"),
+  ],
+)
+def test_dinov3s_graph_agrees_with_timm(name, architecture, tmp_path):
+  timm = pytest.importorskip("timm")
+  if not timm.is_model(architecture):
+    pytest.skip(f"timm {timm.__version__} has no {architecture}")
+  model = randomise(timm.create_model(architecture, num_classes=0, dynamic_img_size=True))
+  torch.save(model.state_dict(), tmp_path / "w.pth")
+  image = draw_image((48, 80))
+  with torch.no_grad():
+    tokens = model.forward_features(torch_image(image))[:, 5:]
+  ours = our_maps(catalog.ENCODERS[name](), tmp_path / "w.pth", image)
+  assert_maps_close(ours, [tokens.reshape(1, 3, 5, -1).numpy()])
