@@ -15,6 +15,7 @@ COMMANDS = (
   "models.py --size=64",
   "pipeline.py --images=2 --turns=1 --batches=1",
   "scaling.py --help",
+  "stores.py --images=2 --turns=1 --batches=1",
 )
 # What the others import.
 PARTS = {"dense_kernels.py", "method_terms.py", "torch_demo_step.py", "torch_kernels.py"}

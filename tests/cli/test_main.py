@@ -47,7 +47,7 @@ MISTAKES = {
   "wrong type": ([DEMO, "--workdir=x", "--config.batch_size=many"], "--config.batch_size=many"),
   "unknown mode": (
     [DEMO, "--workdir=x", "--mode=trian"],
-    "<train|eval|predict|check_data|prepare|pseudo_label|import_weights|export_weights>",
+    "<train|eval|predict|check_data|prepare|pseudo_label|import_weights|report|plan|export_weights>",
   ),
   "nothing to import": (["--mode=import_weights"], "--from is missing, e.g. --from=mit_b5.pth"),
   "no such weights": (
@@ -61,7 +61,7 @@ MISTAKES = {
   "nothing to predict": ([DEMO, "--workdir=x", "--mode=predict"], "--images is missing, e.g."),
   "images that do not exist": (
     [DEMO, "--workdir=x", "--mode=predict", "--images=y"],
-    "--images=y is no folder",
+    "--images=y: there is no such file or folder",
   ),
   "flag of predict": ([DEMO, "--workdir=x", "--ids=cityscapes"], "--ids belongs to --mode=predict"),
   "ids that a server has already": (
