@@ -117,7 +117,7 @@ def test_the_error_comes_behind_all_predictions_and_counts(tmp_path, monkeypatch
     label_space=SPACE, image_bound=None, target_val=[], reading=Reading()
   )
   exp = types.SimpleNamespace(learner=learner, settings=settings, domains=domains)
-  state = types.SimpleNamespace(step=3, student={})
+  state = types.SimpleNamespace(step=3, variables=lambda network: {})
   with pytest.raises(predict.UnreadableImagesError, match=r"1 of 2 images have no .*in/0\.png"):
     predict.write(exp, state, tmp_path, images=str(tmp_path / "in"))
   written = PIL.Image.open(tmp_path / "predictions" / "student" / "1.png")

@@ -1,7 +1,6 @@
 """Images of any size: what is predicted is what was scored, and few programs do it."""
 
 import json
-import types
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +67,8 @@ def build(root):
     if "state" not in built:
       rng = np.random.default_rng(1)
       draw_values = lambda x: rng.normal(0, 0.3, x.shape).astype(x.dtype)
-      student = jax.tree.map(draw_values, exp.abstract_state().student)
-      built["state"] = types.SimpleNamespace(student=student, step=0)
+      state = exp.abstract_state()
+      built["state"] = state.replace(student=jax.tree.map(draw_values, state.student), step=0)
     return exp, built["state"]
 
   return make
