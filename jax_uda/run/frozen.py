@@ -95,17 +95,21 @@ class RunCheckpoints(checkpoint.Checkpoints):
     other_name: Callable[[checkpoint.Path], checkpoint.Path | None] = lambda path: None,
   ) -> tuple[dict[str, Any], list[str]]:
     """Reads those variables that the newest checkpoint or the frozen encoder has."""
-    frozen, rest = self._take_frozen(template)
+    frozen, rest = self._take_frozen(template, other_name)
     restored, missing = super().restore_shared(rest, other_name)
     return shared.merge(frozen, restored), missing
 
-  def _take_frozen(self, template: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+  def _take_frozen(
+    self,
+    template: dict[str, Any],
+    other_name: Callable[[checkpoint.Path], checkpoint.Path | None] = lambda path: None,
+  ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The networks' frozen variables as they were saved, and what of the template is not frozen."""
     networks = [name for name in NETWORKS if name in template]
     if not networks or not checkpoint.saved_steps(self._frozen_folder):
       return {}, template
     with checkpoint.Checkpoints(self._frozen_folder, keep=None) as stored:
-      values, missing = stored.restore_shared({"variables": template[networks[0]]})
+      values, missing = stored.restore_shared({"variables": template[networks[0]]}, other_name)
     flat = traverse_util.flatten_dict(values["variables"], sep="/")
     left = {path.removeprefix("variables/") for path in missing}
     frozen = traverse_util.unflatten_dict(

@@ -4,6 +4,7 @@ import shutil
 
 import damage
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_recipe
@@ -144,6 +145,18 @@ def test_a_new_run_in_an_old_folder_saves_its_own_frozen_encoder(finished, tmp_p
   error = pytest.raises(checkpoint.CheckpointError, match="frozen holds another encoder")
   with start.open_checkpoints(tmp_path) as checkpoints, error:
     checkpoints.save(state.replace(step=state.step + 1))
+
+
+def test_frozen_norms_are_found_in_their_other_place(finished, tmp_path):
+  state = finished[-1]
+  norm = {"encoder": {"bn": {"scale": state.step + 3.0}}}
+  with start.open_checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(state.replace(reference={"batch_stats": norm}))
+  template = {"student": {"params": jax.tree.map(jnp.zeros_like, norm)}}
+  with start.read_checkpoints(tmp_path) as checkpoints:
+    restored, missing = checkpoints.restore_shared(template, start._other_collection)
+  assert not missing
+  assert_equal(restored, {"student": {"params": norm}})
 
 
 def test_the_run_predicts_and_its_export_needs_no_adapter(finished):
