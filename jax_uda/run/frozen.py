@@ -31,6 +31,9 @@ class RunCheckpoints(checkpoint.Checkpoints):
   """The checkpoints of a run. Without a frozen encoder they are those of the base class.
 
   With one, whoever reads the student or the teacher asks for all variables of the network.
+
+  Attributes:
+    run: Folder of the run.
   """
 
   def __init__(self, run: pathlib.Path, keep: int | None = 2, folder: pathlib.Path | None = None):
@@ -42,8 +45,8 @@ class RunCheckpoints(checkpoint.Checkpoints):
       folder: Where they lie, e.g. that of the best one; `checkpoints` of the run if not given.
     """
     super().__init__(folder or run / "checkpoints", keep)
-    self._run = pathlib.Path(run).absolute()
-    self._frozen_folder, self._is_kept = self._run / FOLDER, False
+    self.run = pathlib.Path(run).absolute()
+    self._frozen_folder, self._is_kept = self.run / FOLDER, False
 
   def save(self, state: TrainState) -> None:
     """Starts writing `state` without what is frozen, which the first call writes beside it.
@@ -62,9 +65,9 @@ class RunCheckpoints(checkpoint.Checkpoints):
     """Writes what is frozen if it is not there; what a removed run left there goes."""
     folder = self._frozen_folder
     if checkpoint.saved_steps(folder) and not SavedState(folder / "0").holds(stored):
-      if checkpoint.saved_steps(self._run / "checkpoints") or self.steps():
+      if checkpoint.saved_steps(self.run / "checkpoints") or self.steps():
         raise checkpoint.CheckpointError(
-          f"{folder} holds another encoder than this run has, or is damaged, and the checkpoints in {self._run} "
+          f"{folder} holds another encoder than this run has, or is damaged, and the checkpoints in {self.run} "
           "need it: put that folder back, or use a new --workdir."
         )
       if mesh_lib.is_main_process():

@@ -77,7 +77,7 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
 
 
 def restore_or_initialise(
-  exp: Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
+  exp: Experiment, checkpoints: frozen.RunCheckpoints, workdir: pathlib.Path
 ) -> TrainState:
   """The state of the run's newest checkpoint or, without any, the state that the run starts from.
 
@@ -154,7 +154,7 @@ def _about_file(encoder: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _other_run(
   workdir: pathlib.Path, field: str, name: str, is_continued: bool = False
-) -> Iterator[checkpoint.Checkpoints]:
+) -> Iterator[frozen.RunCheckpoints]:
   """The checkpoints of the run `name` beside `workdir`: the one that it reports or, to continue it, the last.
 
   Errors name the field that asked for it.
@@ -169,7 +169,7 @@ def _other_run(
       raise SettingError(field, f"= {name!r}: {error}") from error
 
 
-def _continued(exp: Experiment, state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+def _continued(exp: Experiment, state: TrainState, others: frozen.RunCheckpoints) -> TrainState:
   """The state with step, networks and optimizer of another run; its student is the new reference."""
   networks = {name: state.variables(name) for name in ("student", "teacher")}
   fields = {name: getattr(state, name) for name in CARRIED["run"]}
@@ -179,7 +179,7 @@ def _continued(exp: Experiment, state: TrainState, others: checkpoint.Checkpoint
   return started.replace(teacher=teacher, **carried)
 
 
-def _with_weights(exp: Experiment, state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+def _with_weights(exp: Experiment, state: TrainState, others: frozen.RunCheckpoints) -> TrainState:
   """The state with all networks at another run's student; new heads and adapters stay random."""
   template = {"student": state.variables("student")}
   restored, missing = others.restore_shared(template, _other_collection)
@@ -188,16 +188,16 @@ def _with_weights(exp: Experiment, state: TrainState, others: checkpoint.Checkpo
   if unknown:
     raise SettingError(
       "init_from",
-      f": the run in {others.folder.parent} has another network; {len(unknown)} "
+      f": the run in {others.run} has another network; {len(unknown)} "
       f"variables are not in it, the first is {unknown[0]}.",
     )
   heads = sorted(
     {path.split("/")[2].removeprefix("heads_") for path in missing if not new_adapter(path)}
   )
   if heads:
-    say(f"new heads, not in {others.folder.parent}: {', '.join(heads)}")
+    say(f"new heads, not in {others.run}: {', '.join(heads)}")
   if any(map(new_adapter, missing)):
-    say(f"a new adapter, not in {others.folder.parent}")
+    say(f"a new adapter, not in {others.run}")
   return _all_at(exp, state, restored["student"])
 
 
@@ -213,7 +213,7 @@ def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
   return (field, swapped[collection], *names)
 
 
-def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainState:
+def _with_auxiliary(state: TrainState, others: frozen.RunCheckpoints) -> TrainState:
   """The state with the auxiliary networks of another run, as far as this run has them."""
   if state.auxiliary is None:
     raise SettingError("init_auxiliary", ": this method has no auxiliary networks; leave it empty.")
@@ -221,7 +221,7 @@ def _with_auxiliary(state: TrainState, others: checkpoint.Checkpoints) -> TrainS
   if len(missing) == len(jax.tree.leaves(state.auxiliary["params"])):
     raise SettingError(
       "init_auxiliary",
-      f": the run in {others.folder.parent} has no such networks; name one whose method trains them.",
+      f": the run in {others.run} has no such networks; name one whose method trains them.",
     )
   return state.replace(auxiliary={**state.auxiliary, **restored["auxiliary"]})
 
