@@ -77,7 +77,7 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
 
 
 def restore_or_initialise(
-  exp: Experiment, checkpoints: frozen.RunCheckpoints, workdir: pathlib.Path
+  exp: Experiment, checkpoints: RunCheckpoints, workdir: pathlib.Path
 ) -> TrainState:
   """The state of the run's newest checkpoint or, without any, the state that the run starts from.
 
@@ -154,7 +154,7 @@ def _about_file(encoder: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _other_run(
   workdir: pathlib.Path, field: str, name: str, is_continued: bool = False
-) -> Iterator[frozen.RunCheckpoints]:
+) -> Iterator[RunCheckpoints]:
   """The checkpoints of the run `name` beside `workdir`: the one that it reports or, to continue it, the last.
 
   Errors name the field that asked for it.
@@ -169,7 +169,7 @@ def _other_run(
       raise SettingError(field, f"= {name!r}: {error}") from error
 
 
-def _continued(exp: Experiment, state: TrainState, others: frozen.RunCheckpoints) -> TrainState:
+def _continued(exp: Experiment, state: TrainState, others: RunCheckpoints) -> TrainState:
   """The state with step, networks and optimizer of another run; its student is the new reference."""
   networks = {name: state.variables(name) for name in ("student", "teacher")}
   fields = {name: getattr(state, name) for name in CARRIED["run"]}
@@ -179,7 +179,7 @@ def _continued(exp: Experiment, state: TrainState, others: frozen.RunCheckpoints
   return started.replace(teacher=teacher, **carried)
 
 
-def _with_weights(exp: Experiment, state: TrainState, others: frozen.RunCheckpoints) -> TrainState:
+def _with_weights(exp: Experiment, state: TrainState, others: RunCheckpoints) -> TrainState:
   """The state with all networks at another run's student; new heads and adapters stay random."""
   template = {"student": state.variables("student")}
   restored, missing = others.restore_shared(template, _other_collection)
@@ -213,7 +213,7 @@ def _other_collection(path: checkpoint.Path) -> checkpoint.Path | None:
   return (field, swapped[collection], *names)
 
 
-def _with_auxiliary(state: TrainState, others: frozen.RunCheckpoints) -> TrainState:
+def _with_auxiliary(state: TrainState, others: RunCheckpoints) -> TrainState:
   """The state with the auxiliary networks of another run, as far as this run has them."""
   if state.auxiliary is None:
     raise SettingError("init_auxiliary", ": this method has no auxiliary networks; leave it empty.")
