@@ -77,7 +77,7 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
 
 
 def restore_or_initialise(
-  exp: Experiment, checkpoints: RunCheckpoints, workdir: pathlib.Path
+  exp: Experiment, checkpoints: checkpoint.Checkpoints, workdir: pathlib.Path
 ) -> TrainState:
   """The state of the run's newest checkpoint or, without any, the state that the run starts from.
 
