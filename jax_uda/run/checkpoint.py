@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -48,7 +48,7 @@ class Checkpoints:
       options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
       self._manager = ocp.CheckpointManager(self.folder, options=options)
 
-  def __enter__(self) -> "Checkpoints":
+  def __enter__(self) -> Self:
     """Returns itself."""
     return self
 
