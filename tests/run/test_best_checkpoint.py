@@ -282,11 +282,10 @@ def test_labels_of_the_target_are_resized_before_counting(exp, monkeypatch):
   config.eval.label_size = (8, 24)
   changed = dataclasses.replace(exp[1], settings=settings.from_config(config))
   monkeypatch.setattr(results.evaluation, "confusion_of", note)
-  content = results._scores(changed, changed.initial_state())
+  content = results._scores(changed, changed.initial_state(), {})
   assert sizes["all"] == [(8, 24)] * 2 + [(32, 48)] * 2  # target, then source; two networks each
-  assert content["label_size"] == [8, 24] and "label_size" not in results._scores(
-    exp[1], changed.initial_state()
-  )
+  plain = results._scores(exp[1], changed.initial_state(), {})
+  assert content["label_size"] == [8, 24] and "label_size" not in plain
   label = np.arange(16, dtype=np.uint8).reshape(4, 4)
   small = LabelsAt([{"label": label}], (2, 2))[0]["label"]
   expected = PIL.Image.fromarray(label).resize((2, 2), PIL.Image.Resampling.NEAREST)
