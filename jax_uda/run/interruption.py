@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds. A library that does not come back, as a compiler, is left behind after the first; two signals
 # within the second are one: a terminal and a launcher both pass on what they get.
 PATIENCE, ECHO = 10.0, 1.0
+_NOTHING_TO_SAVE = "stopped, there was nothing to save; the same command continues"
 
 
 class Stopped(SystemExit):
@@ -56,6 +58,7 @@ class Interruption:
     os.set_blocking(self._writer, False)
     self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
     self._previous_fd = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+    self._previous_hook, sys.unraisablehook = sys.unraisablehook, self._not_raised
     # Python runs handlers between two of its own instructions; the thread sees a signal at any time.
     threading.Thread(target=self._watch, daemon=True).start()
     return self
@@ -63,6 +66,7 @@ class Interruption:
   def __exit__(self, *_) -> None:
     """Gives the signals back."""
     signal.set_wakeup_fd(self._previous_fd)
+    sys.unraisablehook = self._previous_hook
     for number, handler in self._previous.items():
       signal.signal(number, handler)
     os.close(self._writer)  # ends the thread
@@ -102,6 +106,12 @@ class Interruption:
     if first and self._may_leave:
       self.check()
 
+  def _not_raised(self, unraisable: Any) -> None:
+    """Python's hook for exceptions that it cannot raise: leaves if `Stopped` met a destructor or a gc callback."""
+    if isinstance(unraisable.exc_value, Stopped):
+      leave(_NOTHING_TO_SAVE)
+    self._previous_hook(unraisable)
+
   def _watch(self) -> None:
     """Runs in a thread: announces the first signal, obeys the second, and ends what does not come back."""
     with open(self._reader, "rb", buffering=0) as numbers:
@@ -122,7 +132,7 @@ class Interruption:
             )
         waited = time.monotonic() - max(since, self._may_leave_since)
         if self._may_leave and waited > self._patience:
-          leave("stopped, there was nothing to save; the same command continues")
+          leave(_NOTHING_TO_SAVE)
 
 
 def current() -> Interruption:

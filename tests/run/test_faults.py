@@ -125,7 +125,7 @@ def test_a_run_that_is_told_or_made_to_end(seed, name, undisturbed, counts, tmp_
     time.sleep(pause)
   out, _ = process.communicate(timeout=120)
   assert time.monotonic() - told < 20
-  assert "Traceback" not in out
+  assert "Traceback" not in out, out
   assert process.returncode in (0, interruption.EXIT_CODE, -signal.SIGKILL, -signal.SIGTERM), out
   if "saved in" in out:  # no step is lost
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())

@@ -112,3 +112,22 @@ def test_a_second_signal_leaves_at_once_but_an_echo_is_none():
   out, _ = process.communicate(timeout=20)
   assert process.returncode == interruption.EXIT_CODE
   assert "second signal: left at once" in out
+
+
+# Python cannot raise what a signal raises while the garbage is collected.
+COLLECTING = """
+import gc, os, signal, time
+from jax_uda.run import interruption
+with interruption.Interruption(patience=60):
+  gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+  gc.collect()
+  time.sleep(30)
+"""
+
+
+def test_a_signal_that_meets_a_callback_of_a_library_leaves_without_a_traceback():
+  done = subprocess.run(
+    [sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=20
+  )
+  assert done.returncode == interruption.EXIT_CODE
+  assert "nothing to save" in done.stdout and "Traceback" not in done.stderr

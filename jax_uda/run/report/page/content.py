@@ -121,7 +121,10 @@ class Content:
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  return json.loads(path.read_text()) if path.is_file() else {}
+  """A state file of a run, without its checksum; empty if it is not there."""
+  content = json.loads(path.read_text()) if path.is_file() else {}
+  content.pop("checksum", None)
+  return content
 
 
 def read_run(folder: pathlib.Path) -> RunContent:
