@@ -64,6 +64,8 @@ def _quiet() -> Iterator[None]:
   """Silences the compiler's native complaints that this machine is no TPU host."""
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
   os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
+  # The lock is for processes that share a TPU; compilers need none.
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
   saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
   try:
     os.dup2(null, 2)

@@ -21,7 +21,8 @@ REMEDIES = (
   ("model.encoder_options.remat", True),
 )
 GATHERED = 2**20  # bytes
-_USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
+# As the TPU compiler words it: "(19.03G) exceeds available HBM (15.75G)", or "Used 20.1G of 15.75G hbm".
+_USED = re.compile(r"(?:\(|Used )([\d.]+)([KMG])\)? (?:exceeds available HBM|of [\d.]+[KMG] hbm)")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
