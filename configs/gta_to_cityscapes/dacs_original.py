@@ -18,31 +18,16 @@ distorts them to 720x1280 by bicubic interpolation.
 Arguments: see `published.start`.
 """
 
-from .. import published
+from .. import original_deeplab, published
 
 
 def get_config(arg: str = ""):
   config, args = published.start(arg, "gta_to_cityscapes")
-  config.num_steps = 250_000
-  config.data.target.size = (1024, 2048)  # not reduced: crops show half as much as in evaluation
-  config.data.cat_max_ratio = 1.0
-  config.data.flip = False
-  config.model = dict(encoder="resnet101_caffe", decoder="dlv2red")
+  original_deeplab.choose(config)
   config.method = dict(
     name="dacs",
     self_training=dict(mix_per_image_classes=True, jitter_strength=0.25, align_corners=True),
     source_denominator="valid",
   )
-  config.ema = dict(decay=0.99, after_update=True)
-  config.optimizer = dict(name="sgd", momentum=0.9, weight_decay=5e-4)
-  # The released code lists the backbone's parameters several times, and so updates them as often.
-  config.optimizer.groups = (
-    {"pattern": "^(decoder|heads)", "learning_rate": 10.0},
-    {"pattern": "downsample", "repeats": 4},
-    {"pattern": "layer", "repeats": 3},
-  )
-  config.schedule = dict(learning_rate=2.5e-4, power=0.9)
-  config.eval.scales = (0.5,)
-  config.eval.align_corners = True
   config.eval.every_steps = config.checkpoint.every_steps = 5_000
   return published.finish(config, args)

@@ -20,32 +20,17 @@ Arguments: see `published.start`, and train_projector=false for the head left at
 released code.
 """
 
-from .. import published
+from .. import original_deeplab, published
 
 
 def get_config(arg: str = ""):
   config, args = published.start(arg, "synthia_to_cityscapes", train_projector=True)
-  config.num_steps = 250_000
-  config.data.target.size = (1024, 2048)  # not reduced: crops show half as much as in evaluation
-  config.data.cat_max_ratio = 1.0
-  config.data.flip = False
-  config.model = dict(encoder="resnet101_caffe", decoder="dlv2red")
+  original_deeplab.choose(config)
   config.method = dict(name="rccr", self_training=dict(align_corners=True))
   config.method.region_consistent = dict(
     uniform_bias=True,
     train_projector=args.train_projector,
     contrast=dict(num_rows=4000, ramp_steps=config.get_ref("num_steps")),
   )
-  config.ema = dict(decay=0.99, after_update=True)
-  config.optimizer = dict(name="sgd", momentum=0.9, weight_decay=5e-4)
-  # The released code lists the backbone's parameters several times, and so updates them as often.
-  config.optimizer.groups = (
-    {"pattern": "^(decoder|heads)", "learning_rate": 10.0},
-    {"pattern": "downsample", "repeats": 4},
-    {"pattern": "layer", "repeats": 3},
-  )
-  config.schedule = dict(learning_rate=2.5e-4, power=0.9)
-  config.eval.scales = (0.5,)
-  config.eval.align_corners = True
   config.eval.every_steps = config.checkpoint.every_steps = 10_000
   return published.finish(config, args)

@@ -4,7 +4,6 @@ They are noted in the run's folder, so that a run that is continued leaves out t
 batches is then that of a run without these numbers, from the first step on.
 """
 
-import json
 import pathlib
 from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
@@ -12,8 +11,8 @@ from typing import Any, TypeVar
 import jax
 from jax.experimental import multihost_utils
 
-from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ def read(workdir: pathlib.Path) -> tuple[dict[str, Any], ...]:
   if not path.is_file():
     return ()
   try:
-    rows = json.loads(path.read_text())
+    rows = state_files.read_json(path, dict, "it says which batches are left out")["batches"]
     return tuple(
       {"batch": int(row["batch"]), "step": int(row["step"]), "cause": str(row["cause"])}
       for row in rows
@@ -45,8 +44,8 @@ def read(workdir: pathlib.Path) -> tuple[dict[str, Any], ...]:
 def add(workdir: pathlib.Path, *, batch: int, step: int, cause: str) -> None:
   """Notes a batch; every process of a run has to call it."""
   if mesh_lib.is_main_process():
-    rows = (*read(workdir), {"batch": batch, "step": step, "cause": cause})
-    files.write_atomically(workdir / FILE, json.dumps(rows, indent=2))
+    rows = [*read(workdir), {"batch": batch, "step": step, "cause": cause}]
+    state_files.write_json(workdir / FILE, {"batches": rows})
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices("a bad batch is noted")  # before they read it again
 

@@ -6,17 +6,16 @@ checkpoints; `best_on_target/best.json` says which step it is. Everything is on 
 step are, so that a run that is killed knows its best when it goes on.
 """
 
-import json
 import math
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 from jax_uda.common.log import say
-from jax_uda.run import checkpoint, frozen
+from jax_uda.run import checkpoint, frozen, record
 from jax_uda.step.state import TrainState
 
 LAST, BEST = "last", "best_on_target"
@@ -48,7 +47,7 @@ def read(workdir: pathlib.Path) -> Best | None:
   if not path.is_file():
     return None
   try:
-    best = Best(**json.loads(path.read_text()))
+    best = Best(**state_files.read_json(path, dict, "it says which step is the best"))
   except (ValueError, TypeError):
     raise ValueError(
       f"{path} is damaged. Remove it to choose among the evaluations that are still to come, or set "
@@ -89,8 +88,7 @@ def keep(workdir: pathlib.Path, state: TrainState, means: Mapping[str, float | N
     checkpoints.wait()
   say(f"step {step}: the best mIoU on target so far, %: {network} {100 * value:.1f} (an oracle)")
   if is_main:
-    text = json.dumps(Best(step, value, network)._asdict())
-    files.write_atomically(workdir / BEST / "best.json", text)
+    state_files.write_json(workdir / BEST / "best.json", Best(step, value, network)._asdict())
     for other in (workdir / BEST).iterdir():
       if other.is_dir() and other != folder:
         shutil.rmtree(other, ignore_errors=True)
@@ -105,8 +103,8 @@ def find(run: pathlib.Path, report: str | None = None) -> tuple[pathlib.Path, st
       yet has only its last one.
   """
   if report is None:
-    path = run / "config.json"
-    report = json.loads(path.read_text()).get("report", LAST) if path.is_file() else LAST
+    has_config = (run / record.CONFIG).is_file()
+    report = record.read_config(run).get("report", LAST) if has_config else LAST
   best = read(run) if report == BEST else None
   if best is None:
     return run / "checkpoints", TITLES[LAST]

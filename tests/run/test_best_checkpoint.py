@@ -82,13 +82,13 @@ def test_the_best_is_kept_alone_and_the_earliest_of_equals(tmp_path, scores, bes
     assert kept_steps(tmp_path) == [best]
 
 
-@pytest.mark.parametrize("moment", ("save", "say", "write_atomically"))
+@pytest.mark.parametrize("moment", ("save", "say", "write_json"))
 def test_a_kill_at_any_moment_leaves_the_best_before_and_the_evaluation_is_repeated(
   tmp_path, monkeypatch, moment
 ):
   keep(tmp_path, 0.2, 0.3)
   where = {"save": checkpoint.Checkpoints, "say": best_checkpoint}.get(
-    moment, best_checkpoint.files
+    moment, best_checkpoint.state_files
   )
 
   def killed(*_, **__):
@@ -110,6 +110,14 @@ def test_a_run_that_goes_on_from_before_its_best_keeps_it_or_a_better_one(tmp_pa
   assert best_checkpoint.read(tmp_path).step == 3
   keep(tmp_path, 0.2, 0.6)  # devices that do not repeat themselves
   assert best_checkpoint.read(tmp_path) == (2, 0.6, "student")
+
+
+def test_a_digit_that_has_changed_in_the_note_of_the_best_is_noticed(tmp_path):
+  keep(tmp_path, 0.25)
+  path = tmp_path / "best_on_target/best.json"
+  path.write_text(path.read_text().replace("0.25", "0.35"))
+  with pytest.raises(ValueError, match=r"best\.json is damaged\. Remove it"):
+    best_checkpoint.read(tmp_path)
 
 
 def test_a_damaged_note_and_an_unknown_report_are_explained(tmp_path):

@@ -129,6 +129,12 @@ def test_a_damaged_list_of_batches_is_named(tmp_path):
   (tmp_path / bad_batches.FILE).write_text('[{"batch": 3}]')
   with pytest.raises(ValueError, match="bad_batches.json cannot be read"):
     bad_batches.read(tmp_path)
+  (tmp_path / bad_batches.FILE).unlink()
+  bad_batches.add(tmp_path, batch=3, step=2, cause="")
+  text = (tmp_path / bad_batches.FILE).read_text()
+  (tmp_path / bad_batches.FILE).write_text(text.replace('"batch": 3', '"batch": 7'))
+  with pytest.raises(ValueError, match="bad_batches.json cannot be read"):
+    bad_batches.read(tmp_path)
 
 
 @pytest.mark.fast

@@ -1,13 +1,12 @@
 """Some validation images of the target with their labels and predictions, kept for the report."""
 
-import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jax_uda.common import files
+from jax_uda.common import state_files
 from jax_uda.data.pipeline import rescale
 
 FILE = "examples.npz"
@@ -49,21 +48,12 @@ def write(folder: pathlib.Path, examples: Sequence[Example]) -> None:
     arrays[f"{index}/image"], arrays[f"{index}/truth"] = example.image, example.truth
     for network, label in example.predictions.items():
       arrays[f"{index}/predictions/{network}"] = label
-  stream = io.BytesIO()
-  np.savez_compressed(stream, allow_pickle=False, **arrays)
-  files.write_bytes_atomically(folder / FILE, stream.getvalue())
+  state_files.write_arrays(folder / FILE, arrays)
 
 
 def read(folder: pathlib.Path) -> list[Example]:
   """The examples of a run; none if it has not kept any."""
-  path = folder / FILE
-  if not path.is_file():
-    return []
-  try:
-    with np.load(path, allow_pickle=False) as stored:
-      arrays: Mapping[str, np.ndarray] = dict(stored)
-  except Exception:  # a damaged file, in many types; the report does without
-    return []
+  arrays = state_files.read_arrays(folder / FILE, "the report has no images")
   return [
     Example(
       str(name),
@@ -75,5 +65,5 @@ def read(folder: pathlib.Path) -> list[Example]:
         if key.startswith(f"{index}/predictions/")
       },
     )
-    for index, name in enumerate(arrays["names"])
+    for index, name in enumerate(arrays.get("names", ()))
   ]

@@ -1,7 +1,6 @@
 """The report of a run: what it says, and that it says it in one file."""
 
 import html
-import json
 import re
 
 import numpy as np
@@ -98,4 +97,4 @@ def test_examples_come_back_as_they_were_kept_and_large_ones_smaller(tmp_path):
 
 
 def test_every_class_is_in_the_page(page):
-  assert json.dumps(list(SPACE.names))[1:10] and all(name in page for name in SPACE.names)
+  assert all(name in page for name in SPACE.names)

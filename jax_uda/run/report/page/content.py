@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_uda.common import state_files
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, record
@@ -121,10 +122,9 @@ class Content:
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  """A state file of a run, without its checksum; empty if it is not there."""
-  content = json.loads(path.read_text()) if path.is_file() else {}
-  content.pop("checksum", None)
-  return content
+  """A state file of a run; empty if it is not there."""
+  purpose = "the report is made of it; --mode=eval or the next start of that run names the way on"
+  return state_files.read_json(path, dict, purpose) if path.is_file() else {}
 
 
 def read_run(folder: pathlib.Path) -> RunContent:
