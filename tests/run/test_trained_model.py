@@ -12,7 +12,7 @@ import tiny_recipe
 import jax_uda as uda
 from jax_uda import run
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.run import experiment, record, start, trained_model
+from jax_uda.run import classes_file, experiment, load_model, record, start
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_what_is_no_image_and_no_run_is_explained(finished, tmp_path):
 
 def test_a_run_of_an_earlier_version_takes_its_classes_from_the_config(finished, tmp_path):
   folder = shutil.copytree(finished[0] / "adapted", tmp_path / "run")
-  (folder / record.CLASSES).unlink()
+  (folder / classes_file.FILE).unlink()
   model = run.load(folder)
   assert model.classes.names == finished[1].domains.label_space.names
   assert model.predict(images(1, 40, 48, 3)).label.shape == (1, 40, 48)
@@ -97,4 +97,4 @@ def test_the_stage_that_no_other_continues_is_the_last(tmp_path):
     (tmp_path / name / "config.json").write_text(json.dumps({"init_from": predecessor}))
   (tmp_path / "half" / "checkpoints" / "8" / "_CHECKPOINT_METADATA").unlink()
   (tmp_path / "half" / "checkpoints" / "8").rmdir()
-  assert trained_model._run_folder(tmp_path) == tmp_path / "adapted"
+  assert load_model.run_folder(tmp_path) == tmp_path / "adapted"
