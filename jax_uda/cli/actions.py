@@ -291,6 +291,24 @@ def _load(call: Call, network: str = "") -> Any:
   return model
 
 
+def _doctor(call: Call, words: Words) -> None:
+  has_config = command.RECIPE.value or command.WORKDIR.value
+  config = command.config(call.overrides) if has_config else None
+  data_dir = config.data.dir if config else options.DATA_DIR.value
+  from jax_uda.cli import doctor
+
+  for sentence in doctor.report(command.CACHE.value or "", data_dir, config):
+    command.show(sentence)
+
+
+def _list(call: Call, words: Words) -> None:
+  if len(words) > 2:
+    raise ValueError(f"unknown argument {words[2]!r}; `jax-uda list --help` shows the form")
+  from jax_uda.cli import listing
+
+  command.show(listing.text(*words))
+
+
 ACTIONS: dict[str, Callable[[Call, Words], None]] = {
   "train": _on_run("train"),
   "eval": _on_run("evaluate"),
@@ -302,6 +320,8 @@ ACTIONS: dict[str, Callable[[Call, Words], None]] = {
   "benchmark": _benchmark,
   "report": _on_run("report"),
   "export": _export,
+  "doctor": _doctor,
+  "list": _list,
   "export-weights": _on_run("export_weights"),
   "import-weights": _import_weights,
 }

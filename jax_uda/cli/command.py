@@ -35,7 +35,7 @@ RECIPE = flags.DEFINE_string(
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run: checkpoints, logs, results, pictures. Made if missing."
 )
-_CACHE = flags.DEFINE_string(
+CACHE = flags.DEFINE_string(
   "compilation_cache",
   "~/.cache/jax_uda/xla",
   "Folder where compiled programs are kept between runs; empty: compile anew each time.",
@@ -67,7 +67,7 @@ def set_up_jax() -> None:
   """Sets JAX's compilation cache and processes as the flags say; only process 0 prints."""
   import jax  # not before the flags are known to be right: a typo should not cost a second
 
-  if _CACHE.value and (folder := _writable(_CACHE.value)):
+  if CACHE.value and (folder := _writable(CACHE.value)):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
