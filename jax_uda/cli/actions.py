@@ -8,7 +8,7 @@ from typing import Any
 
 from jax_uda.cli import benchmark, command, commands, options
 from jax_uda.cli.parsing import Call
-from jax_uda.run import recipes
+from jax_uda.run import recipes, saved_config
 
 Words = tuple[str, ...]  # those of a command line that no flag takes
 
@@ -22,11 +22,11 @@ def take_words(call: Call) -> Words:
     ValueError: A word and a flag say the same, or there are too many words.
   """
   takes, words = commands.COMMANDS[call.name].takes, call.words
-  if takes == "run" and not (words or command.RECIPE.value or command.WORKDIR.value):
-    example = commands.COMMANDS[call.name].examples[0]
-    raise ValueError(
-      f"the trained model is missing: the folder of a run or a file, e.g. jax-uda {example}"
-    )
+  about = commands.COMMANDS[call.name]
+  has_flag = command.RECIPE.value or command.WORKDIR.value
+  is_needed = takes in ("either", "recipe", "run") and call.name != "doctor"
+  if is_needed and not (words or has_flag or call.as_mode):
+    raise ValueError(f"{about.words} is missing, e.g. jax-uda {about.examples[0]}")
   if takes in ("either", "recipe", "run", "data") and words:
     _take(call, takes, words[0])
     words = words[1:]
@@ -41,8 +41,10 @@ def take_words(call: Call) -> Words:
 def _take(call: Call, takes: str, word: str) -> None:
   """Sets the flags that a recipe, a run or a data set stands for."""
   path = pathlib.Path(word).expanduser()
-  is_folder = path.is_dir() or word.endswith("/")
-  if takes == "run" or (takes == "either" and is_folder):
+  is_folder = (path.is_dir() or word.endswith("/")) and word not in recipes.names()
+  if takes == "either" and is_folder and not saved_config.is_run(path):
+    raise ValueError(f"{word} holds no run, and there is no recipe of that name")
+  if takes == "run" or (takes == "either" and saved_config.is_run(path)):
     _set(command.WORKDIR, word)
   elif takes == "data" and not path.exists() and word.partition(":")[0] in _data_sets():
     _set(options.DATASET, word)

@@ -158,7 +158,11 @@ def load_recipe(name: str, overrides: Overrides) -> ConfigDict:
 
 def config(overrides: Overrides) -> ConfigDict:
   """The config that `--config` and the overrides give, or that of the run in `--workdir`; see `load_recipe`."""
-  if not RECIPE.value and WORKDIR.value and saved_config.is_run(pathlib.Path(WORKDIR.value)):
+  if (
+    not RECIPE.value
+    and WORKDIR.value
+    and saved_config.is_run(pathlib.Path(WORKDIR.value).expanduser())
+  ):
     return load_recipe(WORKDIR.value, overrides)
   return load_recipe(recipe(), overrides)
 

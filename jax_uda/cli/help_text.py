@@ -19,10 +19,8 @@ with --config.<field>=<value> (`jax-uda list fields`).
 
 Commands (jax-uda COMMAND --help describes one):
 """
-_OLDER = """
-`python -m jax_uda COMMAND` is the same. `python main.py --config=RECIPE --workdir=RUN --mode=MODE`, too, with
-RECIPE and RUN as flags and these modes: {modes}.
-"""
+_OLDER = """`python -m jax_uda COMMAND` is the same. So is `python main.py --config=RECIPE --workdir=RUN \
+--mode=MODE`, with recipe and run as flags, and these modes: {modes}."""
 
 
 def overview() -> str:
@@ -31,7 +29,7 @@ def overview() -> str:
   for name, command in commands.COMMANDS.items():
     lines.append(_row(name, command.summary, 17))
   modes = ", ".join(f"{mode} (the default)" if mode == "train" else mode for mode in commands.MODES)
-  lines.append(_OLDER.format(modes=modes).rstrip())
+  lines.append("\n" + textwrap.fill(_OLDER.format(modes=modes), WIDTH, break_on_hyphens=False))
   lines.append("\nFlags of recipes and runs:")
   lines += map(_flag, (*commands.RUN, "mode", *commands.EVERYWHERE))
   for name, command in commands.COMMANDS.items():

@@ -92,5 +92,5 @@ def encode(ids: np.ndarray, palette: bytes | None) -> bytes:
 def encode_jpeg(image: np.ndarray, quality: int = 92) -> bytes:
   """The bytes of a JPEG of an image uint8 RGB [H,W,3]."""
   buffer = io.BytesIO()
-  PIL.Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+  PIL.Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0)
   return buffer.getvalue()

@@ -33,7 +33,10 @@ def from_plain(content: Mapping[str, Any]) -> ConfigDict:
   }
   config = config_lib.default()
   with registry.within("config"):
-    for name, stage in content.pop("stages").items():
+    stages = content.pop("stages")
+    if not isinstance(stages, Mapping):
+      raise SettingError("stages", f"= {stages!r} must be a group with one group per stage.")
+    for name, stage in stages.items():
       if not isinstance(stage, Mapping):
         raise SettingError(("stages", name), f"= {stage!r} must be a group of fields.")
       config.stages[name] = with_tuples(stage)
