@@ -23,7 +23,13 @@ from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, saved_config
 from jax_uda.step import optimizer, teacher
 
-FIRST_LINES = {"default": "config", "_data_defaults": "data", "_evaluation_defaults": "evaluation"}
+# Function of `run/config.py` -> where the fields that it sets lie.
+GROUPS = {
+  "default": "",
+  "_pseudo_label_defaults": "pseudo_label.",
+  "_data_defaults": "data.",
+  "_evaluation_defaults": "eval.",
+}
 # Arguments that do not come from the config.
 INTERNAL = {
   *(
@@ -72,7 +78,7 @@ def comments_of(source: str) -> dict[str, str]:
   comments = {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
   lines, meanings = source.splitlines(), {}
   for function in ast.parse(source).body:
-    if not isinstance(function, ast.FunctionDef) or function.name not in FIRST_LINES:
+    if not isinstance(function, ast.FunctionDef) or function.name not in GROUPS:
       continue
     last_line, last = 0, ""
     for statement in function.body:
@@ -89,9 +95,7 @@ def comments_of(source: str) -> dict[str, str]:
         text = last
       last_line, last = end, text
       if "." in target and text:
-        root, _, path = target.partition(".")
-        place = {"config": "", "data": "data.", "evaluation": "eval."}[root]
-        meanings[place + path] = _sentence(text)
+        meanings[GROUPS[function.name] + target.partition(".")[2]] = _sentence(text)
   return meanings
 
 
