@@ -64,7 +64,7 @@ def _versions() -> Iterator[str]:
   missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
   for name in missing:
     purpose, extra = OPTIONAL[name]
-    yield f'{name} is not installed, which {purpose} need: pip install "jax-uda[{extra}]".'
+    yield f'{name} is not installed; it is for {purpose}: pip install "jax-uda[{extra}]".'
 
 
 def _devices() -> Iterator[str]:

@@ -7,6 +7,7 @@ import re
 import sys
 
 import jax
+import jax.export
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,7 +19,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces
 from jax_uda.data.datasets import image_files
 from jax_uda.data.datasets.value_range import Reading
-from jax_uda.models import weights
+from jax_uda.models import catalog, weights
 from jax_uda.models.weights import _convert as convert
 from jax_uda.run import export, imported_model, load_model, model_text, predict, video
 from jax_uda.run.trained_model import TrainedModel
@@ -224,6 +225,21 @@ def test_a_program_predicts_with_jax_alone(model, tmp_path, capsys):
       export.write_program(model, tmp_path, **settings)
   with pytest.raises(ValueError, match="image_size is missing"):
     export.write_program(dataclasses.replace(model, image_sizes=()), tmp_path)
+
+
+@pytest.mark.parametrize("encoder", ["dinov2_vits14", "dinov3_vits16"])
+def test_a_program_of_a_transformer_takes_any_batch(encoder, model, tmp_path):
+  pytest.importorskip("flatbuffers")
+  options = catalog.tiny(encoder)
+  network = models.build(
+    encoder=encoder, decoder="vit_head", num_classes=11, encoder_options=options
+  )
+  shapes = load_model.abstract_variables(network, (32, 48))
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  vit = dataclasses.replace(model, model=network, variables=zeros)
+  program = export.write_program(vit, tmp_path, platforms=("tpu",))
+  exported = jax.export.deserialize(bytearray(program.read_bytes()))
+  assert [str(array.shape) for array in exported.out_avals] == ["(b, 32, 48)"] * 2
 
 
 def test_an_imported_checkpoint_predicts(model, tmp_path):
