@@ -39,6 +39,17 @@ class ModelText(NamedTuple):
     return json.dumps(self._asdict() | {"classes": self.classes.to_plain()})
 
 
+def _check_no_code(value: Any) -> None:
+  """Raises ValueError if a setting is "module:name": what others wrote into a file is not imported."""
+  if isinstance(value, Mapping | list):
+    for item in value.values() if isinstance(value, Mapping) else value:
+      _check_no_code(item)
+  elif isinstance(value, str) and ":" in value:
+    raise ValueError(
+      f"{value!r} is code outside of jax_uda, which a file may not name; load the folder of its run"
+    )
+
+
 def parse(texts: Mapping[str, str], file: pathlib.Path) -> ModelText:
   """What the texts of a file say.
 
@@ -56,6 +67,7 @@ def parse(texts: Mapping[str, str], file: pathlib.Path) -> ModelText:
     text = ModelText(**fields)
     if not isinstance(text.model, dict) or not isinstance(text.evaluation, dict):
       raise ValueError("a group of settings is none")
+    _check_no_code(text.model)
   except (ValueError, TypeError, KeyError, AttributeError) as error:
     raise ValueError(f"{file} says of its network what cannot be read: {error}") from None
   return text._replace(

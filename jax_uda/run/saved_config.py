@@ -101,10 +101,13 @@ def of_folder(folder: pathlib.Path) -> ConfigDict:
   stages = {path.name: read(path / CONFIG) for path in _stages_in(folder)}
   if not stages:
     raise ValueError(f"{folder} holds no run: there is no {CONFIG} in it or in a folder below it.")
-  config = config_lib.default()
+  ordered = _in_order(stages)
+  # What the stages share are fields of the recipe, so that one change of it reaches all of them.
+  *_, last = ordered.values()
+  config, base = last, config_diff.to_plain(last)
   predecessors: set[str] = set()
-  for name, stage in _in_order(stages).items():
-    config.stages[name] = _as_changes(config_diff.to_plain(stage))
+  for name, stage in ordered.items():
+    config.stages[name] = with_tuples(_as_changes(config_diff.to_plain(stage), base))
     predecessors |= _predecessors(stage)
   config.compare = tuple(name for name in config.stages if name not in predecessors)
   return config
@@ -131,13 +134,18 @@ def _in_order(stages: dict[str, ConfigDict]) -> dict[str, ConfigDict]:
   return ordered
 
 
-def _as_changes(content: dict[str, Any]) -> dict[str, Any]:
-  """The whole config of a stage as what it changes in the defaults."""
-  content = {name: value for name, value in content.items() if name not in ("stages", "compare")}
-  for path in config_lib.KEYWORD_GROUPS:
-    group = content
-    for name in path[:-1]:
-      group = group.get(name, {})
-    if path[-1] in group:
-      group[path[-1]] = changes.replace(**group[path[-1]])
-  return with_tuples(content)
+def _as_changes(
+  content: dict[str, Any], base: dict[str, Any], path: tuple[str, ...] = ()
+) -> dict[str, Any]:
+  """The config of a stage as what it changes in another one."""
+  changed: dict[str, Any] = {}
+  for name, value in content.items():
+    here = (*path, name)
+    if base.get(name) == value or here in (("stages",), ("compare",)):
+      continue
+    if here in config_lib.KEYWORD_GROUPS:
+      changed[name] = changes.replace(**value)
+    else:
+      is_group = isinstance(value, dict)
+      changed[name] = _as_changes(value, base.get(name, {}), here) if is_group else value
+  return changed

@@ -118,6 +118,8 @@ def test_files_that_are_no_model_are_explained(model, tmp_path):
   broken = text._replace(model={"encoder": "compacct", "decoder": "light"}).to_text()
   weights.save(model.variables, tmp_path / "b.safetensors", {model_text.KEY: broken})
   weights.save(model.variables, tmp_path / "c.safetensors", {model_text.KEY: "[]"})
+  code = text._replace(model={"encoder": "os:system", "decoder": "light"}).to_text()
+  weights.save(model.variables, tmp_path / "e.safetensors", {model_text.KEY: code})
   other = text._replace(model=SETTINGS | dict(decoder_options=dict(width=16))).to_text()
   weights.save(model.variables, tmp_path / "d.safetensors", {model_text.KEY: other})
   for name, sentence in {
@@ -128,6 +130,7 @@ def test_files_that_are_no_model_are_explained(model, tmp_path):
     "b.safetensors": "config.model.encoder = 'compacct' is unknown. Did you mean 'compact'",
     "c.safetensors": "says of its network what cannot be read",
     "d.safetensors": "d.safetensors",
+    "e.safetensors": "'os:system' is code outside of jax_uda, which a file may not name",
   }.items():
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
       load_model.load(tmp_path / name)

@@ -42,6 +42,10 @@ def test_a_recipe_is_put_together_from_its_stages(tmp_path):
   assert order.index("translator") < order.index("joint") and again.compare == ("confeti",)
   for name, stage in config_lib.stage_configs(again).items():
     assert plain(stage) == plain(stages[name])
+  flipped = recipes.load(str(tmp_path), [("eval.flip", "true"), ("stages.joint.seed", "9")])
+  stages_again = config_lib.stage_configs(flipped)
+  assert all(stage.eval.flip for stage in stages_again.values())
+  assert [name for name, stage in stages_again.items() if stage.seed == 9] == ["joint"]
   saved_config.write_recipe(config, tmp_path)
   assert plain(recipes.load(str(tmp_path))) == plain(config)
 
