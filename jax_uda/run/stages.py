@@ -1,9 +1,10 @@
 """What a mode of the command line does with a recipe: with one run, or with its stages in order."""
 
+import contextlib
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jax_uda.common import mesh as mesh_lib
@@ -60,16 +61,31 @@ def run_stages(config: ConfigDict, workdir: pathlib.Path) -> Results:
   if not stages:
     return {workdir.name: run_stage(config, workdir)}
   _check_order(stages, workdir)
-  is_new = not any((workdir / name).is_dir() for name in stages)
-  if is_new and mesh_lib.is_main_process():
-    saved_config.write_recipe(config, workdir)
   results = {}
-  for name, stage, heading in _announced(stages):
-    print(heading, flush=True)
-    result = run_stage(stage, workdir / name)
-    if stage.task == "train":
-      results[name] = result
+  with _recipe_beside(stages, config, workdir):
+    for name, stage, heading in _announced(stages):
+      print(heading, flush=True)
+      result = run_stage(stage, workdir / name)
+      if stage.task == "train":
+        results[name] = result
   return results
+
+
+@contextlib.contextmanager
+def _recipe_beside(
+  stages: Iterable[str], config: ConfigDict, workdir: pathlib.Path
+) -> Iterator[None]:
+  """Writes the recipe beside its stages; one that is refused before its first stage leaves nothing."""
+  has_stage = lambda: any((workdir / name).is_dir() for name in stages)
+  if has_stage() or not mesh_lib.is_main_process():
+    yield
+    return
+  saved_config.write_recipe(config, workdir)
+  try:
+    yield
+  finally:
+    if not has_stage():
+      (workdir / saved_config.RECIPE).unlink(missing_ok=True)
 
 
 def for_each_trained_stage(

@@ -6,7 +6,7 @@ import pytest
 from robustness.table import Case, check, parametrize
 
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff, recipes, saved_config
+from jax_uda.run import config_diff, recipes, saved_config, stages
 from jax_uda.run import field_docs as field_docs_lib
 from jax_uda.run.config_dict import ConfigDict
 
@@ -106,3 +106,22 @@ def _data_defaults():
     "d": "Behind",
     "data.e": "Of a group",
   }
+
+
+def test_a_recipe_lies_beside_its_stages_and_nowhere_if_it_is_refused(tmp_path, monkeypatch):
+  config = recipes.load("demo")
+
+  def refuse(stage, workdir):
+    raise ValueError("no data")
+
+  def begin(stage, workdir):
+    assert (tmp_path / saved_config.RECIPE).is_file(), "before anything is trained"
+    workdir.mkdir()
+    raise ValueError("killed")
+
+  for run_stage, sentence in ((refuse, "no data"), (begin, "killed")):
+    monkeypatch.setattr(stages, "run_stage", run_stage)
+    with pytest.raises(ValueError, match=sentence):
+      stages.run_stages(config, tmp_path)
+    assert (tmp_path / saved_config.RECIPE).is_file() == (run_stage is begin)
+  assert plain(recipes.load(str(tmp_path))) == plain(config)
