@@ -17,6 +17,7 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import platform
 from jax_uda.ops.resize import size_of
 from jax_uda.step import nonfinite, optimizer, state, train_step
 from jax_uda.step.context import Context, Passes, View
@@ -170,7 +171,12 @@ class Learner:
     replicated = mesh_lib.replicated(self.mesh)
     step = self.pure_step(phase)
     step = nonfinite.skipping(step) if self._skips else step
-    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
+
+    def train_step_on_mesh(*args: Any) -> tuple[TrainState, Metrics]:
+      with platform.traced_for(self.mesh):
+        return step(*args)
+
+    return jax.jit(train_step_on_mesh, donate_argnums=0, out_shardings=(replicated, replicated))
 
   def pure_step(self, phase: int = 0) -> Step:
     """The step of a phase as a pure function, not compiled."""

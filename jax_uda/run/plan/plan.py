@@ -17,7 +17,6 @@ from jax_uda.run.plan.program import Collective
 REMEDIES = (
   ("compute_dtype", "bfloat16"),
   ("gradient_by_groups", True),
-  ("model.encoder_options.scan_blocks", True),
   ("model.encoder_options.remat", True),
 )
 GATHERED = 2**20  # bytes
