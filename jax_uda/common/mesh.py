@@ -6,7 +6,7 @@ construction and XLA places the collectives. (`jax.pmap` is the older spelling
 of this and is not needed.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +18,35 @@ from jax_uda.common.registry import SettingError
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
   """A mesh of all devices (or the first `num_devices`) with the one axis `data`."""
-  devices = jax.devices()[:num_devices]
+  return _mesh(jax.devices()[:num_devices])
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
   # The default axis type is Explicit, which rejects operands of mixed sharding.
   return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def mesh_of(num_devices: int) -> Mesh:
+  """The mesh of `config.devices`: the first devices of each process, 0 for all.
+
+  Raises:
+    SettingError: There are not so many devices, or the processes cannot have equally many.
+  """
+  devices, processes = jax.devices(), jax.process_count()
+  if not 0 <= num_devices <= len(devices):
+    raise SettingError("devices", f"= {num_devices}, but there are {len(devices)}; 0 takes all.")
+  if num_devices % processes:
+    raise SettingError(
+      "devices",
+      f"= {num_devices} cannot be split over {processes} processes; use a multiple of {processes}.",
+    )
+  if not num_devices:
+    return data_mesh()
+  each = num_devices // processes
+  chosen = [
+    d for p in range(processes) for d in [d for d in devices if d.process_index == p][:each]
+  ]
+  return _mesh(chosen)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -41,9 +67,11 @@ def is_main_process() -> bool:
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises SettingError if the devices cannot share `batch_size` images evenly."""
   if batch_size < 1 or batch_size % mesh.size:
+    fewer = max((n for n in range(1, mesh.size) if batch_size % n == 0), default=1)
     raise SettingError(
       "batch_size",
-      f"= {batch_size} cannot be split over {mesh.size} devices; use a multiple of {mesh.size}.",
+      f"= {batch_size} cannot be split over {mesh.size} devices; use a multiple of {mesh.size}, or "
+      f"--config.devices={fewer}.",
     )
 
 

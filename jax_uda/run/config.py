@@ -46,7 +46,9 @@ def default() -> ConfigDict:
   # Whether a step takes its gradient group by group of terms that share no pass: the same up to rounding,
   # in less memory.
   config.gradient_by_groups = False
-  config.compute_dtype = "float32"  # or bfloat16; parameters, statistics and losses stay float32
+  # "auto" is bfloat16 on GPUs and TPUs, else float32. Parameters, statistics and losses stay float32.
+  config.compute_dtype = "auto"
+  config.devices = 0  # how many of the devices share a batch, over all processes; 0 = all
 
   # "train", or "pseudo_label": a stage that labels the target's training images with the student of
   # init_from, for the data.pseudo_labels of later stages.

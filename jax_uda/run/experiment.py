@@ -143,7 +143,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   with registry.within("config"):
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
-    mesh = mesh_lib.data_mesh()
+    mesh = mesh_lib.mesh_of(fields["devices"])
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes
@@ -152,6 +152,21 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     learner = build_learner(config, domains.class_frequency, mesh)
     groups = optimizer_config.groups_of(fields["optimizer"], learner.model)
   return Experiment(learner, domains, settings, groups, further_targets)
+
+
+def dtype_of(name: str, mesh: Mesh) -> jnp.dtype:
+  """The compute dtype that `config.compute_dtype` names.
+
+  Args:
+    name: One of `DTYPES`, or "auto": bfloat16 on accelerators, float32 on CPUs.
+    mesh: The devices that compute.
+
+  Raises:
+    SettingError: The name is unknown.
+  """
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
+  dtypes = DTYPES | {"auto": DTYPES["float32" if on_cpu else "bfloat16"]}
+  return registry.lookup(dtypes, name, "compute_dtype")
 
 
 def build_learner(
@@ -168,7 +183,7 @@ def build_learner(
     SettingError: A field is unknown or does not fit the others; its path begins below the config.
   """
   fields: dict[str, Any] = config.to_dict()
-  dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
+  dtype = dtype_of(fields["compute_dtype"], mesh)
   model = build_model(fields["model"], len(class_frequency), dtype)
   task = Task(
     num_classes=len(class_frequency),

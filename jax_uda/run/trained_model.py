@@ -115,14 +115,14 @@ def load(
   """
   run = _run_folder(paths.expanded(folder, "folder"))
   config = _with_tuples(record.read_config(run))
+  mesh = mesh_lib.data_mesh(1) if mesh is None else mesh
   classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None, None)
   with registry.within("config"):
     # A run of an earlier version lacks what was added to the defaults since.
     evaluation = settings.evaluation_of(config_lib.default().eval.to_dict() | config["eval"])
-    dtype = registry.lookup(experiment.DTYPES, config["compute_dtype"], "compute_dtype")
+    dtype = experiment.dtype_of(config["compute_dtype"], mesh)
     num_classes = classes.label_space.num_classes
     model = experiment.build_model(config["model"], num_classes, dtype)
-  mesh = mesh_lib.data_mesh(1) if mesh is None else mesh
   sharding = mesh_lib.replicated(mesh)
   place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
   template = {

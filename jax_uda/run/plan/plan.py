@@ -6,14 +6,16 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jax_uda.common.registry import SettingError
+from jax_uda.run import experiment
 from jax_uda.run.config_dict import ConfigDict
 from jax_uda.run.plan import chips, operations, program, shapes
 from jax_uda.run.plan.program import Collective
 
-# What needs less memory, in the order in which it should be tried.
+# What needs less memory, in the order in which it should be tried; the compute dtype is first.
 REMEDIES = (
   ("compute_dtype", "bfloat16"),
   ("gradient_by_groups", True),
@@ -115,7 +117,7 @@ def of_run(config: ConfigDict, title: str, mesh: Mesh) -> Plan:
     operations=num_operations,
     seconds=_bounds(device.device_kind, num_operations / mesh.size, facts),
     compile_seconds=round(time.perf_counter() - began, 1),
-    remedies=_remedies(config),
+    remedies=_remedies(config, mesh),
     **facts,
   )
 
@@ -151,10 +153,11 @@ def _bounds(device_kind: str, num_operations: float, facts: dict[str, Any]) -> d
   return {name: round(seconds, 6) for name, seconds in bounds.items()}
 
 
-def _remedies(config: ConfigDict) -> list[str]:
+def _remedies(config: ConfigDict, mesh: Mesh) -> list[str]:
   """The settings of `REMEDIES` that the config does not have, as flags."""
+  low = experiment.dtype_of(config.compute_dtype, mesh) == jnp.bfloat16
   absent = []
-  for field, value in REMEDIES:
+  for field, value in REMEDIES[low:]:
     group: Any = config
     for name in field.split("."):
       group = group.get(name) if hasattr(group, "get") else None
