@@ -6,6 +6,7 @@
 import functools
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
@@ -124,8 +125,8 @@ def batch_of(step: int):
 
 
 @functools.cache
-def learner(name: str, num_devices: int = 8) -> Learner:
-  """The learner of one of `METHODS` on a number of devices."""
+def learner(name: str, num_devices: int = 8, *, mesh: Mesh | None = None) -> Learner:
+  """The learner of one of `METHODS` on a number of devices, or on a mesh."""
   settings, network = METHODS[name]
   return Learner(
     models.build(num_classes=CLASSES, **(SMALL | network)),
@@ -134,5 +135,5 @@ def learner(name: str, num_devices: int = 8) -> Learner:
     # Not AdamW, which makes the rounding errors of tiny gradients as large as gradients.
     optimizer=functools.partial(optimizer.build, name="sgd", weight_decay=0.01),
     teacher_rule=Rule(0.9),
-    mesh=mesh_lib.data_mesh(num_devices),
+    mesh=mesh or mesh_lib.data_mesh(num_devices),
   )

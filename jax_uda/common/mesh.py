@@ -1,4 +1,4 @@
-"""Data parallelism: one jitted program over a mesh whose `data` axis splits the batch.
+"""Data parallelism: one jitted program over a mesh whose axes `data` and `fsdp` split the batch.
 
 Programs are written for the global batch. With the batch sharded and the state
 replicated, statistics, prototypes and losses are those of the global batch by
@@ -15,22 +15,41 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jax_uda.common.registry import SettingError
 
+DATA, FSDP = "data", "fsdp"  # the axes of a mesh
+
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
-  """A mesh of all devices (or the first `num_devices`) with the one axis `data`."""
-  return _mesh(jax.devices()[:num_devices])
+  """A mesh of all devices, or the first `num_devices`, that split the batch alone."""
+  return over(jax.devices()[:num_devices])
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
-  # The default axis type is Explicit, which rejects operands of mixed sharding.
-  return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+def over(devices: Sequence[Any], fsdp: int = 1) -> Mesh:
+  """A mesh of some devices, which need not be there.
 
-
-def mesh_of(num_devices: int) -> Mesh:
-  """The mesh of `config.devices`: the first devices of each process, 0 for all.
+  Args:
+    devices: The devices.
+    fsdp: Over how many neighbours the networks are split, see `jax_uda.step.sharding`.
 
   Raises:
-    SettingError: There are not so many devices, or the processes cannot have equally many.
+    SettingError: The devices cannot be grouped so.
+  """
+  if fsdp < 1 or len(devices) % fsdp:
+    raise SettingError("fsdp", f"= {fsdp} does not divide the number of devices, {len(devices)}.")
+  # The default axis type is Explicit, which rejects operands of mixed sharding.
+  return jax.make_mesh(
+    (len(devices) // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=devices
+  )
+
+
+def mesh_of(num_devices: int, fsdp: int = 1) -> Mesh:
+  """The mesh of `config.devices` and `config.fsdp`.
+
+  Args:
+    num_devices: So many in all, the first ones of each process; 0 for all.
+    fsdp: Over how many the networks are split.
+
+  Raises:
+    SettingError: There are not so many devices, or they cannot be shared so.
   """
   devices, processes = jax.devices(), jax.process_count()
   if not 0 <= num_devices <= len(devices):
@@ -41,12 +60,12 @@ def mesh_of(num_devices: int) -> Mesh:
       f"= {num_devices} cannot be split over {processes} processes; use a multiple of {processes}.",
     )
   if not num_devices:
-    return data_mesh()
+    return over(devices, fsdp)
   each = num_devices // processes
   chosen = [
     d for p in range(processes) for d in [d for d in devices if d.process_index == p][:each]
   ]
-  return _mesh(chosen)
+  return over(chosen, fsdp)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -56,7 +75,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split_batch(mesh: Mesh) -> NamedSharding:
   """Axis 0 split over the devices."""
-  return NamedSharding(mesh, PartitionSpec("data"))
+  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
 def is_main_process() -> bool:

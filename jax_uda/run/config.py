@@ -48,20 +48,13 @@ def default() -> ConfigDict:
   config.gradient_by_groups = False
   # "auto" is bfloat16 on GPUs and TPUs, else float32. Parameters, statistics and losses stay float32.
   config.compute_dtype = "auto"
+  config.fsdp = 1  # over how many devices each network and the optimizer's state are split
   config.devices = 0  # how many of the devices share a batch, over all processes; 0 = all
 
   # "train", or "pseudo_label": a stage that labels the target's training images with the student of
   # init_from, for the data.pseudo_labels of later stages.
   config.task = "train"
-  config.pseudo_label = ConfigDict()
-  # A pixel is labelled if its confidence reaches the median confidence of its predicted class, or
-  # this cap where the median is larger.
-  config.pseudo_label.cap = 0.9
-  config.pseudo_label.label_size = ()  # (height, width) of the label maps; empty = the images'
-  config.pseudo_label.align_corners = True  # when logits are resized
-  # Medians are exact if the training images have up to so many pixels in all; else a histogram
-  # estimates them.
-  config.pseudo_label.exact_pixels = 2**26
+  config.pseudo_label = _pseudo_label_defaults()
 
   # Start from another run: its folder, absolute or relative to the parent of the workdir.
   # init_carry "weights": student and teacher start from its student, at step 0.
@@ -118,6 +111,19 @@ def default() -> ConfigDict:
   config.report = "last"
   config.compare = ()  # the stages whose results the final table shows side by side
   return config
+
+
+def _pseudo_label_defaults() -> ConfigDict:
+  labels = ConfigDict()
+  # A pixel is labelled if its confidence reaches the median confidence of its predicted class, or
+  # this cap where the median is larger.
+  labels.cap = 0.9
+  labels.label_size = ()  # (height, width) of the label maps; empty = the images'
+  labels.align_corners = True  # when logits are resized
+  # Medians are exact if the training images have up to so many pixels in all; else a histogram
+  # estimates them.
+  labels.exact_pixels = 2**26
+  return labels
 
 
 def _data_defaults() -> ConfigDict:

@@ -143,7 +143,7 @@ def build(config: config_lib.ConfigDict) -> Experiment:
   with registry.within("config"):
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
-    mesh = mesh_lib.mesh_of(fields["devices"])
+    mesh = mesh_lib.mesh_of(fields["devices"], fields["fsdp"])
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes

@@ -71,6 +71,7 @@ class Loop:
       FloatingPointError: A loss is not finite.
       Stopped: The run was told to stop; the state is saved.
     """
+    state = self._learner.placed(state)
     first, end, stop = int(state.step), self._settings.end_step, interruption.current()
     agreement = Agreement(self._learner.mesh)
     with stop.finishing():

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import platform
 from jax_uda.ops.resize import size_of
-from jax_uda.step import nonfinite, optimizer, state, train_step
+from jax_uda.step import nonfinite, optimizer, sharding, state, train_step
 from jax_uda.step.context import Context, Passes, View
 from jax_uda.step.inference import Inference, Prediction, Size
 from jax_uda.step.method import Batch, Method, with_unit_images
@@ -116,9 +116,13 @@ class Learner:
 
     They do not depend on the arguments; `init` with the same ones does not trace the network again.
     """
-    sharding = mesh_lib.replicated(self.mesh)
-    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    return jax.tree.map(place, self._create(seed, tuple(image_size)).eval_shape())
+    state = self._create(seed, tuple(image_size)).eval_shape()
+    place = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+    return jax.tree.map(place, state, sharding.of_state(self.mesh, state))
+
+  def placed(self, state: TrainState) -> TrainState:
+    """The state with each array on the devices that steps expect it on."""
+    return jax.device_put(state, sharding.of_state(self.mesh, state))
 
   def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
     """The state before step 0 that starts from `variables` of the model."""
@@ -133,15 +137,18 @@ class Learner:
     return getattr(self.model, "freeze", "")
 
   def _jitted_create(self, seed: int, image_size: tuple[int, int]) -> Any:
-    create = lambda: state.create(
-      self.model,
-      self.method,
-      self.optimizer,
-      image_size=image_size,
-      seed=seed,
-      auxiliary=self.auxiliary,
-    )
-    return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))
+    def create() -> TrainState:
+      initial = state.create(
+        self.model,
+        self.method,
+        self.optimizer,
+        image_size=image_size,
+        seed=seed,
+        auxiliary=self.auxiliary,
+      )
+      return sharding.constrain(self.mesh, initial)
+
+    return jax.jit(create)
 
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One training step; it consumes `state`, whose buffers are reused.
@@ -168,15 +175,16 @@ class Learner:
     return self._step_of(phase)
 
   def _jitted_step(self, phase: int) -> Any:
-    replicated = mesh_lib.replicated(self.mesh)
     step = self.pure_step(phase)
     step = nonfinite.skipping(step) if self._skips else step
 
     def train_step_on_mesh(*args: Any) -> tuple[TrainState, Metrics]:
       with platform.traced_for(self.mesh):
-        return step(*args)
+        state, metrics = step(*args)
+      whole = mesh_lib.replicated(self.mesh)
+      return sharding.constrain(self.mesh, state), jax.lax.with_sharding_constraint(metrics, whole)
 
-    return jax.jit(train_step_on_mesh, donate_argnums=0, out_shardings=(replicated, replicated))
+    return jax.jit(train_step_on_mesh, donate_argnums=0)
 
   def pure_step(self, phase: int = 0) -> Step:
     """The step of a phase as a pure function, not compiled."""

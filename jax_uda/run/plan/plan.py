@@ -39,7 +39,8 @@ class Plan:
     fits: Whether the peak is within the memory of a device; None where that is unknown.
     memory: Bytes of a device's memory; None where nobody knows.
     peak: Bytes at the fullest moment. Where the program does not fit, what it would have needed.
-    state: Bytes of the train state.
+    state: Bytes of the train state on one device.
+    largest_split: Bytes of the largest array that is split over devices; 0 without `config.fsdp`.
     batch: Bytes of a device's part of the batch.
     temporaries: Bytes of everything between; None where the program does not fit.
     operations: Multiplications and additions of matrix units in a step, over all devices.
@@ -58,6 +59,7 @@ class Plan:
   memory: float | None
   peak: int
   state: int
+  largest_split: int
   batch: int
   temporaries: int | None
   operations: int
@@ -112,8 +114,11 @@ def of_run(config: ConfigDict, title: str, mesh: Mesh) -> Plan:
     fits=None if memory is None else compiled is not None and used <= memory,
     memory=memory,
     peak=int(used),
-    state=_num_bytes(parts.state),
-    batch=_num_bytes(parts.batch) // mesh.size,
+    state=sum(map(_on_a_device, jax.tree.leaves(parts.state))),
+    largest_split=max(
+      (x.size * 4 for x in jax.tree.leaves(parts.state) if _on_a_device(x) < _whole(x)), default=0
+    ),
+    batch=sum(map(_on_a_device, jax.tree.leaves(parts.batch))),
     operations=num_operations,
     seconds=_bounds(device.device_kind, num_operations / mesh.size, facts),
     compile_seconds=round(time.perf_counter() - began, 1),
@@ -133,9 +138,15 @@ def _compile(lowered: Any) -> tuple[Any, float]:
     return None, float(used[1]) * _UNITS[used[2]]
 
 
-def _num_bytes(tree: Any) -> int:
-  size = lambda x: x.size * (x.dtype.itemsize if hasattr(x.dtype, "itemsize") else 8)
-  return sum(map(size, jax.tree.leaves(tree)))
+def _whole(x: jax.ShapeDtypeStruct) -> int:
+  """Bytes of an array."""
+  return x.size * (x.dtype.itemsize if hasattr(x.dtype, "itemsize") else 8)
+
+
+def _on_a_device(x: jax.ShapeDtypeStruct) -> int:
+  """Bytes of an array on one device."""
+  shape = x.sharding.shard_shape(x.shape) if x.sharding else x.shape
+  return _whole(jax.ShapeDtypeStruct(shape, x.dtype))
 
 
 def _bounds(device_kind: str, num_operations: float, facts: dict[str, Any]) -> dict[str, float]:
@@ -170,10 +181,11 @@ def check_exchanges(plan: Plan) -> None:
   """Raises ValueError if a step gathers what grows with the number of pixels or devices.
 
   Sums over the batch (gradients, statistics, counts) do not grow. What a memory bank gathers is bounded by
-  its rows; anything larger than `GATHERED` per device is pixels.
+  its rows; anything larger than `GATHERED` per device is pixels, unless it is no larger than the largest array
+  of a network that is split (`config.fsdp`).
   """
   for item in plan.collectives:
-    if item.kind != "all-reduce" and item.num_bytes > GATHERED:
+    if item.kind != "all-reduce" and item.num_bytes > max(GATHERED, plan.largest_split):
       raise ValueError(
         f"{plan.title}: a step moves {item.num_bytes / 2**20:.1f} MiB between the devices in one "
         f"{item.kind}, which grows with the batch: {item.origin}."

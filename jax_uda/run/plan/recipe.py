@@ -32,10 +32,10 @@ def write(
     ValueError: A program exchanges what grows with the number of pixels.
   """
   if topology:
-    mesh = chips.topology_mesh(topology)
+    mesh = chips.topology_mesh(topology, config.fsdp)
   else:
     with registry.within("config"):
-      mesh = mesh_lib.mesh_of(config.devices)
+      mesh = mesh_lib.mesh_of(config.devices, config.fsdp)
   stages = config_lib.stage_configs(config) or {"": config}
   plans = []
   for name, stage in stages.items():
