@@ -1,7 +1,5 @@
 """The network of VFM-UDA++ agrees with the reference implementation."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
