@@ -31,6 +31,7 @@ WEIGHTS = {
   "mit_b5": "mit_b5.pth",
   "resnet101_v1c": "resnet101_v1c.pth",
   "dinov2_vitl14": "dinov2_vitl14.pth",
+  "dinov2_vitb14_adapter": "vit_adapter_base.ckpt",
 }
 HEADER = ("arguments", "network", "mIoU", "which number", "origin")
 

@@ -10,7 +10,7 @@ image. Extra cost beside DACS: one teacher pass, three student passes and two of
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import struct
@@ -92,6 +92,64 @@ class FoundationSettings:
     return FoundationModel(encoder, self.size)
 
 
+class _Views(NamedTuple):
+  """The views and their random numbers; the settings are arguments of `vfm_uda_plus`."""
+
+  pseudo_threshold: float
+  strong_source: bool
+  weak: Jitter
+  strong: Jitter
+  blur_probability: float
+  groups: int
+
+  def draw(self, key: jax.Array, batch: Batch) -> Draws:
+    """Draws the random numbers of a step."""
+    batch_size = batch["source"]["image"].shape[0]
+    jitter = functools.partial(vfm_uda.draw_jitter, key)
+    both = lambda name: vfm_uda.draw_both(key, name, batch, self.strong, self.blur_probability)
+    probability, max_sigma = self.blur_probability, SOURCE_MAX_SIGMA
+    return Draws(
+      classes=classmix.draw(named_key(key, "classes"), batch_size),
+      source=vfm_uda.JitterBlur(
+        jitter("source", batch, SOURCE_JITTER if self.strong_source else self.weak),
+        vfm_uda.draw_blur(key, "source", batch, probability, max_sigma=max_sigma),
+      ),
+      source_gray=jax.random.bernoulli(named_key(key, "gray"), GRAY_PROBABILITY, (batch_size,)),
+      weak_target=jitter("weak/target", batch, self.weak),
+      mixed=both("mixed"),
+      masked=both("masked"),
+      distance_source=jitter("distance/source", batch, self.weak),
+      distance_target=jitter("distance/target", batch, self.weak),
+    )
+
+  def make(
+    self, draws: Draws, batch: Batch, teacher: Passes, views: dict[str, View]
+  ) -> dict[str, View]:
+    """Makes the views; a method may leave out those of the distances."""
+    del views
+    source = vfm_uda.source_view(batch)
+    target = vfm_uda.target_view(batch, teacher, self.pseudo_threshold, self.groups)
+    weak_target = vfm_uda.jittered(target, draws.weak_target)
+    mixed = self_training.mixed_view(source, weak_target, draws.classes, groups=self.groups)
+    return {
+      "source": self._augmented_source(source, draws),
+      "target": target,
+      "mixed": vfm_uda.augmented(mixed, draws.mixed),
+      "masked": vfm_uda.augmented(target, draws.masked),
+      "plain_source": source,
+      "distance_source": vfm_uda.jittered(source, draws.distance_source),
+      "distance_target": vfm_uda.jittered(target, draws.distance_target),
+    }
+
+  def _augmented_source(self, source: View, draws: Draws) -> View:
+    source = vfm_uda.jittered(source, draws.source.jitter)
+    if not self.strong_source:
+      return source
+    image = torchvision_color.grayscale(source.image, draws.source_gray)
+    image = torchvision_color.gaussian_blur(image, draws.source.blur, SOURCE_MAX_SIGMA)
+    return source.replace(image=image)
+
+
 def vfm_uda_plus(
   task: Task,
   *,
@@ -124,71 +182,31 @@ def vfm_uda_plus(
       averages of the losses of their own, as the reference's devices.
   """
   del task
-  model = registry.call(FoundationSettings, ("method", "foundation"), **(foundation or {}))
-  weights = dict(zip(("source", "target"), distance_weights, strict=True))
-  compared = [domain for domain in weights if weights[domain]]
-
-  def draw(key: jax.Array, batch: Batch) -> Draws:
-    batch_size = batch["source"]["image"].shape[0]
-    gray_key = named_key(key, "gray")
-    blur = functools.partial(vfm_uda.draw_blur, key, "source", batch, blur_probability)
-    return Draws(
-      classes=classmix.draw(named_key(key, "classes"), batch_size),
-      source=vfm_uda.JitterBlur(
-        vfm_uda.draw_jitter(key, "source", batch, SOURCE_JITTER if strong_source else weak),
-        blur(max_sigma=SOURCE_MAX_SIGMA),
-      ),
-      source_gray=jax.random.bernoulli(gray_key, GRAY_PROBABILITY, (batch_size,)),
-      weak_target=vfm_uda.draw_jitter(key, "weak/target", batch, weak),
-      mixed=vfm_uda.draw_both(key, "mixed", batch, strong, blur_probability),
-      masked=vfm_uda.draw_both(key, "masked", batch, strong, blur_probability),
-      distance_source=vfm_uda.draw_jitter(key, "distance/source", batch, weak),
-      distance_target=vfm_uda.draw_jitter(key, "distance/target", batch, weak),
+  if len(distance_weights) != 2:
+    raise registry.SettingError(
+      "method.distance_weights",
+      f"= {distance_weights!r} must be two numbers, for source and target.",
     )
-
-  def augmented_source(source: View, draws: Draws) -> View:
-    source = vfm_uda.jittered(source, draws.source.jitter)
-    if not strong_source:
-      return source
-    image = torchvision_color.grayscale(source.image, draws.source_gray)
-    image = torchvision_color.gaussian_blur(image, draws.source.blur, SOURCE_MAX_SIGMA)
-    return source.replace(image=image)
-
-  def make(draws: Draws, batch: Batch, teacher: Passes, views) -> dict[str, View]:
-    del views
-    source = vfm_uda.source_view(batch)
-    target = vfm_uda.target_view(batch, teacher, pseudo_threshold, groups)
-    weak_target = vfm_uda.jittered(target, draws.weak_target)
-    mixed = self_training.mixed_view(source, weak_target, draws.classes, groups=groups)
-    plain = {"source": source, "target": target}
-    distances = {"source": draws.distance_source, "target": draws.distance_target}
-    return {
-      "source": augmented_source(source, draws),
-      "target": target,
-      "mixed": vfm_uda.augmented(mixed, draws.mixed),
-      "masked": vfm_uda.augmented(target, draws.masked),
-      **{f"plain_{domain}": plain[domain] for domain in compared},
-      **{
-        f"distance_{domain}": vfm_uda.jittered(plain[domain], distances[domain])
-        for domain in compared
-      },
-    }
-
+  model = registry.call(FoundationSettings, ("method", "foundation"), **(foundation or {}))
+  weights: dict[str, float] = dict(zip(("source", "target"), distance_weights, strict=True))
+  compared = [domain for domain in weights if weights[domain]]
+  views = _Views(pseudo_threshold, strong_source, weak, strong, blur_probability, groups)
   cross_entropy = functools.partial(objectives.cross_entropy, groups=groups)
   terms: dict[str, Objective[Any]] = {
     "source": cross_entropy(view="source", denominator="valid"),
     "mixed": cross_entropy(view="mixed"),
     "masked": cross_entropy(view="masked"),
   }
+  plain = {"source": "plain_source", "target": "target"}  # as the foundation model sees them
   for domain in compared:
     terms[f"distance_{domain}"] = objectives.foundation_distance(
-      view=f"distance_{domain}", reference_view=f"plain_{domain}", weight=weights[domain]
+      view=f"distance_{domain}", reference_view=plain[domain], weight=weights[domain]
     )
   hidden = {"mask_ratio": mask_ratio, "mask_block": mask_block}
   logits = ("decoder",)
   head = lambda dtype: DistanceHead(model.make().encoder.embed_dim, dtype)
   return Method(
-    views={"vfm_uda_plus": ViewMaker(make, draw)},
+    views={"vfm_uda_plus": ViewMaker(views.make, views.draw)},
     terms=terms,
     heads={"distance": head} if compared else {},
     passes=lambda phase: {

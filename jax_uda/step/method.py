@@ -58,7 +58,7 @@ class Foundation(NamedTuple):
     build: Called with `dtype=`, gives a module that maps images [B, H, W, 3], RGB in [0, 1], to a map
       [B, h, w, D].
     encoder: Its name, for messages.
-    weights: Its weight file; "random" for a random one, and empty if none is named yet.
+    weights: Its weight file; "random" or empty for a random one.
   """
 
   build: Callable[..., nn.Module]

@@ -138,9 +138,8 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns the pure function `train_step(state, batch) -> (state, metrics)`.
 
-  By default the teacher moves at the *start* of the step, towards the student before this step's
-  update: step 0 copies the student. Only parameters are averaged; the teacher's BatchNorm statistics
-  are its own.
+  By default the teacher moves at the *start* of the step, towards the student before this step's update:
+  step 0 copies the student.
 
   Args:
     model: The segmentor that student and teacher share, with the method's heads.
@@ -150,8 +149,7 @@ def make_train_step(
     auxiliary: The method's auxiliary networks, if it has any.
     foundation: What `method.foundation` builds, if it has one.
     phase: `method.phase(step)` of the steps that this function is for.
-    by_groups: Whether the gradient is taken group by group of terms, which needs less memory; see
-      `gradients`.
+    by_groups: Whether the gradient is taken group by group of terms, in less memory; see `gradients`.
   """
   follow = lambda teacher, student, step: teacher_lib.follow(teacher, student, step, teacher_rule)
   teacher_first = not teacher_rule.after_update

@@ -18,7 +18,7 @@ from jax_uda.models import weights
 from jax_uda.models.heads.distance import DistanceHead
 from jax_uda.ops import pixels, resize
 from jax_uda.step import layer_decay, optimizer, state, teacher, train_step
-from jax_uda.step.method import Task, with_unit_images
+from jax_uda.step.method import Task
 from jax_uda.step.shared import FOUNDATION
 from jax_uda.views import block_mask, blur, classmix, color, pseudo_labels, torchvision_color
 from jax_uda.views.vfm_uda import JitterBlur
@@ -149,7 +149,7 @@ def tensors_of(names, shapes, flat):
   }
 
 
-def make_learner_parts(case):
+def make_learner_parts(case, looked_at):
   """Network, method with recorded draws, foundation model and optimizer of the file."""
   sizes = {name: int(case[name]) for name in ("embed_dim", "depth", "num_heads", "deform_heads")}
   model = models.build(
@@ -195,17 +195,26 @@ def make_learner_parts(case):
     float(case.layer_decay), int(case.depth), "blocks", float(case.lr_multiplier)
   )
   tx = optimizer.build(schedule, weight_decay=float(case.weight_decay), layer_decay=decay)
-  return model.clone(heads=heads), replayed(method), foundation, frozen, schedule, decay, tx
+  return (
+    model.clone(heads=heads),
+    replayed(method, looked_at),
+    foundation,
+    frozen,
+    schedule,
+    decay,
+    tx,
+  )
 
 
-def replayed(method):
-  """The method with recorded draws and recorded hidden blocks."""
+def replayed(method, looked_at):
+  """The method with recorded draws and hidden blocks; its views are appended to `looked_at`."""
   method = golden_steps.replayed(method)
   maker = method.views["vfm_uda_plus"]
 
   def make(draws, batch, passes, views):
     draws, uniform = draws
     views = maker.make(draws, batch, passes, views)
+    looked_at.append(views)
     return views | {"masked": views["masked"].replace(inputs={"mask_uniform": uniform})}
 
   return method._replace(views={"vfm_uda_plus": maker._replace(make=make)})
@@ -283,7 +292,7 @@ def recorded(part):
 @functools.cache
 def run(case_name):
   case = golden_cases.load(golden_cases.ROOT / f"{case_name}.npz")
-  model, method, foundation, frozen, schedule, decay, tx = make_learner_parts(case)
+  model, method, foundation, frozen, schedule, decay, tx = make_learner_parts(case, looked_at := [])
   variables, reference = initial(case, model, foundation, frozen)
   now = state.from_variables(variables, method, tx, jax.random.key(0), foundation=reference)
   # Beside the step it returns what the step looked at, and its gradient.
@@ -301,12 +310,7 @@ def run(case_name):
   def step(now, batch):
     gradients.clear()
     after, metrics = make_step(spying)(now, batch)
-    passes = train_step.Passes(
-      train_step.teacher_network(model, method.teacher_outputs), now.teacher
-    )
-    unit = with_unit_images(batch)
-    views = method.make_views(method.draw(None, unit), unit, passes)
-    return after, metrics, gradients[-1], views
+    return after, metrics, gradients[-1], looked_at[-1]
 
   states, steps = [now], []
   for part in case.parts("s"):

@@ -42,6 +42,11 @@ class ViTAdapter(DINOv2):
     "spatial_width": 4,
   }
 
+  random_adapter_note: ClassVar[str] = (
+    "the ViT-Adapter starts at random, and no published number of VFM-UDA++ does: give "
+    "config.init_weights the adapter pre-training of the same size, which holds the ViT, too."
+  )
+
   deform_heads: int = 0
   spatial_width: int = 64
 

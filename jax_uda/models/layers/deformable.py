@@ -37,39 +37,26 @@ def deformable_attention(
     ValueError: The areas of the maps do not add up to N.
   """
   batch, tokens, heads, dim = value.shape
-  if sum(height * width for height, width in sizes) != tokens:
+  area = np.array([height * width for height, width in sizes])
+  if area.sum() != tokens:
     raise ValueError(f"maps of {tuple(sizes)} do not have {tokens} tokens together")
   queries = locations.shape[1]
-  by_head = jnp.moveaxis(value, 2, 1)  # [B, H, N, d]
-  total = jnp.zeros((batch, heads, queries, dim), jnp.float32)
-  start = 0
-  for level, (height, width) in enumerate(sizes):
-    part = by_head[:, :, start : start + height * width]
-    place = jnp.moveaxis(locations[:, :, :, level], 2, 1).astype(jnp.float32)  # [B, H, Q, P, 2]
-    weight = jnp.moveaxis(weights[:, :, :, level], 2, 1).astype(jnp.float32)  # [B, H, Q, P]
-    total += _sample(part, (height, width), place, weight)
-    start += height * width
-  return jnp.moveaxis(total, 1, 2).reshape(batch, queries, heads * dim)
-
-
-def _sample(value: jax.Array, size: Size, place: jax.Array, weight: jax.Array) -> jax.Array:
-  """The sum over points of one map [B, H, h w, d]: [B, H, Q, d]."""
-  height, width = size
-  batch, heads, queries, points = weight.shape
+  start = (np.cumsum(area) - area)[:, None, None]  # by level, for all points and neighbours
+  height, width = (np.array(sides)[:, None, None] for sides in zip(*sizes, strict=True))
+  by_head = lambda x: jnp.moveaxis(x, 2, 1)  # [B, H, …]
+  place = by_head(locations).astype(jnp.float32)[..., None, :]  # [B, H, Q, L, P, 1, 2]
   x, y = place[..., 0] * width - 0.5, place[..., 1] * height - 0.5
-  left, top = jnp.floor(x), jnp.floor(y)
-  total = 0.0
-  for down in (0, 1):
-    for right in (0, 1):
-      column, row = left + right, top + down
-      share = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row)) * weight
-      inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-      index = jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
-      index = index.astype(jnp.int32).reshape(batch, heads, queries * points, 1)
-      neighbour = jnp.take_along_axis(value, index, axis=2)
-      neighbour = neighbour.reshape(batch, heads, queries, points, -1).astype(jnp.float32)
-      total += jnp.sum(neighbour * jnp.where(inside, share, 0.0)[..., None], 3)
-  return jnp.asarray(total)
+  right, down = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+  column, row = jnp.floor(x) + right, jnp.floor(y) + down  # the four neighbours
+  share = (1 - jnp.abs(x - column)) * (1 - jnp.abs(y - row))
+  share *= by_head(weights).astype(jnp.float32)[..., None]
+  inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+  index = start + jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
+  index = index.astype(jnp.int32).reshape(batch, heads, -1, 1)
+  gathered = jnp.take_along_axis(by_head(value), index, axis=2)
+  gathered = gathered.reshape(batch, heads, queries, -1, dim).astype(jnp.float32)
+  share = jnp.where(inside, share, 0.0).reshape(batch, heads, queries, -1, 1)
+  return by_head(jnp.sum(gathered * share, 3)).reshape(batch, queries, heads * dim)
 
 
 def grid_references(size: Size) -> np.ndarray:
@@ -101,14 +88,12 @@ class DeformableAttention(nn.Module):
     num_heads: H; divides the channels of the values.
     num_points: Points per head and map, P.
     value_ratio: Channels of the values as a share of the queries' D.
-    remat: Whether the backward pass samples again: else it keeps what each point gathered.
     dtype: Compute dtype; parameters, locations and weights are float32.
   """
 
   num_heads: int
   num_points: int = 4
   value_ratio: float = 0.5
-  remat: bool = True
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -142,9 +127,8 @@ class DeformableAttention(nn.Module):
     weights = nn.softmax(weights.reshape(batch, queries, heads, levels * points))
     scale = np.array([(w, h) for h, w in sizes], np.float32)  # [L, 2]
     offsets = offsets.reshape(batch, queries, heads, levels, points, 2)
-    locations = references[:, None, None, None] + offsets / scale[:, None]
-    sample = lambda *arrays: deformable_attention(arrays[0], sizes, *arrays[1:])
+    locations = jnp.asarray(references)[:, None, None, None] + offsets / scale[:, None]
     weights = weights.reshape(batch, queries, heads, levels, points)
-    result = (jax.checkpoint(sample) if self.remat else sample)(value, locations, weights)
+    result = deformable_attention(value, sizes, locations, weights)
     project = nn.Dense(dim, kernel_init=xavier, dtype=self.dtype, name="output_proj")
     return project(result.astype(self.dtype))

@@ -80,7 +80,7 @@ class SpatialPrior(nn.Module):
     for number, stride in enumerate((2, 1, 1)):
       # The numbers of PyTorch's list of convolution, norm and ReLU.
       x = conv(x, self.width, stride, f"stem_{3 * number}", f"stem_{3 * number + 1}")
-    x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # type: ignore[arg-type]
     maps = [x]
     for level, factor in ((2, 2), (3, 4), (4, 4)):
       maps.append(conv(maps[-1], factor * self.width, 2, f"conv{level}_0", f"conv{level}_1"))
@@ -118,19 +118,17 @@ class Injector(nn.Module):
 
   Attributes:
     num_heads: Heads of the deformable attention.
-    remat: As `DeformableAttention.remat`.
     dtype: Compute dtype; parameters are float32.
   """
 
   num_heads: int
-  remat: bool = True
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, c: jax.Array, grid: Size, sizes: Sequence[Size]) -> jax.Array:
     """Maps patch tokens [B, h w, D] of `grid`, given the branch's tokens [B, N, D], to the same shape."""
     norm = lambda name: vit.norm(self.dtype, name, EPSILON)
-    attend = DeformableAttention(self.num_heads, remat=self.remat, dtype=self.dtype, name="attn")
+    attend = DeformableAttention(self.num_heads, dtype=self.dtype, name="attn")
     y = attend(norm("query_norm")(x), norm("feat_norm")(c), sizes, grid_references(grid))
     gamma = self.param("gamma", nn.initializers.zeros, x.shape[-1:])
     return x + gamma.astype(self.dtype) * y
@@ -141,12 +139,10 @@ class Extractor(nn.Module):
 
   Attributes:
     num_heads: Heads of the deformable attention.
-    remat: As `DeformableAttention.remat`.
     dtype: Compute dtype; parameters are float32.
   """
 
   num_heads: int
-  remat: bool = True
   dtype: DTypeLike = jnp.float32
 
   @nn.compact
@@ -154,7 +150,7 @@ class Extractor(nn.Module):
     """Maps the branch's tokens [B, N, D], given patch tokens [B, h w, D] of `grid`, to the same shape."""
     norm = lambda name: vit.norm(self.dtype, name, EPSILON)
     references = np.concatenate([grid_references(size) for size in sizes])
-    attend = DeformableAttention(self.num_heads, remat=self.remat, dtype=self.dtype, name="attn")
+    attend = DeformableAttention(self.num_heads, dtype=self.dtype, name="attn")
     c = c + attend(norm("query_norm")(c), norm("feat_norm")(x), [grid], references)
     ffn = ConvFFN(c.shape[-1] // 4, dtype=self.dtype, name="ffn")
     return c + ffn(norm("ffn_norm")(c), sizes)
