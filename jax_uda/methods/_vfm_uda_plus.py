@@ -18,6 +18,7 @@ from flax import struct
 from jax_uda import objectives
 from jax_uda.common import registry
 from jax_uda.models import catalog
+from jax_uda.models.encoders import dinov2
 from jax_uda.models.encoders.plain_vit import PlainViT
 from jax_uda.models.foundation import FoundationModel
 from jax_uda.models.heads.distance import DistanceHead
@@ -80,15 +81,16 @@ class FoundationSettings:
       SettingError: The encoder is unknown, or no plain Vision Transformer.
     """
     make = registry.choose(catalog.ENCODERS, self.encoder, ("method", "foundation", "encoder"))
-    # The image has been resized already.
-    fitted = {"enlarge": 1.0} if self.encoder.startswith("dinov2") else {}
-    options = {**fitted, **self.options, **options}
-    encoder = registry.call(make, ("method", "foundation", "options"), **options)
-    if not isinstance(encoder, PlainViT):
+    cls = make.func if isinstance(make, functools.partial) else make
+    if not (isinstance(cls, type) and issubclass(cls, PlainViT)):
       raise registry.SettingError(
         "method.foundation.encoder",
         f"= {self.encoder!r} is no plain Vision Transformer; choose a dinov2_…, dinov3_… or lingbot_….",
       )
+    # The image has been resized already.
+    fitted = {"enlarge": 1.0} if issubclass(cls, dinov2.DINOv2) else {}
+    options = {**fitted, **self.options, **options}
+    encoder = registry.call(make, ("method", "foundation", "options"), **options)
     return FoundationModel(encoder, self.size)
 
 

@@ -18,12 +18,12 @@ from jax_uda.models import weights
 from jax_uda.models.heads.distance import DistanceHead
 from jax_uda.ops import pixels, resize
 from jax_uda.step import layer_decay, optimizer, state, teacher, train_step
+from jax_uda.step.context import Passes
 from jax_uda.step.method import Task
+from jax_uda.step.outputs import Outputs
 from jax_uda.step.shared import FOUNDATION
 from jax_uda.views import block_mask, blur, classmix, color, pseudo_labels, torchvision_color
 from jax_uda.views.vfm_uda import JitterBlur
-
-STATISTICS = ("running_mean", "running_var")
 
 
 def image_draws(order, factors, batch):
@@ -46,9 +46,7 @@ def test_augmentation_matches_torchvision(case):
     for factor, expected in zip(case[f"{name}_factors"], case[name], strict=True):
       draws = image_draws(np.arange(4), neutral(operation, factor), len(image))
       assert_close(jitter(image, draws), expected, 1e-4 if name == "hue" else 1e-5)
-  factors = np.empty(4)  # recorded in the order of the operations, or of their numbers
-  factors[:] = case.chain_factors
-  draws = image_draws(case.chain_order, factors, len(image))
+  draws = image_draws(case.chain_order, case.chain_factors, len(image))
   assert_close(jitter(image, draws), case.chain, 1e-4)
   some = jnp.arange(len(image)) == 0
   gray = torchvision_color.grayscale(image, some)
@@ -233,13 +231,9 @@ def initial(case, model, foundation, frozen):
   tensors = {
     as_ours(n): t for n, t in tensors.items() if not n.startswith("network_feature_extractor.")
   }
-  for path in weights.to_torch(
-    jax.tree.map(
-      lambda s: np.empty(s.shape), shapes["batch_stats"] and {"batch_stats": shapes["batch_stats"]}
-    )
-  ).items():
-    name, value = path
-    tensors[name] = (np.ones if name.endswith("var") else np.zeros)(value.shape, np.float32)
+  empty = jax.tree.map(lambda x: np.empty(x.shape, np.float32), shapes["batch_stats"])
+  for name, value in weights.to_torch({"batch_stats": empty}).items():
+    tensors[name] = np.full_like(value, name.endswith("var"))
   variables = jax.tree.map(jnp.asarray, weights.from_torch(tensors, shapes))
   shapes = dict(jax.eval_shape(lambda: foundation.init(jax.random.key(0), image)))
   loaded = weights.from_torch(weights.to_reference(frozen), shapes)
@@ -424,3 +418,66 @@ def test_networks_after_steps_match_the_reference(case):
       expected = part["param_norms_after" if network == "student" else "teacher_norms_after"]
       norms = [np.linalg.norm(by_name[as_ours(name)]) for name in names[: len(expected)]]
       np.testing.assert_allclose(norms, expected, rtol=1e-3, atol=5e-3)
+
+
+# What the method does beside the reference.
+
+
+def build(**settings):
+  foundation = dict(encoder="dinov2_vits14_reg", weights="random")
+  return methods.build(Task(3), name="vfm_uda_plus", foundation=foundation, **settings)
+
+
+def views_of(method, label, logits):
+  """The views of a batch with a teacher that says `logits` [B,h,w,C] of images and mirror images."""
+  image = jax.random.uniform(jax.random.key(0), (*label.shape, 3))
+  batch = {"source": {"image": image, "label": label}, "target": {"image": image}}
+  said = Passes(lambda *_, **__: (Outputs(logits, (), None, {}), None), {})
+  return method.make_views(method.draw(jax.random.key(1), batch), batch, said)
+
+
+@pytest.mark.fast
+def test_groups_have_shares_and_classes_of_their_own():
+  # The teacher is sure in the first half of the batch alone; each half has its source classes.
+  label = jnp.zeros((4, 8, 8), jnp.int32).at[:2, :4].set(1).at[2:].set(2)
+  logits = jnp.zeros((4, 2, 2, 3)).at[:2, ..., 1].set(50.0)
+  whole, halves = (views_of(build(groups=n), label, logits) for n in (1, 2))
+  share = lambda views: np.asarray(views["target"].weight)[:, 0, 0].tolist()
+  assert share(whole) == [0.5] * 4 and share(halves) == [1, 1, 0, 0]
+  # The second half has one class, which is always chosen among its own, and not among three.
+  pasted = np.asarray(halves["mixed"].label == 2).mean((1, 2))
+  np.testing.assert_array_equal(pasted, [0, 0, 1, 1])
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+  "weights, domains", [((0.1, 0.1), "st"), ((0.0, 0.1), "t"), ((0.1, 0.0), "s"), ((0.0, 0.0), "")]
+)
+def test_a_distance_of_weight_0_is_left_out(weights, domains):
+  method = build(distance_weights=weights)
+  expected = {f"distance_{name}" for name in ("source", "target") if name[0] in domains}
+  assert {name for name in method.terms if name.startswith("distance")} == expected
+  assert (method.foundation is not None) == bool(method.heads) == bool(expected)
+
+
+@pytest.mark.fast
+def test_the_source_is_strongly_augmented_but_not_where_it_is_pasted():
+  label = jnp.zeros((4, 8, 8), jnp.int32)
+  draws = build().draw(jax.random.key(1), {"source": {"image": jnp.zeros((4000, 1, 1, 3))}})
+  strong = draws["vfm_uda_plus"]
+  assert strong.source_gray.mean() == pytest.approx(0.1, abs=0.02)
+  assert 2.9 < strong.source.blur.sigma.max() <= 3 and strong.mixed.blur.sigma.max() <= 1.15
+  assert strong.source.jitter.color.factors[:, 0].max() > 1.7
+  assert strong.mixed.jitter.color.factors[:, 0].max() <= 1.2
+  weak = build(strong_source=False).draw(
+    jax.random.key(1), {"source": {"image": jnp.zeros((99, 1, 1, 3))}}
+  )
+  assert weak["vfm_uda_plus"].source.jitter.color.factors[:, 0].max() <= 1.126
+  views = views_of(build(), label, jnp.zeros((4, 2, 2, 3)))
+  assert set(views) >= {"source", "plain_source", "distance_source", "distance_target"}
+
+
+@pytest.mark.fast
+def test_distance_weights_are_a_pair():
+  with pytest.raises(ValueError, match="method.distance_weights = .* two numbers"):
+    build(distance_weights=(0.1,))

@@ -6,8 +6,8 @@ builder function:
   dict(name="streets", domain="day", seed=0, size=(96, 128), num_train=800, num_val=200)
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
-  dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, cityscapes, dark_zurich,
-    acdc, nighttime_driving, bdd100k, mapillary and wilddash2
+  dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, synscapes, cityscapes,
+    dark_zurich, acdc, nighttime_driving, bdd100k, mapillary and wilddash2
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
   dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
