@@ -32,6 +32,7 @@ TASKS = {  # source, target
   "cityscapes_to_dark_zurich": ("cityscapes", "dark_zurich"),
   "cityscapes_to_acdc": ("cityscapes", "acdc"),
   "cityscapes_to_bdd100k": ("cityscapes", "bdd100k"),
+  "synthetic_to_real": ("gta5", "cityscapes"),  # the first of several
   "oracle": ("cityscapes", "cityscapes"),  # supervised by the labels that the others lack
 }
 # Unseen data sets that every recipe can be evaluated on, too: arguments that take their folders.

@@ -12,20 +12,21 @@ MARGINS = (0.03, 0.25, 0.03, 0.03)  # top, bottom, left, right of a target image
 WIDTHS = {"cityscapes": 2048, "dark_zurich": 1820}
 
 
-def start(arg: str, task: str, *, encoder: str) -> tuple[ConfigDict, ConfigDict]:
+def start(arg: str, task: str, *, encoder: str, **more: Any) -> tuple[ConfigDict, ConfigDict]:
   """The settings that the published configs have in common: `(config, the recipe's arguments)`.
 
   Args:
     arg: What follows the recipe's colon.
     task: One of `published.TASKS`.
     encoder: The encoder unless the recipe's argument `encoder` names another.
+    **more: Further arguments of the recipe and their defaults.
   """
-  config, args = published.start(arg, task, crop=1024, encoder=encoder, foundation="")
+  config, args = published.start(arg, task, crop=1024, encoder=encoder, foundation="", **more)
   config.compute_dtype = "bfloat16"
   config.batch_size = 8
   config.gradient_by_groups = True  # as the reference, one loss after the other
   for domain in (config.data.source, config.data.target, *config.eval.targets.values()):
-    domain.size = (1440, 2880) if domain.name == "gta5" else (1024, 2048)  # the short side decides
+    domain.size = size_of(domain.name)
   # Both conditions on a crop at once: 20 tries that are checked, and a last one.
   config.data.rare_class = dict(
     temperature=0.05, min_pixels=3000, crop_min_pixels=6000, tries=21, joint_tries=True
@@ -42,6 +43,11 @@ def start(arg: str, task: str, *, encoder: str) -> tuple[ConfigDict, ConfigDict]
   config.eval.window, config.eval.stride = (1024, 1024), (512, 512)
   config.eval.average = "probabilities"
   return config, args
+
+
+def size_of(name: str) -> tuple[int, int]:
+  """The size into which a data set's images are fitted; the short side decides."""
+  return (1440, 2880) if name == "gta5" else (1024, 2048)
 
 
 def margins(height: int, width: int) -> tuple[int, ...]:

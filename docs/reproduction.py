@@ -24,6 +24,7 @@ TASKS = {
   "cityscapes_to_acdc": "Cityscapes → ACDC",
   "cityscapes_to_dark_zurich": "Cityscapes → Dark Zurich",
   "cityscapes_to_bdd100k": "Cityscapes → BDD100K",
+  "synthetic_to_real": "GTA5, SYNTHIA and Synscapes → Cityscapes, BDD100K, Mapillary, ACDC and Dark Zurich",
   "oracle": "Supervised by the target's labels",
 }
 # The file of published weights by encoder, for rows with another network than the recipe's first.

@@ -86,6 +86,8 @@ def _shrink_part(part: ConfigDict, domains: dict[str, dict[str, Any]]) -> None:
   data, evaluation = part.get("data", {}), part.get("eval", {})
   for domain in set(data) & set(domains):
     data[domain] = domains[domain]
+    if data.get(f"{domain}s"):
+      data[f"{domain}s"] = (domains[domain], domains[domain] | {"seed": 1})
   if "crop_size" in data:
     data.crop_size = IMAGE if data.crop_size[1] > data.crop_size[0] else SQUARE
   for group, field in ((data, "target_margins"), (data, "rare_class")):

@@ -75,4 +75,10 @@ def test_a_single_set_is_as_before_and_every_set_is_prepared():
     "eval.targets.c",
   ]
   assert dict((path[-1], spec) for path, spec, _ in described)["c"] == dict(name="c")
-  assert prepare_data._builders.__module__ == "jax_uda.run.prepare_data"
+
+
+def test_every_set_is_prepared(data_dir):
+  config = make(data_dir, (street("day", 6), street("day", 3, seed=1)), (street("dusk", 2),))
+  config_lib.fill_data_sets(config.unlock())
+  paths = [path for path, _ in prepare_data._builders(config.data, config.eval.targets)]
+  assert paths == [("data", "source"), ("data", "sources", "1"), ("data", "target")]
