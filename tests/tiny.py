@@ -35,6 +35,21 @@ VIT = dict(
   decoder_options={},
   encoder_options=dict(embed_dim=8, depth=1, num_heads=2, position_grid=2),
 )
+ADAPTED = VIT | dict(
+  encoder="dinov2_vits14_adapter",
+  decoder="pyramid",
+  encoder_options=dict(
+    **VIT["encoder_options"], patch=16, enlarge=1.0, deform_heads=2, spatial_width=4
+  ),
+)
+FOUNDATION = dict(
+  foundation=dict(
+    encoder="dinov2_vits14_reg",
+    weights="random",
+    options=dict(embed_dim=12, depth=1, num_heads=2, position_grid=2),
+    size=28,
+  )
+)
 HRDA = dict(
   crop_size=(16, 16),
   fusion="resize_first",
@@ -95,6 +110,10 @@ METHODS = {
   "confeti_joint": (dict(name="confeti", stage=1, **CONFETI), {}),
   "confeti_last": (dict(name="confeti", stage=2, **CONFETI), {}),
   "vfm_uda": (dict(name="vfm_uda", pseudo_threshold=0.3), VIT),
+  "vfm_uda_plus": (
+    dict(name="vfm_uda_plus", pseudo_threshold=0.3, mask_block=8, **FOUNDATION),
+    ADAPTED,
+  ),
   "much_together": (
     dict(
       name="dacs",

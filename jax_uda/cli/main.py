@@ -97,8 +97,8 @@ _SERVER = flags.DEFINE_enum(
 _DATASET = flags.DEFINE_string(
   "dataset",
   None,
-  "prepare: gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary, wilddash2 or "
-  "camvid, with arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
+  "prepare: gta5, synthia, synscapes, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary, "
+  "wilddash2 or camvid, with arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
 )
 _MANUAL_DIR = flags.DEFINE_string(
   "manual_dir", None, "prepare: folder of --dataset, as its archives unpack."

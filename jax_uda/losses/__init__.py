@@ -23,6 +23,7 @@ from jax_uda.losses._consistency import (
   semantic_consistency,
 )
 from jax_uda.losses._cross_entropy import image_class_cross_entropy, weighted_cross_entropy
+from jax_uda.losses._foundation_distance import foundation_distance
 from jax_uda.losses._info_nce import info_nce, supervised_pixel_contrast
 from jax_uda.losses._patch_nce import patch_nce
 from jax_uda.losses._pixel_contrast import MultiresParts, multires_pixel_contrast, pixel_contrast
@@ -59,6 +60,7 @@ __all__ = [
   # Consistency of predictions and features.
   "entropy",
   "feature_distance",
+  "foundation_distance",
   "kl_consistency",
   "semantic_consistency",
   # Adversarial: two networks at odds.

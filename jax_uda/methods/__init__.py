@@ -21,6 +21,7 @@ from jax_uda.methods._spcl import add_similarity, spcl
 from jax_uda.methods._spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods._translator import add_translated
 from jax_uda.methods._vfm_uda import vfm_uda
+from jax_uda.methods._vfm_uda_plus import vfm_uda_plus
 from jax_uda.step.method import Method, Task
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
   "spcl_self_training",
   "spcl_warm_up",
   "vfm_uda",
+  "vfm_uda_plus",
 ]
 
 # Called with the task and the settings.
@@ -66,6 +68,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   "spcl_self_training": spcl_self_training,
   "spcl_warm_up": spcl_warm_up,
   "vfm_uda": vfm_uda,
+  "vfm_uda_plus": vfm_uda_plus,
 }
 
 # Called with the task, the method so far and the settings.

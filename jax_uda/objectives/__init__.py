@@ -10,6 +10,7 @@ from jax_uda.objectives._class_contrast import class_contrast
 from jax_uda.objectives._cross_entropy import cross_entropy
 from jax_uda.objectives._entropy import entropy
 from jax_uda.objectives._feature_distance import feature_distance
+from jax_uda.objectives._foundation_distance import foundation_distance
 from jax_uda.objectives._image_classes import image_classes
 from jax_uda.objectives._output_adversarial import output_adversarial
 from jax_uda.objectives._pixel_contrast import pixel_contrast
@@ -41,6 +42,7 @@ __all__ = [
   "region_consistency",
   # Alignment with another network.
   "feature_distance",
+  "foundation_distance",
   "output_adversarial",
   # Predictions without labels.
   "entropy",

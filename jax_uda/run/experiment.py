@@ -18,7 +18,7 @@ from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
 from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
-from jax_uda.run import optimizer_config
+from jax_uda.run import data_sets, optimizer_config
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
 from jax_uda.step import optimizer
@@ -141,6 +141,8 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     ValueError: A field of the config is unknown or does not fit the others; the message names it.
   """
   with registry.within("config"):
+    config = config.copy_and_resolve_references().unlock()
+    config_lib.fill_data_sets(config)
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
     mesh = mesh_lib.mesh_of(fields["devices"], fields["fsdp"])
@@ -233,7 +235,7 @@ def _load_data(
   data = fields["data"]
   with registry.within("data"):
     data_dir = paths.as_path(data["dir"], "dir")
-  specs, store = fields["eval"]["targets"], data["store"]
+  specs, store = data_sets.evaluated_targets(data, fields["eval"]["targets"]), data["store"]
   beside = []
   for name in specs:
     with registry.within("eval", "targets", name):
@@ -246,6 +248,8 @@ def _load_data(
       cache_mbytes=data["cache_mbytes"],
       store=store,
       beside=beside,
+      more_sources=data_sets.sets_of(data, "source")[1:],
+      more_targets=data_sets.sets_of(data, "target")[1:],
     )
   with registry.within("eval", "targets"):
     targets = catalog.load_evaluation(specs, data_dir, domains.label_space, store)

@@ -97,6 +97,7 @@ class Context:
     student: Passes,
     teacher: Passes,
     reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
+    foundation: Callable[[jax.Array], jax.Array] | None = None,
     auxiliary: Any = None,
     phase: int = 0,
   ):
@@ -108,12 +109,13 @@ class Context:
       student: Passes of the student.
       teacher: Passes of the teacher.
       reference: From an image to the encoder maps of the frozen initial network, or None.
+      foundation: From an image to the map of the frozen foundation model, or None.
       auxiliary: Parameters of the method's auxiliary networks (`Auxiliary`), or None.
       phase: First step of the phase that is traced (`Method.phase`).
     """
     self.views, self.step, self.auxiliary = views, step, auxiliary
     self.student_passes = student
-    self._teacher, self._reference = teacher, reference
+    self._teacher, self._reference, self._foundation = teacher, reference, foundation
     self._phase = phase
 
   def started(self, step: int) -> bool:
@@ -142,3 +144,9 @@ class Context:
     if self._reference is None:
       raise ValueError("this method keeps no reference network: set Method.uses_reference")
     return jax.lax.stop_gradient(self._reference(self.views[view].image))
+
+  def foundation(self, view: str) -> jax.Array:
+    """The frozen foundation model's map [B, h, w, D] of `view`, no gradient."""
+    if self._foundation is None:
+      raise ValueError("this method has no foundation model: set Method.foundation")
+    return jax.lax.stop_gradient(self._foundation(self.views[view].image))

@@ -26,7 +26,7 @@ from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.outputs import Network
 from jax_uda.step.predictor import NetworkPrograms, Predictor
-from jax_uda.step.shared import sharing
+from jax_uda.step.shared import FOUNDATION, sharing
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
@@ -57,6 +57,7 @@ class Learner:
     schedule: Learning rate as a function of the step.
     optimizer: The optimizer of the student's parameters.
     auxiliary: The method's auxiliary networks, or None.
+    foundation: The method's foundation model, or None.
     teacher_rule: How the teacher follows the student.
     mesh: Devices that share a batch.
     by_groups: Whether a step takes its gradient group by group of terms.
@@ -92,6 +93,7 @@ class Learner:
     dtype = getattr(model, "dtype", jnp.float32)
     heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
+    self.foundation = method.foundation.build(dtype=dtype) if method.foundation else None
     self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
     self.by_groups = by_groups
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
@@ -124,11 +126,25 @@ class Learner:
     """The state with each array on the devices that steps expect it on."""
     return jax.device_put(state, sharding.of_state(self.mesh, state))
 
-  def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
-    """The state before step 0 that starts from `variables` of the model."""
+  def from_variables(
+    self, variables: dict[str, Any], seed: int, *, foundation: dict[str, Any] | None = None
+  ) -> TrainState:
+    """The state before step 0 that starts from `variables` of the model.
+
+    Args:
+      variables: Those of the model.
+      seed: Root of all randomness of the run.
+      foundation: Those of the method's foundation model, if it has one.
+    """
     key = jax.random.key(seed)
     return state.from_variables(
-      variables, self.method, self.optimizer, key, self.auxiliary, freeze=self.freeze
+      variables,
+      self.method,
+      self.optimizer,
+      key,
+      self.auxiliary,
+      freeze=self.freeze,
+      foundation={FOUNDATION: foundation} if foundation else None,
     )
 
   @property
@@ -145,6 +161,7 @@ class Learner:
         image_size=image_size,
         seed=seed,
         auxiliary=self.auxiliary,
+        foundation=self.foundation,
       )
       return sharding.constrain(self.mesh, initial)
 
@@ -194,6 +211,7 @@ class Learner:
       self.optimizer,
       teacher_rule=self.teacher_rule,
       auxiliary=self.auxiliary,
+      foundation=self.foundation,
       phase=phase,
       by_groups=self.by_groups,
     )
@@ -283,6 +301,7 @@ class Learner:
       student=Passes(student, state.teacher),
       teacher=teacher,
       reference=reference if self.method.uses_reference else None,
+      foundation=train_step.foundation_network(self.foundation, state.reference),
       auxiliary=state.auxiliary and state.auxiliary["params"],
       phase=phase,
     )

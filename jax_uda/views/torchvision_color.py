@@ -85,11 +85,13 @@ def draw(key: jax.Array, batch_size: int, jitter: Jitter) -> JitterDraws:
   )
 
 
-def draw_blur(key: jax.Array, batch_size: int, probability: float) -> BlurDraws:
-  """A standard deviation and a gate for each image."""
+def draw_blur(
+  key: jax.Array, batch_size: int, probability: float, max_sigma: float = blur.MAX_SIGMA
+) -> BlurDraws:
+  """A standard deviation, at most `max_sigma`, and a gate for each image."""
   sigma_key, gate_key = jax.random.split(key)
   return BlurDraws(
-    jax.random.uniform(sigma_key, (batch_size,), minval=MIN_SIGMA, maxval=blur.MAX_SIGMA),
+    jax.random.uniform(sigma_key, (batch_size,), minval=MIN_SIGMA, maxval=max_sigma),
     jax.random.bernoulli(gate_key, probability, (batch_size,)),
   )
 
@@ -116,7 +118,15 @@ def jitter(image: jax.Array, draws: JitterDraws) -> jax.Array:
   return jnp.where(draws.happens[:, None, None, None], result, image)
 
 
-def gaussian_blur(image: jax.Array, draws: BlurDraws) -> jax.Array:
-  """Blurs those images of [B,H,W,3] whose gate is open."""
-  blurred = blur.gaussian_blur(image, draws.sigma)
+def grayscale(image: jax.Array, happens: jax.Array) -> jax.Array:
+  """Gray images in place of those of [B,H,W,3] where `happens` [B] is true."""
+  grey = jnp.sum(image * jnp.array(GREY), -1, keepdims=True)
+  return jnp.where(happens[:, None, None, None], grey, image)
+
+
+def gaussian_blur(
+  image: jax.Array, draws: BlurDraws, max_sigma: float = blur.MAX_SIGMA
+) -> jax.Array:
+  """Blurs those images of [B,H,W,3] whose gate is open; no sigma exceeds `max_sigma`."""
+  blurred = blur.gaussian_blur(image, draws.sigma, max_sigma=max_sigma)
   return jnp.where(draws.happens[:, None, None, None], blurred, image)

@@ -19,7 +19,7 @@ NUMBERS = [f"command {number}" for number in range(len(COMMANDS))]
 RECIPES = [
   name
   for name in recipes.names()
-  if name.startswith(("gta_to_", "synthia_to_", "cityscapes_to_", "oracle/"))
+  if name.startswith(("gta_to_", "synthia_to_", "cityscapes_to_", "synthetic_to_", "oracle/"))
 ]
 
 

@@ -19,7 +19,14 @@ from jax_uda.run import settings as settings_lib
 from jax_uda.step.learner import Learner
 from jax_uda.step.method import Task
 
-TASKS = ("gta_to_cityscapes/", "synthia_to_", "cityscapes_to_", "oracle/", "combinations/")
+TASKS = (
+  "gta_to_cityscapes/",
+  "synthia_to_",
+  "cityscapes_to_",
+  "synthetic_to_",
+  "oracle/",
+  "combinations/",
+)
 PUBLISHED = [name for name in recipes.names() if name.startswith(TASKS)]
 
 
