@@ -15,7 +15,7 @@ translation through one linear map per level, "affine", which belongs to the stu
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -207,7 +207,8 @@ class OneStageTranslator:
     """The steps of D, then of G and the patch embedding."""
     params, source = state["params"], _standardised(gan.source_of(batch))
     target = gan.target_of(batch, draws.corners)
-    fake = jax.lax.stop_gradient(self._generate(params, source)[0])
+    generate = lambda generator: self._generate({"generator": generator}, source)
+    fake, pullback, keys = jax.vjp(generate, params["generator"], has_aux=True)
     fake_and_real = jnp.concatenate([fake, gan.to_gan(target)])
 
     def discriminator_loss(networks):
@@ -217,39 +218,60 @@ class OneStageTranslator:
     tx, _ = self.optimizers["discriminator"]
     loss, slopes = jax.value_and_grad(discriminator_loss)(gan.part(params, DISCRIMINATOR))
     state = gan.step(state, "discriminator", tx, slopes)
+    scores_of = functools.partial(self._discriminate, state["params"])
     generator_loss = functools.partial(
-      self._generator_loss, gan.part(state["params"], DISCRIMINATOR), source, target, draws
+      self._generator_loss, scores_of, keys, _standardised(target), draws
     )
-    tx, _ = self.optimizers["generator"]
-    slopes, parts = jax.grad(generator_loss, has_aux=True)(gan.part(params, GENERATOR))
+    (slopes, by_fake), parts = jax.grad(generator_loss, argnums=(0, 1), has_aux=True)(
+      gan.part(params, GENERATOR), fake
+    )
+    (through_fake,) = pullback(by_fake)
     slopes = jax.tree.map(jnp.add, slopes, gan.part(grads, GENERATOR))
+    slopes["generator"] = jax.tree.map(jnp.add, slopes["generator"], through_fake)
+    tx, _ = self.optimizers["generator"]
     state = gan.step(state, "generator", tx, slopes)
     return state, {f"translator/{k}": v for k, v in {"discriminator": loss, **parts}.items()}
 
   def _generator_loss(
-    self, discriminator: Any, source: jax.Array, target: jax.Array, draws: Draws, networks: Any
+    self,
+    scores_of: Callable[[jax.Array], jax.Array],
+    source_keys: Sequence[jax.Array],
+    target: jax.Array,
+    draws: Draws,
+    networks: Any,
+    fake: jax.Array,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L_G, and its parts for the log; `source` is standardised, `target` RGB in [0, 1]."""
-    fake, keys = self._generate(networks, source)
-    adversarial = losses.least_squares_generator_loss(self._discriminate(discriminator, fake))
-    parts = self._patch_nce("patch_nce", networks, keys, _as_input(fake), draws.source)
-    target = _standardised(target)
+    """L_G, and its parts for the log.
+
+    Args:
+      scores_of: The discriminator.
+      source_keys: The generator's maps of the source images.
+      target: The target images, standardised.
+      draws: Rows of the contrasts, and cells that are dropped.
+      networks: The parameters that are trained.
+      fake: The translated source images in [-1, 1], as another argument of the gradient.
+    """
     masked = drop_cells(target, draws.cells, self.settings.drop_ratio)
-    restored, keys = self._generate(networks, masked)
+    restored, target_keys = self._generate(networks, masked)
     restored = _as_input(restored)
-    parts |= self._patch_nce("identity_nce", networks, keys, restored, draws.target)
-    parts |= {"adversarial": adversarial, "restoration": restoration_loss(restored, target)}
+    maps = self._encode(networks, jnp.concatenate([_as_input(fake), restored]))
+    of_fake, of_restored = zip(*(jnp.split(x, 2) for x in maps), strict=True)
+    contrast = functools.partial(self._patch_nce, networks)
+    parts = contrast("patch_nce", of_fake, source_keys, draws.source)
+    parts |= contrast("identity_nce", of_restored, target_keys, draws.target)
+    parts["adversarial"] = losses.least_squares_generator_loss(scores_of(fake))
+    parts["restoration"] = restoration_loss(restored, target)
     return sum(parts.values(), jnp.float32(0)), parts
 
   def _patch_nce(
-    self, name: str, networks: Any, keys: Sequence[jax.Array], image: jax.Array, rows: Any
+    self, networks: Any, name: str, queries: Sequence[jax.Array], keys: Sequence[jax.Array], rows
   ) -> dict[str, jax.Array]:
-    """The contrast of a generated `image` with the maps of the image that it comes from, by map."""
+    """The contrast of maps of generated images with those of the images that they come from, by map."""
     embed = lambda maps: gan.apply(self.patch_mlp, networks["patch_mlp"], maps, rows)
-    pairs = zip(embed(self._encode(networks, image)), embed(keys), strict=True)
+    pairs = zip(embed(queries), jax.lax.stop_gradient(embed(keys)), strict=True)
     loss = functools.partial(losses.patch_nce, temperature=self.settings.temperature)
     # One group of rows: each is contrasted with those of the whole batch.
-    values = [loss(query[None], jax.lax.stop_gradient(key)[None]) for query, key in pairs]
+    values = [loss(query[None], key[None]) for query, key in pairs]
     return {f"{name}_{i}": value / len(values) for i, value in enumerate(values)}
 
   def _generate(self, params: Any, image: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:

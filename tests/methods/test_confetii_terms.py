@@ -44,9 +44,11 @@ def applied(modules, params, features):
 
 def context(label, *, student=None, teacher=None, auxiliary=None):
   """A context whose networks are functions `(variables, image, name) -> heads`."""
-  network = lambda heads: lambda variables, image, name: (
-    Outputs(None, (), None, heads(variables, image, name)),
-    None,
+  network = lambda heads: (
+    lambda variables, image, name: (
+      Outputs(None, (), None, heads(variables, image, name)),
+      None,
+    )
   )
   image = jnp.zeros((*label.shape, 3))
   view = View(image, label, jnp.ones(label.shape))

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from golden_cases import Case, assert_close, golden
 
 from jax_uda.common.registry import SettingError

@@ -3,13 +3,17 @@
 Golden: `confetii/generator`, `confetii/patchnce_minibatch`.
 """
 
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jax_uda.models.layers import block_stack
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.models.translation import layers
 from jax_uda.models.translation.generator import ResidualBlock, check_sides
@@ -28,6 +32,8 @@ class SplitGenerator(nn.Module):
     decoder_blocks: Number of the decoder's.
     nce_layers: Indices of the encoder's layers whose outputs are returned, ascending. As published: the
       padded image, two convolutions before their norm, and the last block.
+    scan_blocks: Whether each row of blocks compiles as a loop, see `block_stack.run`.
+    remat: Whether the backward pass computes each block again instead of storing its activations.
     dtype: Compute dtype; parameters, the returned image and instance statistics are float32.
   """
 
@@ -35,6 +41,8 @@ class SplitGenerator(nn.Module):
   blocks: int = 5
   decoder_blocks: int = 4
   nce_layers: tuple[int, ...] = (0, 4, 8, 16)
+  scan_blocks: bool = False
+  remat: bool = False
   dtype: DTypeLike = jnp.float32
 
   def setup(self) -> None:
@@ -77,8 +85,7 @@ class SplitGenerator(nn.Module):
     """
     check_sides(image)
     x, maps = self._encoded(image)
-    for layer in self.decoder:
-      x = layer(x)
+    x = self._run(self.decoder, x)
     return x.astype(jnp.float32), maps
 
   def encode(self, image: jax.Array) -> tuple[jax.Array, ...]:
@@ -91,12 +98,26 @@ class SplitGenerator(nn.Module):
 
   def _encoded(self, image: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """The encoder's output, and the maps of `nce_layers`."""
-    x, maps = image.astype(self.dtype), []
-    for i, layer in enumerate(self.model):
-      x = layer(x)
-      if i in self.nce_layers:
-        maps.append(x)
-    return x, tuple(maps)
+    x, maps, done = image.astype(self.dtype), [], 0
+    for layer in self.nce_layers:
+      x = self._run(self.model[done : layer + 1], x)
+      maps.append(x)
+      done = layer + 1
+    return self._run(self.model[done:], x), tuple(maps)
+
+  def _run(self, model: Sequence[Callable[[jax.Array], jax.Array]], x: jax.Array) -> jax.Array:
+    """Passes x through some layers, rows of residual blocks in one go."""
+    for is_block, members in itertools.groupby(
+      model, lambda layer: isinstance(layer, ResidualBlock)
+    ):
+      row: list[Any] = list(members)
+      if is_block:
+        call = lambda block, x, _: block(x)
+        options = dict(scan=self.scan_blocks, remat=self.remat)
+        x = block_stack.run(self, row, x, call, [0.0] * len(row), **options)
+      else:
+        x = functools.reduce(lambda x, layer: layer(x), row, x)
+    return x
 
 
 class PatchProjection(nn.Module):
