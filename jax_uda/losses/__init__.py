@@ -33,10 +33,17 @@ from jax_uda.losses._prototype_contrast import (
   distribution_cross_entropy,
   mean_similarity_regularizer,
   prototype_cross_entropy,
+  soft_prototype_cross_entropy,
 )
 from jax_uda.losses._region_contrast import region_contrast
 from jax_uda.ops.arrays import l2_normalize
-from jax_uda.ops.labels import correct_label, downscale_label, image_classes, nearest_label
+from jax_uda.ops.labels import (
+  correct_label,
+  downscale_label,
+  image_classes,
+  nearest_label,
+  soft_label,
+)
 from jax_uda.ops.ramp import exponential_ramp
 from jax_uda.ops.sampling import sample_valid
 
@@ -50,6 +57,7 @@ __all__ = [
   "distribution_cross_entropy",
   "mean_similarity_regularizer",
   "prototype_cross_entropy",
+  "soft_prototype_cross_entropy",
   # Contrast of pixels, regions or patches with each other.
   "info_nce",
   "multires_pixel_contrast",
@@ -79,4 +87,5 @@ __all__ = [
   "l2_normalize",
   "nearest_label",
   "sample_valid",
+  "soft_label",
 ]

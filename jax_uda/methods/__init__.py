@@ -10,6 +10,7 @@ from jax_uda.methods import extension
 from jax_uda.methods._adv_seg import adv_seg
 from jax_uda.methods._cluda import add_entropy_cropped, add_pixel_contrasted, cluda
 from jax_uda.methods._confeti import confeti
+from jax_uda.methods._confetii import confetii
 from jax_uda.methods._dacs import dacs, daformer
 from jax_uda.methods._mic import add_masked, mic
 from jax_uda.methods._min_entropy import min_entropy
@@ -36,6 +37,7 @@ __all__ = [
   "build",
   "cluda",
   "confeti",
+  "confetii",
   "dacs",
   "daformer",
   "mic",
@@ -56,6 +58,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   "adv_seg": adv_seg,
   "cluda": cluda,
   "confeti": confeti,
+  "confetii": confetii,
   "dacs": dacs,
   "daformer": daformer,
   "mic": mic,

@@ -139,6 +139,18 @@ class Context:
     """The teacher on `view`: no dropout, batch statistics in BatchNorm, no gradient."""
     return jax.lax.stop_gradient(self._teacher(view, self.views[view].image))
 
+  def teacher_through(self, name: str, image: jax.Array) -> Outputs:
+    """The teacher on an image that the auxiliary networks made; the gradient reaches the image alone.
+
+    Every call runs the network, and leaves BatchNorm's statistics as they are.
+
+    Args:
+      name: Name of the pass, for `Method.teacher_outputs`.
+      image: [B, H, W, 3], RGB in [0, 1], made with the parameters `self.auxiliary`.
+    """
+    constants = jax.lax.stop_gradient(self._teacher.variables)
+    return self._teacher.network(constants, image, name)[0]
+
   def reference(self, view: str) -> tuple[jax.Array, ...]:
     """Encoder maps of the frozen initial network on `view`, in evaluation mode, no gradient."""
     if self._reference is None:

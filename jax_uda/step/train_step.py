@@ -59,7 +59,7 @@ def teacher_network(model: Network, outputs: Mapping[str, Collection[str]]) -> F
       outputs=outputs.get(name),
       mutable=["batch_stats"],
     )
-    return jax.lax.stop_gradient(result), updated.get("batch_stats")
+    return result, updated.get("batch_stats")  # views and `Context.teacher` stop the gradient
 
   return apply
 

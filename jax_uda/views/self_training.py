@@ -13,7 +13,7 @@ from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Passes, View, named_key
 from jax_uda.step.method import Batch, ViewMaker
 from jax_uda.step.objective import split_groups
-from jax_uda.views import classmix, strong
+from jax_uda.views import classmix, color, strong
 from jax_uda.views.pseudo_labels import pseudo_label
 
 
@@ -77,9 +77,9 @@ def source_view(batch: Batch) -> View:
   return View(batch["source"]["image"], label, jnp.ones(label.shape, jnp.float32))
 
 
-def augmented(view: View, draws: strong.StrongDraws) -> View:
+def augmented(view: View, draws: strong.StrongDraws, jitter: color.Jitter = color.jitter) -> View:
   """The view with a strongly augmented image."""
-  return view.replace(image=strong.augment(view.image, draws))
+  return view.replace(image=strong.augment(view.image, draws, jitter))
 
 
 def target_view(
