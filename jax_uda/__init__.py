@@ -18,8 +18,8 @@ from etils import epy as _epy
 
 with _epy.lazy_api_imports(globals()):
   from jax_uda import data, losses, memory, methods, models, objectives, ops, run, views
+  from jax_uda.run.load_model import load
   from jax_uda.run.stages import train
-  from jax_uda.run.trained_model import load
   from jax_uda.step import optimizer
   from jax_uda.step.context import Pass, View
   from jax_uda.step.learner import Learner

@@ -59,7 +59,7 @@ def functions(module: str) -> list[ast.FunctionDef]:
 def test_only_folders_are_at_the_root():
   files = {path.name for path in ROOT.iterdir() if path.is_file()}
   folders = {path.name for path in ROOT.iterdir() if path.is_dir()} - {"__pycache__"}
-  assert files <= {"__init__.py", "py.typed"}
+  assert files <= {"__init__.py", "__main__.py", "py.typed"}
   assert folders <= set().union(*FLOORS, {"recipes"})
 
 

@@ -1,23 +1,17 @@
 """Methods x seeds on one task: one table, one plot.
 
-  python -m jax_uda.cli.benchmark --config=configs/demo.py --methods=source_only,dacs,sepico \\
-    --seeds=0,1,2 --workdir=runs/benchmark
+  jax-uda benchmark demo --methods=source_only,dacs,sepico --seeds=0,1,2 --workdir=runs/benchmark
 
-The recipe must take the arguments `method` and `seed`. The same command again continues: finished runs
-are not repeated. Each run lies in WORKDIR/seed<k>/<method>, and the stages before it lie beside it; a
-stage that several methods share, as a common warm-up, is run once. The comparison is written to
-benchmark.md, benchmark.json and benchmark.png.
+`python -m jax_uda.cli.benchmark --config=configs/demo.py …` is the same. The recipe must take the arguments
+`method` and `seed`. The same command again continues: finished runs are not repeated. Each run lies in
+WORKDIR/seed<k>/<method>, and the stages before it lie beside it; a stage that several methods share, as a
+common warm-up, is run once. The comparison is written to benchmark.md, benchmark.json and benchmark.png.
 """
 
 from absl import flags
 
-from jax_uda.cli import command, host_memory
+from jax_uda.cli import command
 from jax_uda.run.config_dict import ConfigDict
-
-flags.adopt_module_key_flags(command)
-
-_METHODS = flags.DEFINE_list("methods", None, "Names that the recipe's argument `method` takes.")
-_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Training seeds.")
 
 
 def load(recipe: str, overrides: command.Overrides, *, method: str, seed: str | int) -> ConfigDict:
@@ -35,10 +29,19 @@ def _entries(flag: flags.FlagHolder, example: str) -> list[str]:
   return entries
 
 
-def _main(overrides: command.Overrides) -> None:
+def compare(
+  overrides: command.Overrides,
+  methods_flag: flags.FlagHolder,
+  seeds_flag: flags.FlagHolder,
+) -> None:
+  """Trains the methods and seeds that two flags list with the recipe of `--config`, and compares them.
+
+  Raises:
+    ValueError: A flag is missing or wrong, or a run failed.
+  """
   recipe, workdir = command.recipe(), command.workdir()
-  methods = _entries(_METHODS, "source_only,dacs,sepico")
-  seeds = _entries(_SEEDS, "0,1,2")
+  methods = _entries(methods_flag, "source_only,dacs,sepico")
+  seeds = _entries(seeds_flag, "0,1,2")
   if not all(seed.isdecimal() for seed in seeds):
     raise ValueError(f"--seeds={','.join(seeds)}: seeds are whole numbers, e.g. --seeds=0,1,2")
   configs = {
@@ -54,5 +57,6 @@ def _main(overrides: command.Overrides) -> None:
 
 
 if __name__ == "__main__":
-  host_memory.use_huge_pages()
-  command.run(_main)
+  from jax_uda.cli import main
+
+  main.run("benchmark")

@@ -5,7 +5,6 @@ import errno
 import io
 import os
 import pathlib
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,11 @@ from absl import app, flags, logging
 from jax_uda.cli import distributed, supervisor
 from jax_uda.common.registry import SettingError
 from jax_uda.common.text import printable
-from jax_uda.run import interruption, recipes
+from jax_uda.run import interruption, recipes, saved_config
 from jax_uda.run.config_dict import ConfigDict
 
 T = TypeVar("T")
+Flag = flags.FlagHolder
 
 # Errors that say what the user can do; any other one is a fault of ours or of a library.
 _MISTAKES = (ValueError, ArithmeticError, OSError, ImportError, RuntimeError)
@@ -28,13 +28,14 @@ RECIPE = flags.DEFINE_string(
   "config",
   None,
   "Recipe: its name, e.g. gta_to_cityscapes/sepico, or a file, with arguments after a colon, e.g. "
-  "configs/demo.py:seed=1. Single fields are set with --config.<field>=<value>, e.g. "
-  "--config.num_steps=500 or --config.model.encoder_options.remat=True.",
+  "configs/demo.py:seed=1, or the config.json of a run. Single fields are set with "
+  "--config.<field>=<value>, e.g. --config.num_steps=500 or --config.model.encoder_options.remat=True. "
+  "Without it, the config is that of the run in the workdir.",
 )
 WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run: checkpoints, logs, results, pictures. Made if missing."
 )
-_CACHE = flags.DEFINE_string(
+CACHE = flags.DEFINE_string(
   "compilation_cache",
   "~/.cache/jax_uda/xla",
   "Folder where compiled programs are kept between runs; empty: compile anew each time.",
@@ -58,10 +59,6 @@ _DISTRIBUTED_TIMEOUT = flags.DEFINE_integer(
 )
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show where an error came from.")
 
-# A flag that sets a field of the recipe, and all that look like one.
-_OVERRIDE = re.compile(r"--config\.([^=]+)=(.*)", re.DOTALL)
-_OVERRIDE_LIKE = re.compile(r"--?(no)?config\.")
-
 # The `--config.<field>=<value>` of a command line, in order, as (field, value).
 Overrides = Sequence[tuple[str, str]]
 
@@ -70,7 +67,7 @@ def set_up_jax() -> None:
   """Sets JAX's compilation cache and processes as the flags say; only process 0 prints."""
   import jax  # not before the flags are known to be right: a typo should not cost a second
 
-  if _CACHE.value and (folder := _writable(_CACHE.value)):
+  if CACHE.value and (folder := _writable(CACHE.value)):
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -96,14 +93,23 @@ def _writable(cache: str) -> pathlib.Path | None:
   return folder
 
 
-def _print_nothing() -> None:
+def _print_nothing(*, flush: bool = True) -> None:
   """Discards what this process prints from now on, tables and progress bars of libraries too.
 
   Every process of a run computes the same numbers; process 0 alone shows them.
   """
-  sys.stdout.flush()
+  if flush:
+    sys.stdout.flush()
   with open(os.devnull, "w") as nowhere:
     os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def show(text: str) -> None:
+  """Prints a text; whoever reads it, as `head` does, may stop before its end."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    _print_nothing(flush=False)
 
 
 def require(flag: flags.FlagHolder[T | None], example: str) -> T:
@@ -116,6 +122,16 @@ def require(flag: flags.FlagHolder[T | None], example: str) -> T:
     name = flag.name
     raise ValueError(f"--{name} is missing, e.g. --{name}={example} (--help lists all flags)")
   return flag.value
+
+
+def is_present(flag: Flag) -> bool:
+  """Whether the user gave a flag, and not its default alone."""
+  return bool(flags.FLAGS[flag.name].present)
+
+
+def set_flag(flag: Flag, value: str) -> None:
+  """Gives a flag a value, as if the user had."""
+  setattr(flags.FLAGS, flag.name, value)
 
 
 def recipe() -> str:
@@ -141,7 +157,13 @@ def load_recipe(name: str, overrides: Overrides) -> ConfigDict:
 
 
 def config(overrides: Overrides) -> ConfigDict:
-  """The config that `--config` and the overrides give; see `load_recipe`."""
+  """The config that `--config` and the overrides give, or that of the run in `--workdir`; see `load_recipe`."""
+  if (
+    not RECIPE.value
+    and WORKDIR.value
+    and saved_config.is_run(pathlib.Path(WORKDIR.value).expanduser())
+  ):
+    return load_recipe(WORKDIR.value, overrides)
   return load_recipe(recipe(), overrides)
 
 
@@ -171,8 +193,13 @@ def naming_flags() -> Iterator[None]:
     raise ValueError(f"--{SettingError(name, error.message)}") from error.__cause__
 
 
-def run(main: Callable[[Overrides], None]) -> None:
-  """Runs `main` after reading the flags; a mistake of the user's ends in one sentence."""
+def run(main: Callable[[T], None], parse: Callable[[Sequence[str]], T]) -> None:
+  """Runs `main` on what `parse` makes of the command line; a mistake of the user's ends in one sentence.
+
+  Args:
+    main: The program.
+    parse: Sets absl's flags from the command line, and returns what `main` takes.
+  """
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows \u2026 instead of …
       stream.reconfigure(errors="backslashreplace")
@@ -186,36 +213,21 @@ def run(main: Callable[[Overrides], None]) -> None:
     sys.exit(supervisor.run())
   with interruption.Interruption():
     try:
-      app.run(lambda argv: _guarded(main, argv), flags_parser=_parse_flags)
+      calls: list[T] = []
+
+      def read_flags(argv: Sequence[str]) -> list[str]:
+        try:
+          calls.append(parse(argv))
+        except ValueError as error:
+          raise SystemExit(f"error: {sentence_of(error)}") from None
+        return list(argv[:1])
+
+      app.run(lambda _: _guarded(main, calls[0]), flags_parser=read_flags)
     except interruption.Stopped as stopped:
       sys.stdout.flush()
       distributed.part()
       # Without what Python does at its end: a thread that still compiles would have to come back.
       interruption.leave(stopped.message)
-
-
-def _parse_flags(argv: Sequence[str]) -> list[str]:
-  """Reads absl's flags; what remains are the program's name, the flags that set fields, and mistakes."""
-  argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
-  overrides = [text for text in argv if _OVERRIDE_LIKE.match(text)]
-  try:
-    program, *others = flags.FLAGS([text for text in argv if text not in overrides])
-  except flags.Error as error:
-    raise SystemExit(f"error: {printable(str(error))}") from None
-  return [program, *overrides, *others]
-
-
-def _overrides(arguments: Sequence[str]) -> list[tuple[str, str]]:
-  """The fields and values of the flags that set fields; raises ValueError for anything else."""
-  pairs = []
-  for text in arguments:
-    if not _OVERRIDE_LIKE.match(text):
-      raise ValueError(f"unknown argument {text!r}; flags look like --workdir=runs/demo")
-    match = _OVERRIDE.match(text)
-    if not match:
-      raise ValueError(f"{text}: fields are set in the form --config.<field>=<value>")
-    pairs.append((match[1], match[2]))
-  return pairs
 
 
 def repair(*configs: ConfigDict) -> None:
@@ -237,11 +249,11 @@ def sentence_of(error: Exception) -> str:
   return f"{type(error).__name__}: {text} (not foreseen; --traceback shows where it came from)"
 
 
-def _guarded(main: Callable[[Overrides], None], argv: Sequence[str]) -> None:
+def _guarded(main: Callable[[T], None], call: T) -> None:
   # Our own lines go to stdout; what libraries log about our errors would bury them.
   logging.set_verbosity(logging.FATAL)
   try:
-    main(_overrides(argv[1:]))
+    main(call)
   except Exception as error:
     if _TRACEBACK.value:
       raise

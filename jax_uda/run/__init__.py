@@ -8,7 +8,8 @@ from etils import epy as _epy
 with _epy.lazy_api_imports(globals()):
   from jax_uda.run.evaluation import evaluate
   from jax_uda.run.experiment import Experiment, build
+  from jax_uda.run.load_model import load
   from jax_uda.run.stages import train
-  from jax_uda.run.trained_model import TrainedModel, load
+  from jax_uda.run.trained_model import TrainedModel
 
 __all__ = ["Experiment", "TrainedModel", "build", "evaluate", "load", "train"]

@@ -39,7 +39,7 @@ class Stages(ConfigDict):
 def default() -> ConfigDict:
   """DAFormer's training settings; data, model and method are left to the recipe."""
   config = ConfigDict()
-  config.seed = 0
+  config.seed = 0  # root of all random numbers of training
   config.num_steps = 40_000  # length of the learning-rate schedule
   config.stop_step = 0  # the step after which the run ends; 0 = num_steps
   config.batch_size = 2  # source images and as many target images per step, over all devices
@@ -92,16 +92,19 @@ def default() -> ConfigDict:
   # were before that step; "rollback" goes back to the last checkpoint and leaves the batch out.
   # The run stops after more than max_skips in a row.
   config.on_nonfinite = "stop"
-  config.max_skips = 10
+  config.max_skips = 10  # so many steps or batches in a row may be left out for that
 
-  config.log_every_steps = 50
+  config.log_every_steps = 50  # steps between two lines of the log; 0 = at the end only
   # The state is saved every so many steps and every so many minutes, whichever comes first (0: not),
   # before an evaluation, and when the run is told to stop.
   config.checkpoint = ConfigDict({"every_steps": 4000, "every_minutes": 10.0, "keep": 2})
   config.eval = _evaluation_defaults()
   config.panel_images = 4  # rows of panels.png, at least 1
-  config.views_every_steps = 0  # draw the method's views so often; 0 = at the end alone
-  config.projection = "pca"  # of embeddings to the plane (projection.png), "tsne", or "" = none
+  config.views_every_steps = (
+    0  # steps between two pictures of the method's views; 0 = at the end alone
+  )
+  # How projection.png maps embeddings to the plane: "pca", "tsne", or "" = it is not drawn.
+  config.projection = "pca"
 
   # A recipe of several runs: what each stage changes in this config (see `stage_config`).
   config.stages = Stages()
@@ -114,12 +117,13 @@ def default() -> ConfigDict:
 
 
 def _pseudo_label_defaults() -> ConfigDict:
+  """The group `pseudo_label`."""
   labels = ConfigDict()
   # A pixel is labelled if its confidence reaches the median confidence of its predicted class, or
   # this cap where the median is larger.
   labels.cap = 0.9
   labels.label_size = ()  # (height, width) of the label maps; empty = the images'
-  labels.align_corners = True  # when logits are resized
+  labels.align_corners = True  # corner alignment when logits are resized
   # Medians are exact if the training images have up to so many pixels in all; else a histogram
   # estimates them.
   labels.exact_pixels = 2**26
@@ -140,7 +144,9 @@ def _data_defaults() -> ConfigDict:
   data.sources = ()
   data.targets = ()
   data.crop_size = (512, 512)  # (height, width) in pixels
-  data.crop_target = True  # False: target images come whole, all of one size
+  data.crop_target = (
+    True  # whether target images are cropped; False: target images come whole, all of one size
+  )
   # (least, largest) factor by which images are resized before the crop; empty = not resized
   data.source_scale = ()
   data.target_scale = ()
@@ -148,11 +154,11 @@ def _data_defaults() -> ConfigDict:
   data.pseudo_labels = ""
   # Pixels at the (top, bottom, left, right) of target images that get weight 0; below 1: shares of the image.
   data.target_margins = ()
-  data.flip = True
+  data.flip = True  # whether half of the crops are mirrored
   data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
   data.rare_class = ConfigDict()  # keyword arguments of RareClassSampling; empty = uniform
-  data.class_balanced = False  # prefer source images with the classes drawn least so far
-  data.num_threads = 2
+  data.class_balanced = False  # whether to prefer source images with the classes drawn least so far
+  data.num_threads = 2  # threads that make batches ahead
   data.cache_mbytes = 1024  # decoded images kept in memory, per data set
   return data
 
@@ -160,18 +166,20 @@ def _data_defaults() -> ConfigDict:
 def _evaluation_defaults() -> ConfigDict:
   """The group `eval`."""
   evaluation = ConfigDict()
-  evaluation.every_steps = 4000  # and at the end
-  # What is scored at the end, of "student" and "teacher", and what on the way. Papers report the student.
+  evaluation.every_steps = 4000  # steps between two evaluations; there is always one at the end
+  # What is scored at the end: "student", "teacher" or both. Papers report the student.
   evaluation.networks = ("student", "teacher")
-  evaluation.midway_networks = ("student",)
+  evaluation.midway_networks = ("student",)  # what is scored on the way
   evaluation.source = True  # at the end, the source's validation images are scored, too
-  evaluation.batch_size = 1
+  evaluation.batch_size = 1  # images that are predicted together
   evaluation.window = ()  # (height, width) of the sliding window; empty = whole image
   evaluation.stride = ()  # (down, right) in pixels between windows
-  evaluation.flip = False  # average over the image and its mirror image
-  evaluation.scales = (1.0,)  # average over the image resized by these factors
+  evaluation.flip = False  # whether to average over the image and its mirror image
+  evaluation.scales = (
+    1.0,
+  )  # the prediction is the average over the image resized by these factors
   evaluation.average = "logits"  # what is averaged over windows: "logits" or "probabilities"
-  evaluation.align_corners = False  # when the network's output is resized
+  evaluation.align_corners = False  # corner alignment when the network's output is resized
   # What the network sees at once is padded up to multiples of so many pixels; 1 pads only what the network
   # refuses. 64 needs fewer programs for images of many sizes, and changes predictions a little.
   evaluation.grid = 1

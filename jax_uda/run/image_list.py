@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from jax_uda.common.log import say
 from jax_uda.data.datasets import folder_pairs as image_folders
+from jax_uda.run import video
 
 LIST_ENDING = ".txt"
 
@@ -17,7 +18,7 @@ class Image(NamedTuple):
   """An image to predict.
 
   Attributes:
-    file: The image file.
+    file: The image file, or a video.
     name: The path of its prediction below the output folder, without the ending.
   """
 
@@ -25,8 +26,8 @@ class Image(NamedTuple):
   name: str
 
 
-def find(images: str, suffix: str = "", *, is_flat: bool = False) -> list[Image]:
-  """The image files that a text names, in order.
+def find(images: str | Sequence[str], suffix: str = "", *, is_flat: bool = False) -> list[Image]:
+  """The image and video files that a text, or each of several, names, in order.
 
   A prediction is called like its image. Where two images have one name, in different folders, all
   predictions lie in folders as the images do.
@@ -41,10 +42,13 @@ def find(images: str, suffix: str = "", *, is_flat: bool = False) -> list[Image]
   Raises:
     ValueError: Something does not exist, there is no image, or two images would have the same prediction.
   """
-  paths = [path for item in _items(images) for path in _files_of(item, suffix)]
+  texts = [images] if isinstance(images, str) else images
+  paths = [path for text in texts for item in _items(text) for path in _files_of(item, suffix)]
   paths = list(dict.fromkeys(paths))
   if not paths:
-    raise ValueError(f"--images={images}: no image whose name ends in {suffix!r} and, e.g., .png.")
+    raise ValueError(
+      f"--images={','.join(texts)}: no image whose name ends in {suffix!r} and, e.g., .png."
+    )
   if len({path.stem for path in paths}) == len(paths):
     return [Image(path, path.stem) for path in paths]
   if is_flat:
@@ -109,7 +113,7 @@ def _files_of(item: str, suffix: str) -> list[pathlib.Path]:
   return [
     file
     for match in matches
-    if match.is_dir() or match.suffix.lower() in image_folders.IMAGE_ENDINGS
+    if match.is_dir() or match.suffix.lower() in (*image_folders.IMAGE_ENDINGS, *video.ENDINGS)
     for file in (_files_of(str(match), suffix) if match.is_dir() else [match])
     if match.is_dir() or match.stem.endswith(suffix)
   ]

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
-from jax_uda.run import changes
+from jax_uda.run import changes, saved_config
 from jax_uda.run import config as config_lib
 from jax_uda.run.config_dict import ConfigDict
 
@@ -47,24 +47,41 @@ def load(recipe: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
 
   Args:
     recipe: A file or the name of a recipe of the package, then its arguments after a colon:
-      `configs/demo.py`, `gta_to_cityscapes/sepico:smoke`, `my_recipe.py:seed=1`.
+      `configs/demo.py`, `gta_to_cityscapes/sepico:smoke`, `my_recipe.py:seed=1`; or the folder or the
+      `config.json` of a run, or another JSON file with the fields of a config.
     overrides: Paths of fields and their new values as texts, set in this order.
 
   Raises:
     SettingError: There is no such recipe (path `recipe`), or a field cannot be set (path `config.…`).
     ValueError: The recipe refuses its arguments.
   """
-  name, _, arg = recipe.partition(":")
-  module = _module(name)
-  if not hasattr(module, "get_config"):
-    raise SettingError("recipe", f"= {name!r} has no function get_config(arg).")
-  config = module.get_config(arg).unlock()
+  config = _config_of(recipe).unlock()
   with registry.within("config"):
     for field, text in overrides:
       changes.set_from_text(config, field, text, accepts=lambda path: _may_add(config, path))
     config_lib.fill_data_sets(config)
   config_lib.stage_configs(config)  # refuses what no stage can have
   return config.lock()
+
+
+def _config_of(recipe: str) -> ConfigDict:
+  """The config of a recipe or of a run."""
+  path = pathlib.Path(recipe).expanduser()
+  if path.is_dir() and saved_config.is_run(path):
+    return saved_config.of_folder(path)
+  if path.suffix == ".json" and path.is_file():
+    return saved_config.read(path)
+  name, _, arg = recipe.partition(":")
+  module = _module(name)
+  if not hasattr(module, "get_config"):
+    raise SettingError("recipe", f"= {name!r} has no function get_config(arg).")
+  return module.get_config(arg)
+
+
+def short_name(recipe: str) -> str:
+  """What the folder of a recipe's run is called: `gta_to_cityscapes_sepico`, or a file's own name."""
+  name = recipe.removesuffix(".py").removeprefix("configs/")
+  return name.replace("/", "_") if name in names() else pathlib.Path(recipe).stem
 
 
 def path_of(field: str) -> tuple[str, ...]:

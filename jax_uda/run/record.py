@@ -6,24 +6,21 @@ import json
 import pathlib
 import platform
 import sys
-import types
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 from clu import parameter_overview
 
 from jax_uda.common import files, state_files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data.datasets import catalog
-from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import examples
 from jax_uda.models import weights
-from jax_uda.run import checkpoint, config_diff, same_inputs
+from jax_uda.run import checkpoint, classes_file, config_diff, same_inputs
 from jax_uda.run import config as config_lib
+from jax_uda.run.saved_config import CONFIG
 
-CONFIG, VERSIONS, PARAMETERS = "config.json", "versions.json", "parameters.txt"
-CLASSES, INHERITED_WEIGHTS = "classes.json", "inherited_weights.json"
+VERSIONS, PARAMETERS = "versions.json", "parameters.txt"
+INHERITED_WEIGHTS = "inherited_weights.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "jax-uda")
 
 
@@ -127,8 +124,8 @@ def write(
   if not only_missing or is_missing(CONFIG):
     state_files.write_json(workdir / CONFIG, _plain(config))
   same_inputs.write(config.data, domains.identities, workdir)
-  if not only_missing or is_missing(CLASSES):
-    write_classes(workdir, domains)
+  if not only_missing or is_missing(classes_file.FILE):
+    classes_file.write(workdir, domains)
   if is_missing(VERSIONS):
     state_files.write_json(workdir / VERSIONS, versions())
   if is_missing(PARAMETERS):
@@ -174,66 +171,3 @@ def origin_of_weights(workdir: pathlib.Path) -> dict[str, str]:
     return {}
   texts = {"source": pathlib.Path(noted["path"]).name, "sha256": noted["sha256"]}
   return texts | ({"licence": noted["licence"]} if noted.get("licence") else {})
-
-
-class Classes(NamedTuple):
-  """What a trained network predicts.
-
-  Attributes:
-    label_space: The classes.
-    image_bound: (height, width) into which the run fitted images of the target; None: they kept their
-      size.
-    image_size: (height, width) of the first validation image of the target as the network saw it; None
-      if there was none or the run does not say.
-  """
-
-  label_space: LabelSpace
-  image_bound: tuple[int, int] | None
-  image_size: tuple[int, int] | None
-
-
-def write_classes(workdir: pathlib.Path, domains: catalog.Domains) -> None:
-  """Writes the classes of the run and the size of its images; on the main process only."""
-  if not mesh_lib.is_main_process():
-    return
-  label_space, sizes = domains.label_space, examples.sizes_of(domains.target_val)
-  content = {
-    "name": label_space.name,
-    "names": list(label_space.names),
-    "palette": label_space.palette.tolist(),
-    "subsets": {name: list(ids) for name, ids in label_space.subsets.items()},
-    "image_bound": list(domains.image_bound) if domains.image_bound else None,
-    "image_size": list(sizes[0]) if sizes else None,
-  }
-  state_files.write_json(workdir / CLASSES, content)
-
-
-def read_classes(workdir: pathlib.Path) -> Classes | None:
-  """The classes that `write_classes` has written; None where a run of an earlier version has not."""
-  path = workdir / CLASSES
-  if not path.is_file():
-    return None
-  purpose = "it names the classes that the network predicts; remove it, and --mode=eval of that run writes it again"
-  content = state_files.read_json(path, dict, purpose)
-  try:
-    label_space = LabelSpace(
-      content["name"],
-      tuple(content["names"]),
-      np.array(content["palette"], np.uint8).reshape(-1, 3),
-      types.MappingProxyType({name: tuple(ids) for name, ids in content["subsets"].items()}),
-    )
-    sizes = (content.get("image_bound", content["image_size"]), content["image_size"])
-    bound, image_size = ((size[0], size[1]) if size else None for size in sizes)
-  except (KeyError, TypeError, ValueError, AttributeError) as error:
-    problem = f"an entry is missing or wrong: {error!r}"
-    raise state_files.DamagedFileError(path, problem, purpose) from None
-  # A run of an earlier version has no bound: it fitted images into the size of the first.
-  if "image_bound" not in content and not _had_size(workdir):
-    bound = None
-  return Classes(label_space, bound, image_size)
-
-
-def _had_size(workdir: pathlib.Path) -> bool:
-  """Whether a run of an earlier version resized the images of its target when it prepared them."""
-  target = read_config(workdir)["data"]["target"]
-  return bool(target.get("size", target.get("name") != "folders"))

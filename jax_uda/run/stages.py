@@ -10,7 +10,7 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.common import paths, registry
 from jax_uda.common.log import say
 from jax_uda.common.registry import SettingError
-from jax_uda.run import best_checkpoint, image_list, settings, start, training, workdir_lock
+from jax_uda.run import best_checkpoint, saved_config, settings, start, training, workdir_lock
 from jax_uda.run import check_data as check_lib
 from jax_uda.run import config as config_lib
 from jax_uda.run import predict as predict_lib
@@ -60,6 +60,9 @@ def run_stages(config: ConfigDict, workdir: pathlib.Path) -> Results:
   if not stages:
     return {workdir.name: run_stage(config, workdir)}
   _check_order(stages, workdir)
+  is_new = not any((workdir / name).is_dir() for name in stages)
+  if is_new and mesh_lib.is_main_process():
+    saved_config.write_recipe(config, workdir)
   results = {}
   for name, stage, heading in _announced(stages):
     print(heading, flush=True)
@@ -227,18 +230,26 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> None:
   _write_page(config, workdir)
 
 
-def predict(config: ConfigDict, workdir: pathlib.Path, **settings: Any) -> None:
-  """Writes the predictions of the recipe's newest checkpoints; settings of `predict.write`.
+def predict(
+  config: ConfigDict, workdir: pathlib.Path, *, network: str = "student", **request: Any
+) -> None:
+  """Writes the predictions of the recipe's newest checkpoints below their folders.
+
+  Args:
+    config: The recipe.
+    workdir: Folder of the run, or of the stages' folders.
+    network: "student" or "teacher".
+    **request: The fields of a `predict.Request`.
 
   Raises:
     UnreadableImagesError: All other images are predicted, in all stages.
   """
-  image_list.find(settings["images"], settings["suffix"], is_flat=bool(settings["server"]))
+  predict_lib.Request(**request).find()
   errors: list[ValueError] = []
 
   def write(config: ConfigDict, workdir: pathlib.Path) -> None:
     try:
-      predict_lib.write(*training.trained(config, workdir), workdir, **settings)
+      predict_lib.write(*training.trained(config, workdir), workdir, network=network, **request)
     except predict_lib.UnreadableImagesError as error:
       errors.append(error)
 

@@ -1,33 +1,35 @@
-"""The network of a finished run, without its training data.
+"""A trained network, to predict with; neither its training data nor its config are needed.
 
-run = load("runs/demo/self_training")
-labels, confidence = run.predict(images)
+model = uda.load("runs/demo")
+prediction = model("street.jpg")
+prediction.label, prediction.confidence, prediction.probabilities, prediction.overlay()
 """
 
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 from jax.sharding import Mesh
 
 from jax_uda import models
-from jax_uda.common import mesh as mesh_lib
-from jax_uda.common import paths, registry
-from jax_uda.data.datasets import catalog
+from jax_uda.data.datasets import image_files
+from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
 from jax_uda.data.pipeline import rescale
-from jax_uda.data.roles import Role
 from jax_uda.ops.resize import Size, size_of
-from jax_uda.run import best_checkpoint, experiment, predict, record, settings, start
-from jax_uda.run import config as config_lib
-from jax_uda.run.frozen import RunCheckpoints
+from jax_uda.run import best_checkpoint
+from jax_uda.run.image_prediction import ImagePrediction
 from jax_uda.step.inference import Inference, Prediction
-from jax_uda.step.predictor import make_predictor
+from jax_uda.step.predictor import Predictor, make_predictor
+
+# What can be predicted: a file, an array uint8 [H,W,3], or Pillow's image.
+AnyImage = str | os.PathLike[str] | np.ndarray | PIL.Image.Image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,8 +44,15 @@ class TrainedModel:
     image_bound: (height, width) into which images are fitted before the network sees them, as in the run's
       evaluation; None: they keep their size.
     step: Number of training steps behind the weights.
-    checkpoint: What the run calls the checkpoint: "last", or the best one, an oracle.
     mesh: Devices that share a batch.
+    checkpoint: What the run calls the checkpoint: "last", or the best one, an oracle.
+    network: "student" or "teacher".
+    folder: Folder of the run; None if the network comes from a file.
+    reading: How image files are read: bands and range of values.
+    batch_size: Images that the run predicted together in its evaluation.
+    image_sizes: Sizes of images on which the network was scored, as far as they are known.
+    settings: The config group `model`, which builds the network.
+    compute_dtype: As `config.compute_dtype`.
   """
 
   model: models.Segmentor
@@ -53,12 +62,66 @@ class TrainedModel:
   image_bound: Size | None
   step: int
   mesh: Mesh
-  checkpoint: str = best_checkpoint.LAST
+  checkpoint: str = best_checkpoint.TITLES[best_checkpoint.LAST]
+  network: str = "student"
+  folder: pathlib.Path | None = None
+  reading: Reading = Reading()
+  batch_size: int = 1
+  image_sizes: tuple[Size, ...] = ()
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  compute_dtype: str = "float32"
 
   @functools.cached_property
-  def _predict(self) -> predict.Predict:
-    """The prediction; the network is compiled once per size that it sees."""
-    return functools.partial(make_predictor(self.model, self.mesh, self.inference), self.variables)
+  def _predictor(self) -> Predictor:
+    """The network is compiled once per size that it sees."""
+    return make_predictor(self.model, self.mesh, self.inference)
+
+  def predictor(self, images: np.ndarray, size: Size) -> Prediction:
+    """Labels and confidences [B,*size] of images uint8 [B,H,W,3] that are fitted already."""
+    return self._predictor(self.variables, images, size)
+
+  def one_pass(self, images: jax.Array) -> Prediction:
+    """Labels and confidences of images uint8 [B,H,W,3], as a pure function; see `Predictor.one_pass`."""
+    return self._predictor.one_pass(self.variables, images)
+
+  @overload
+  def __call__(self, image: AnyImage) -> ImagePrediction: ...
+
+  @overload
+  def __call__(self, image: Sequence[AnyImage]) -> list[ImagePrediction]: ...
+
+  def __call__(
+    self, image: AnyImage | Sequence[AnyImage]
+  ) -> ImagePrediction | list[ImagePrediction]:
+    """Predicts an image of any size, or each of a list.
+
+    Args:
+      image: A file, an array uint8 RGB [H,W,3], or an image of Pillow; or a list of them.
+
+    Raises:
+      ValueError: A file cannot be read, or an array is no uint8 image.
+    """
+    if isinstance(image, list | tuple):
+      return [self(item) for item in image]
+    pixels = self._pixels(image)  # pyright: ignore[reportArgumentType]
+    fitted = rescale.fit(pixels, self.image_bound)[None]
+    label, confidence = self.predictor(fitted, size_of(pixels[None]))
+    return ImagePrediction(
+      pixels,
+      label[0],
+      confidence[0],
+      self.classes,
+      lambda: self._predictor.probabilities(self.variables, fitted, size_of(pixels[None]))[0],
+    )
+
+  def _pixels(self, image: AnyImage) -> np.ndarray:
+    """An image as uint8 RGB [H,W,3]."""
+    if isinstance(image, str | os.PathLike):
+      return image_files.read_image(pathlib.Path(image).expanduser(), self.reading)
+    if isinstance(image, PIL.Image.Image):
+      return np.asarray(image.convert("RGB"))
+    _check_image(image, ndim=3)
+    return image
 
   @overload
   def predict(self, images: np.ndarray) -> Prediction: ...
@@ -92,59 +155,7 @@ class TrainedModel:
   def _predict_batch(self, images: np.ndarray) -> Prediction:
     """Predicts images [B,H,W,3] at their own size."""
     fitted = np.stack([rescale.fit(image, self.image_bound) for image in images])
-    return self._predict(fitted, size_of(images))
-
-
-def load(
-  folder: str | pathlib.Path,
-  *,
-  network: Literal["student", "teacher"] = "student",
-  checkpoint: Literal["reported", "last", "best_on_target"] = "reported",
-  mesh: Mesh | None = None,
-) -> TrainedModel:
-  """Loads the network of a finished run; its training data are not needed.
-
-  Args:
-    folder: Folder of a run or, for a recipe with stages, its workdir: then of the stage trained last.
-    network: Which of the run's networks.
-    checkpoint: Which of its checkpoints: the one that it reports, the last, or the best on the target.
-    mesh: Devices that share a batch; one if not given.
-
-  Raises:
-    ValueError: There is no such run, or it has no such checkpoint.
-  """
-  run = _run_folder(paths.expanded(folder, "folder"))
-  config = _with_tuples(record.read_config(run))
-  mesh = mesh_lib.data_mesh(1) if mesh is None else mesh
-  classes = record.read_classes(run) or record.Classes(_classes_of_config(config, run), None, None)
-  with registry.within("config"):
-    # A run of an earlier version lacks what was added to the defaults since.
-    evaluation = settings.evaluation_of(config_lib.default().eval.to_dict() | config["eval"])
-    dtype = experiment.dtype_of(config["compute_dtype"], mesh)
-    num_classes = classes.label_space.num_classes
-    model = experiment.build_model(config["model"], num_classes, dtype)
-  sharding = mesh_lib.replicated(mesh)
-  place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-  template = {
-    "step": place(jax.ShapeDtypeStruct((), jnp.int32)),
-    network: jax.tree.map(place, _abstract_variables(model, config["data"]["crop_size"])),
-  }
-  report = None if checkpoint == "reported" else checkpoint
-  saved_in, title = best_checkpoint.find(run, report)
-  if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
-    raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
-  with RunCheckpoints(run, None, saved_in) as checkpoints:
-    saved = checkpoints.restore_part(template)
-  return TrainedModel(
-    model=model,
-    variables=saved[network],
-    classes=classes.label_space,
-    inference=evaluation.inference,
-    image_bound=classes.image_bound,
-    step=int(saved["step"]),
-    checkpoint=title,
-    mesh=mesh,
-  )
+    return self.predictor(fitted, size_of(images))
 
 
 def _check_image(image: Any, ndim: int) -> None:
@@ -155,43 +166,3 @@ def _check_image(image: Any, ndim: int) -> None:
       f"images must be uint8 {shape}, or a list of uint8 [H,W,3], not {array.dtype} "
       f"{list(array.shape)}"
     )
-
-
-def _run_folder(folder: pathlib.Path) -> pathlib.Path:
-  """The folder of the run: `folder` itself, or that of its stage that was trained last."""
-  is_run = lambda path: (path / "config.json").is_file() and start.has_checkpoints(path)
-  if is_run(folder):
-    return folder
-  stages = [path for path in folder.glob("*") if path.is_dir() and is_run(path)]
-  if not stages:
-    raise ValueError(
-      f"no run with checkpoints in {folder}; train there first, or correct the folder."
-    )
-  predecessors = {record.read_config(path).get("init_from", "") for path in stages}
-  last = [path for path in stages if path.name not in predecessors] or stages
-  return max(last, key=lambda path: (path / "config.json").stat().st_mtime)
-
-
-def _classes_of_config(config: Mapping[str, Any], run: pathlib.Path) -> LabelSpace:
-  """The classes of the source's data set, for a run that has not recorded them."""
-  data_dir = paths.as_path(config["data"]["dir"], "config.data.dir")
-  try:
-    return catalog.find_builder(config["data"]["source"], data_dir, Role.SOURCE).label_space
-  except (ValueError, OSError) as error:
-    raise ValueError(
-      f"{run} has no {record.CLASSES}, and the classes cannot be taken from its data: {error}"
-    ) from error
-
-
-def _abstract_variables(model: models.Segmentor, image_size: Size) -> dict[str, Any]:
-  """Shapes of the network's variables."""
-  images = jax.ShapeDtypeStruct((1, *image_size, 3), jnp.float32)
-  init = lambda key, images: model.init(key, images, train=False, use_running_average=True)
-  return dict(jax.eval_shape(init, jax.random.key(0), images))
-
-
-def _with_tuples(value: Any) -> Any:
-  """A value from JSON with tuples instead of lists, as modules want them."""
-  if isinstance(value, dict):
-    return {name: _with_tuples(item) for name, item in value.items()}
-  return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value

@@ -68,6 +68,12 @@ def warmup_linear(
 
   VFM-UDA's: the warm-up starts at `warmup_ratio`, reaches 1 in its last step, and is not scaled by
   the decay as it is in `warmup_poly`.
+
+  Args:
+    learning_rate: The largest learning rate.
+    num_steps: The step at which it is 0.
+    warmup_steps: Steps of the warm-up.
+    warmup_ratio: Factor of the learning rate with which the warm-up starts.
   """
   start = learning_rate * (1 - warmup_steps / num_steps)
   parts = (
@@ -90,6 +96,14 @@ def warmup_poly(
 
   Unlike `optax.warmup_polynomial_decay_schedule` the decay runs from step 0 and the warm-up scales
   the already decayed value (DAFormer).
+
+  Args:
+    learning_rate: The learning rate from which it decays.
+    num_steps: The step at which it is `end_value`.
+    warmup_steps: Steps of the warm-up; 0: none.
+    warmup_ratio: Factor of the learning rate with which the warm-up starts.
+    power: Exponent of the decay; 1: a straight line.
+    end_value: The learning rate at the end.
   """
   decay = optax.polynomial_schedule(learning_rate, end_value, power, num_steps)
   if not warmup_steps:

@@ -5,6 +5,7 @@ right and below up to a size that the network takes. Images and windows are cut 
 follows the network works on canvases, too. So images and labels of many sizes need few programs.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from jax_uda.step.inference import Inference, Prediction
 from jax_uda.step.outputs import Network, Outputs
 
 CANVAS = 64  # pixels: what is made of windows, and predictions of another size than the image's, are so rounded
+# From outputs, matrices and width to arrays [B,H,W,…].
+Finish = Callable[[Sequence[jax.Array], Any, Any], Any]
 UNITS = (1, 8, 16, 32, 64)  # pixels; networks take all sizes, or multiples of their stride
 
 
@@ -39,7 +42,7 @@ class NetworkPrograms:
     """Takes the network, the devices, and of the settings those that `key` names."""
     self.model, self.mesh = model, mesh
     self._align_corners, self._average, self._grid = self.key(settings)
-    self.compiled = jax.jit(self._output_of, static_argnames="is_unit")
+    self.compiled = jax.jit(self.output_of, static_argnames="is_unit")
     self._canvases: dict[tuple[int, Size], Size] = {}
 
   @staticmethod
@@ -89,7 +92,8 @@ class NetworkPrograms:
     assert refused is not None
     raise refused
 
-  def _output_of(self, variables: Any, crop: jax.Array, is_unit: bool) -> jax.Array:
+  def output_of(self, variables: Any, crop: jax.Array, is_unit: bool = False) -> jax.Array:
+    """The network's output on a canvas, as a pure function."""
     image = crop if is_unit else to_unit(crop)
     outputs: Outputs = self.model.apply(variables, image, train=False, use_running_average=True)
     logits = resize.bilinear(outputs.decoded.logits, size_of(image), self._align_corners)
@@ -110,22 +114,41 @@ class Predictor:
     """Takes the network's programs for these settings."""
     self.network, self.settings = network, settings
     replicated = mesh_lib.replicated(network.mesh)
-    self._finish = jax.jit(self._average, out_shardings=replicated)
+    self._labels = jax.jit(self._average, out_shardings=replicated)
+    self._probabilities = jax.jit(self._probability, out_shardings=replicated)
     scaled = lambda images, size: resize.bilinear(to_unit(images), size)
     self._scaled = jax.jit(scaled, static_argnames="size", out_shardings=replicated)
 
   def __call__(self, variables: Any, images: np.ndarray, size: Size) -> Prediction:
     """Labels and confidences of images uint8 [B,H,W,3] at (height, width) `size`."""
+    return Prediction(*self._of_any_size(variables, images, size, self._labels))
+
+  def probabilities(self, variables: Any, images: np.ndarray, size: Size) -> np.ndarray:
+    """The probability of each class, float32 [B,*size,C], of images uint8 [B,H,W,3]."""
+    return self._of_any_size(variables, images, size, self._probabilities)[0]
+
+  def one_pass(self, variables: Any, images: jax.Array) -> Prediction:
+    """Labels and confidences of images uint8 [B,H,W,3] at their size, as a pure function of arrays.
+
+    The whole image is seen once, at a size that the network takes: settings other than class weights, the
+    alignment of corners and the kind of average have no effect.
+    """
+    plain = dataclasses.replace(self.settings, window=None, stride=None, flip=False, scales=(1.0,))
+    output = self.network.output_of(variables, images)
+    return Prediction(*Predictor(self.network, plain)._average([output], None, images.shape[2]))
+
+  def _of_any_size(
+    self, variables: Any, images: np.ndarray, size: Size, finish: Finish
+  ) -> tuple[np.ndarray, ...]:
     size = (int(size[0]), int(size[1]))
     rows = mesh_lib.fill_rows(self.network.mesh, images)
-    if self.settings.is_tiled(size_of(images)):
-      prediction = self._in_tiles(variables, rows, size)
-    else:
-      prediction = self._predict(variables, rows, size)
-    return Prediction(*(array[: len(images)] for array in prediction))
+    predict = self._in_tiles if self.settings.is_tiled(size_of(images)) else self._predict
+    return tuple(array[: len(images)] for array in predict(variables, rows, size, finish))
 
-  def _predict(self, variables: Any, images: np.ndarray, size: Size) -> Prediction:
-    """The prediction of images that are not too large; `size` may be."""
+  def _predict(
+    self, variables: Any, images: np.ndarray, size: Size, finish: Finish
+  ) -> tuple[np.ndarray, ...]:
+    """What `finish` makes of images that are not too large; `size` may be."""
     whole = size_of(images)
     sizes, outputs = self.settings.scaled(whole), []
     for scaled in sizes:
@@ -140,10 +163,10 @@ class Predictor:
     if all(
       scaled == size for scaled in sizes
     ):  # nothing is resized: images of one canvas share a program
-      return self._cut(self._finish(outputs, None, size[1]), size)
+      return self._cut(finish(outputs, None, size[1]), size)
     variants = [scaled for scaled in sizes for _ in range(1 + self.settings.flip)]
     shapes = [(scaled, size_of(output)) for scaled, output in zip(variants, outputs, strict=True)]
-    return self._at_size(outputs, shapes, size)
+    return self._at_size(outputs, shapes, size, finish)
 
   def _run(self, network: Callable[[np.ndarray], jax.Array], image: np.ndarray) -> jax.Array:
     """What is averaged over windows, of an image [B,H,W,3], on a canvas that holds it: [B,H',W',C]."""
@@ -158,14 +181,19 @@ class Predictor:
     return windows.sliding_logits(output_of, image, window, stride, canvas)
 
   def _at_size(
-    self, outputs: Sequence[jax.Array], shapes: Sequence[tuple[Size, Size]], size: Size
-  ) -> Prediction:
+    self,
+    outputs: Sequence[jax.Array],
+    shapes: Sequence[tuple[Size, Size]],
+    size: Size,
+    finish: Finish,
+  ) -> tuple[np.ndarray, ...]:
     """The prediction at `size`, which images do not have; some rows at a time if it is large.
 
     Args:
       outputs: Those of all variants, on their canvases.
       shapes: By variant, the size of the image and of its canvas.
       size: (height, width).
+      finish: `_labels` or `_probabilities`.
     """
     align = self.settings.align_corners
 
@@ -181,19 +209,29 @@ class Predictor:
     for first in range(0, height, step):
       # All strips are equally high, so that they share a program.
       strip = [(_rows(rows, first, step), columns) for rows, columns in pairs]
-      parts.append(jax.tree.map(np.asarray, self._finish(outputs, strip, size[1])))
+      parts.append(jax.tree.map(np.asarray, finish(outputs, strip, size[1])))
     return self._cut(tuple(np.concatenate(part, 1) for part in zip(*parts, strict=True)), size)
 
   def _strip_height(self, size: Size) -> int:
     return max(self.settings.whole_pixels // size[1], 1)
 
   @staticmethod
-  def _cut(prediction: Any, size: Size) -> Prediction:
-    label, confidence = (np.asarray(array)[:, : size[0], : size[1]] for array in prediction)
-    return Prediction(label, confidence)
+  def _cut(prediction: Any, size: Size) -> tuple[np.ndarray, ...]:
+    return tuple(np.asarray(array)[:, : size[0], : size[1]] for array in prediction)
 
   def _average(self, outputs: Sequence[jax.Array], matrices: Any, width: Any) -> Any:
-    """Labels and confidences from the outputs of all variants of an image.
+    """Labels and confidences from the outputs of all variants of an image; see `_sum`."""
+    total, probability = self._sum(outputs, matrices, width)
+    return jnp.argmax(total, -1).astype(jnp.uint8), jnp.max(probability, -1)
+
+  def _probability(self, outputs: Sequence[jax.Array], matrices: Any, width: Any) -> Any:
+    """The probabilities of all classes from the outputs of all variants of an image; see `_sum`."""
+    return (self._sum(outputs, matrices, width)[1],)
+
+  def _sum(
+    self, outputs: Sequence[jax.Array], matrices: Any, width: Any
+  ) -> tuple[jax.Array, jax.Array]:
+    """The sum of scores [B,H,W,C] whose largest is the label, and the probabilities.
 
     Args:
       outputs: [B,H,W,C] each; with flips, every second one is mirrored.
@@ -216,23 +254,27 @@ class Predictor:
       total += scores
     probable = averages or settings.average == "probabilities" or bool(settings.class_weights)
     probability = total / jnp.sum(total, -1, keepdims=True) if probable else jax.nn.softmax(total)
-    return jnp.argmax(total, -1).astype(jnp.uint8), jnp.max(probability, -1)
+    return total, probability
 
-  def _in_tiles(self, variables: Any, images: np.ndarray, size: Size) -> Prediction:
+  def _in_tiles(
+    self, variables: Any, images: np.ndarray, size: Size, finish: Finish
+  ) -> tuple[np.ndarray, ...]:
     """The prediction of large images, tile by tile; resized to `size` by the nearest pixel."""
     whole, margin = size_of(images), self.settings.tile_margin
-    label = np.zeros((len(images), *whole), np.uint8)
-    confidence = np.zeros(label.shape, np.float32)
+    arrays: tuple[np.ndarray, ...] = ()
     for y1, y2, x1, x2 in self.settings.tiles(whole):
-      tile = self._predict(variables, images[:, y1:y2, x1:x2], (y2 - y1, x2 - x1))
+      tile = self._predict(variables, images[:, y1:y2, x1:x2], (y2 - y1, x2 - x1), finish)
       # What the tile before predicted worse, beyond the middle of the overlap, is replaced.
       top, left = (margin if start else 0 for start in (y1, x1))
-      for array, part in zip((label, confidence), tile, strict=True):
+      arrays = arrays or tuple(
+        np.zeros((len(part), *whole, *part.shape[3:]), part.dtype) for part in tile
+      )
+      for array, part in zip(arrays, tile, strict=True):
         array[:, y1 + top : y2, x1 + left : x2] = part[:, top:, left:]
     if size != whole:
       rows, columns = (np.arange(m) * n // m for n, m in zip(whole, size, strict=True))
-      label, confidence = (array[:, rows][:, :, columns] for array in (label, confidence))
-    return Prediction(label, confidence)
+      arrays = tuple(array[:, rows][:, :, columns] for array in arrays)
+    return arrays
 
 
 def _interpolate(x: jax.Array, pair: Any) -> jax.Array:

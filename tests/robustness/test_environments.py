@@ -20,7 +20,7 @@ from jax_uda.data import streets
 from jax_uda.data.datasets import base, bucket, catalog, drawing
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
-from jax_uda.run import stages, trained_model
+from jax_uda.run import load_model, stages
 from jax_uda.run.report import writer
 
 pytestmark = pytest.mark.fast
@@ -40,7 +40,7 @@ HOMELESS = "= '~/.*needs a home folder.*without ~, or set the variable HOME"
 @parametrize(
   Case("a path", lambda folder: paths.as_path("~/gta5", "path"), sentence="path " + HOMELESS),
   Case("a workdir", lambda folder: stages.train(None, "~/run"), sentence="workdir " + HOMELESS),
-  Case("a trained model", lambda folder: trained_model.load("~/run"), sentence=HOMELESS),
+  Case("a trained model", lambda folder: load_model.load("~/run"), sentence=HOMELESS),
   Case(
     "the default folder of prepared data",
     lambda folder: catalog.load_domains({}, {}),

@@ -11,7 +11,7 @@ from jax_uda.data import label_spaces
 from jax_uda.data.datasets import image_files
 from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.run import image_list, predict
+from jax_uda.run import image_list, image_prediction, predict, prediction_writer
 from jax_uda.step.inference import Inference, Prediction
 
 pytestmark = pytest.mark.fast
@@ -90,7 +90,7 @@ def brightest(images, size):
 def writer(**settings):
   ids = np.arange(2, dtype=np.uint8)
   defaults = dict(predict=brightest, ids=ids, bound=None, batch_size=2, title="test")
-  return predict.PredictionWriter(**(defaults | settings))
+  return prediction_writer.PredictionWriter(**(defaults | settings))
 
 
 def test_an_unreadable_file_is_passed_over_and_named(tmp_path):
@@ -135,14 +135,14 @@ def test_predictions_lie_as_their_images_do_and_names_may_be_long(tmp_path):
 def test_a_png_shows_colors_and_holds_ids(tmp_path):
   ids = np.array([7, 11], np.uint8)
   label = np.array([[0, 1, 1]])
-  data = predict.encode(ids[label], predict.palette_of(SPACE, ids))
+  data = image_prediction.encode(ids[label], image_prediction.palette_of(SPACE, ids))
   (tmp_path / "label.png").write_bytes(data)
   picture = PIL.Image.open(tmp_path / "label.png")
   np.testing.assert_array_equal(picture, [[7, 11, 11]])
   np.testing.assert_array_equal(picture.convert("RGB"), SPACE.palette[label])
   values = image_files.read_values(tmp_path / "label.png")
   np.testing.assert_array_equal(values, [[7, 11, 11]])
-  server = predict.encode(ids[label], None)
+  server = image_prediction.encode(ids[label], None)
   (tmp_path / "server.png").write_bytes(server)
   assert PIL.Image.open(tmp_path / "server.png").mode == "L", "as servers want it"
 
@@ -164,7 +164,7 @@ def test_another_scale_and_large_images_are_said(tmp_path, capsys):
 
 def test_ids_of_known_classes_keep_their_colors():
   ids = predict.written_ids(label_spaces.CITYSCAPES19, "cityscapes")
-  palette = np.frombuffer(predict.palette_of(label_spaces.CITYSCAPES19, ids), np.uint8).reshape(
-    256, 3
-  )
+  palette = np.frombuffer(
+    image_prediction.palette_of(label_spaces.CITYSCAPES19, ids), np.uint8
+  ).reshape(256, 3)
   np.testing.assert_array_equal(palette[7], (128, 64, 128))  # road

@@ -13,7 +13,7 @@ from robustness.table import Case, check, parametrize
 from jax_uda.common import mesh
 from jax_uda.data.pipeline import rescale
 from jax_uda.data.pipeline.examples import Examples, sizes_of
-from jax_uda.run import evaluation, experiment, metrics, predict, record, results
+from jax_uda.run import classes_file, evaluation, experiment, metrics, predict, results
 from jax_uda.run.trained_model import TrainedModel
 from jax_uda.step.inference import Inference
 from jax_uda.step.outputs import Outputs
@@ -132,15 +132,15 @@ def test_sizes_are_read_from_headers_and_kept(build):
 
 def test_a_run_records_its_setting_and_runs_of_earlier_versions_are_read(build, tmp_path):
   exp, _ = build(size=(32, 48))
-  record.write_classes(tmp_path, exp.domains)
-  classes = record.read_classes(tmp_path)
+  classes_file.write(tmp_path, exp.domains)
+  classes = classes_file.read(tmp_path)
   assert classes and classes.image_bound == (32, 48) == classes.image_size
-  record.write_classes(tmp_path, build()[0].domains)
-  classes = record.read_classes(tmp_path)
+  classes_file.write(tmp_path, build()[0].domains)
+  classes = classes_file.read(tmp_path)
   assert classes and classes.image_bound is None and classes.image_size == (32, 48)
-  content = json.loads((tmp_path / record.CLASSES).read_text())
+  content = json.loads((tmp_path / classes_file.FILE).read_text())
   del content["image_bound"], content["checksum"]
-  (tmp_path / record.CLASSES).write_text(json.dumps(content))
+  (tmp_path / classes_file.FILE).write_text(json.dumps(content))
   for target, bound in (
     (dict(name="folders"), None),
     (dict(name="folders", size=[]), None),
@@ -148,7 +148,7 @@ def test_a_run_records_its_setting_and_runs_of_earlier_versions_are_read(build, 
     (dict(name="acdc"), (32, 48)),
   ):
     (tmp_path / "config.json").write_text(json.dumps({"data": {"target": target}}))
-    classes = record.read_classes(tmp_path)
+    classes = classes_file.read(tmp_path)
     assert classes and classes.image_bound == bound, target
 
 

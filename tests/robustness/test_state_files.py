@@ -18,8 +18,8 @@ from jax_uda.data.datasets import base, catalog, seal
 from jax_uda.data.pipeline import stored_labels
 from jax_uda.data.pipeline.examples import Examples
 from jax_uda.data.roles import Role
+from jax_uda.run import classes_file, prepare_data, record, same_inputs
 from jax_uda.run import config as config_lib
-from jax_uda.run import prepare_data, record, same_inputs
 from jax_uda.run.report import metric_lines, prototypes, runs
 
 pytestmark = pytest.mark.fast
@@ -49,9 +49,9 @@ DAMAGES = {
 
 def _write_classes(folder):
   domains = types.SimpleNamespace(
-    label_space=label_spaces.CAMVID11, target_val=[], image_bound=None
+    label_space=label_spaces.CAMVID11, target_val=[], image_bound=None, reading=None
   )
-  record.write_classes(folder, domains)
+  classes_file.write(folder, domains)
 
 
 def _write_config(folder):
@@ -80,7 +80,7 @@ def _write_summary(folder):
 KINDS = {
   "config.json": (_write_config, record.read_config, "put a copy of it there, or remove it"),
   "results.json": (_write_results, runs.read_results, "remove it, and --mode=eval"),
-  "classes.json": (_write_classes, record.read_classes, "remove it, and --mode=eval"),
+  "classes.json": (_write_classes, classes_file.read, "remove it, and --mode=eval"),
   "init_weights.json": (_write_weights, same_inputs.noted_places, "remove it if"),
   "data.json": (_write_data, same_inputs.noted_places, "remove it, and the next start"),
   "thresholds.json": (_write_summary, stored_labels.read_summary, "remove it, and run the stage"),

@@ -18,9 +18,9 @@ from jax_uda.common import mesh as mesh_lib
 from jax_uda.run import (
   best_checkpoint,
   checkpoint,
+  classes_file,
   config_diff,
   experiment,
-  record,
   results,
   settings,
   stages,
@@ -169,7 +169,7 @@ def finished(exp, tmp_path_factory):
   folder.mkdir()
   first = built.initial_state()
   (folder / "config.json").write_text(json.dumps(config_diff.to_plain(config)))
-  record.write_classes(folder, built.domains)
+  classes_file.write(folder, built.domains)
   with pytest.MonkeyPatch.context() as patch, MetricWriter(folder) as writer:
     patch.setattr(results, "count", scripted)
     with start.open_checkpoints(folder, keep=1) as checkpoints:

@@ -34,7 +34,7 @@ def test_each_image_has_a_file_of_class_ids_at_its_own_size(exp, images, tmp_pat
   state = exp.initial_state()
   folder = predict.write(exp, state, tmp_path, images=str(images), suffix="_rgb_anon")
   assert folder == tmp_path / "predictions" / "student"
-  found = {file.name: PIL.Image.open(file) for file in folder.iterdir()}
+  found = {file.name: PIL.Image.open(file) for file in folder.glob("*.png")}
   assert {name: image.size for name, image in found.items()} == {
     "1_rgb_anon.png": (96, 64),
     "2_rgb_anon.png": (96, 64),

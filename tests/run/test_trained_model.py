@@ -6,13 +6,15 @@ import re
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 import tiny_recipe
 
 import jax_uda as uda
 from jax_uda import run
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.run import experiment, record, start, trained_model
+from jax_uda.data.datasets import image_files
+from jax_uda.run import classes_file, experiment, export, load_model, predict, record, start
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +86,50 @@ def test_what_is_no_image_and_no_run_is_explained(finished, tmp_path):
 
 def test_a_run_of_an_earlier_version_takes_its_classes_from_the_config(finished, tmp_path):
   folder = shutil.copytree(finished[0] / "adapted", tmp_path / "run")
-  (folder / record.CLASSES).unlink()
+  (folder / classes_file.FILE).unlink()
   model = run.load(folder)
   assert model.classes.names == finished[1].domains.label_space.names
   assert model.predict(images(1, 40, 48, 3)).label.shape == (1, 40, 48)
+
+
+def test_a_run_predicts_files_and_its_exported_file_is_alike(finished, tmp_path):
+  workdir, exp, _ = finished
+  (tmp_path / "a.png").write_bytes(image_files.encode_png(images(32, 48, 3)))
+  model = run.load(
+    workdir, stage="adapted", evaluation={"flip": "false", "window": "()", "stride": "()"}
+  )
+  assert model.folder == workdir / "adapted" and model.reading == exp.domains.reading
+  assert not model.inference.flip and model.batch_size == exp.settings.evaluation.batch_size
+  file = export.write_weights(model, tmp_path / "exported")
+  shutil.rmtree(workdir / "adapted" / "predictions", ignore_errors=True)
+  written = predict.write_of_model(model, predict.Request(str(tmp_path / "a.png")))
+  assert written == workdir / "adapted" / "predictions" / "student"
+  label = PIL.Image.open(written / "a.png")
+  np.testing.assert_array_equal(label, run.load(file)(tmp_path / "a.png").label)
+
+
+def test_what_a_run_does_not_have_is_explained(finished):
+  for settings, sentence in (
+    (dict(stage="adaptd"), "stage = 'adaptd' is no trained stage in .*Stages there: adapted"),
+    (dict(evaluation={"flop": "true"}), r"config\.eval\.flop .*Did you mean 'flip'"),
+    (dict(evaluation={"flip": "maybe"}), r"config\.eval\.flip = 'maybe' must be of type bool"),
+    (dict(checkpoint="best_on_target"), "kept no best checkpoint"),
+  ):
+    with pytest.raises(ValueError, match=sentence):
+      run.load(finished[0], **settings)
+
+
+def test_a_copied_recipe_knows_its_last_stage(tmp_path):
+  for name in ("b_warm_up", "a_last", "c_baseline"):
+    (tmp_path / name / "checkpoints" / "8").mkdir(parents=True)
+    (tmp_path / name / "checkpoints" / "8" / "_CHECKPOINT_METADATA").write_text("{}")
+    method = "dacs" if name == "a_last" else "source_only"
+    text = {"init_from": "" if name == "b_warm_up" else "b_warm_up", "method": {"name": method}}
+    (tmp_path / name / "config.json").write_text(json.dumps(text))
+  assert load_model.run_folder(tmp_path) == tmp_path / "a_last", "the others adapt nothing"
+  stages = {name: {} for name in ("b_warm_up", "a_last", "c_baseline", "not_yet")}
+  (tmp_path / "recipe.json").write_text(json.dumps({"stages": stages}))
+  assert load_model.run_folder(tmp_path) == tmp_path / "c_baseline", "the recipe has an order"
 
 
 def test_the_stage_that_no_other_continues_is_the_last(tmp_path):
@@ -97,4 +139,4 @@ def test_the_stage_that_no_other_continues_is_the_last(tmp_path):
     (tmp_path / name / "config.json").write_text(json.dumps({"init_from": predecessor}))
   (tmp_path / "half" / "checkpoints" / "8" / "_CHECKPOINT_METADATA").unlink()
   (tmp_path / "half" / "checkpoints" / "8").rmdir()
-  assert trained_model._run_folder(tmp_path) == tmp_path / "adapted"
+  assert load_model.run_folder(tmp_path) == tmp_path / "adapted"

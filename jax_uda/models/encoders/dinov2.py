@@ -68,7 +68,7 @@ class DINOv2(PlainViT):
 
   def with_positions(self, patches: jax.Array, grid: Size) -> jax.Array:
     """Adds positions to cls and patches [B, h, w, D]; registers have none: [B, N, D]."""
-    batch, dim = len(patches), self.embed_dim
+    batch, dim = patches.shape[0], self.embed_dim
     wide = lambda tokens: jnp.broadcast_to(tokens, (batch, *tokens.shape[1:])).astype(self.dtype)
     cls = wide(self.prefix_token("cls_token", 1, std=1e-6))
     positions = self.param("pos_embed", vit.INIT, (1, 1 + self.position_grid**2, dim))

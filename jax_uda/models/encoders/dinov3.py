@@ -73,8 +73,8 @@ class DINOv3(PlainViT):
       self.prefix_token("storage_tokens", self.num_registers, STD),
     ]
     prefix = jnp.concatenate(tokens, 1).astype(self.dtype)
-    prefix = jnp.broadcast_to(prefix, (len(patches), *prefix.shape[1:]))
-    return jnp.concatenate([prefix, patches.reshape(len(patches), -1, self.embed_dim)], 1)
+    prefix = jnp.broadcast_to(prefix, (patches.shape[0], *prefix.shape[1:]))
+    return jnp.concatenate([prefix, patches.reshape(patches.shape[0], -1, self.embed_dim)], 1)
 
   def rotation(self, grid: Size, train: bool) -> rotary.Rotation:
     """Returns the rotation of the grid's tokens, the same for all blocks and heads."""

@@ -1,7 +1,7 @@
 """Checks a weight file against a network and writes that network alone, without pickles."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ def convert(
   decoder: str = "",
   num_classes: int = 19,
   network: str = "student",
+  describe: Callable[[Mapping[str, Any] | None], Mapping[str, str]] = lambda hrda: {},
 ) -> tuple[pathlib.Path, weights.Loaded]:
   """Writes one network of a weight file as `folder`/<encoder>[_<decoder>].safetensors.
 
@@ -35,6 +36,7 @@ def convert(
     decoder: A key of `catalog.DECODERS`, or "module:name"; empty if the file has an encoder alone.
     num_classes: Number of classes of the decoder.
     network: Which network to read from a file of a whole training run: "student" or "teacher".
+    describe: From the settings of the file's HRDA, or None, to further texts for the file.
 
   Returns:
     The file that was written, and the record of what was read.
@@ -47,7 +49,8 @@ def convert(
     file = weights.read(path, finite=False)  # what is loaded of it is checked below
   except ValueError as error:
     raise ValueError(known.with_alternatives(str(error), encoder)) from None
-  variables = shapes_of(encoder, decoder, num_classes, _hrda(file, network))
+  hrda = _hrda(file, network)
+  variables = shapes_of(encoder, decoder, num_classes, hrda)
   filled, loaded = weights.load(variables, path, network=network)
   if other := [name for name in loaded.left_out if name.startswith("decode_head.")]:
     raise SettingError(
@@ -60,6 +63,7 @@ def convert(
   written = folder / f"{encoder}{f'_{decoder}' if decoder else ''}.safetensors"
   licence = loaded.with_licence_of(encoder).licence
   texts = {"source": pathlib.Path(path).name, "sha256": loaded.sha256, "licence": licence}
+  texts |= describe(hrda)
   weights.save(filled, written, {name: text for name, text in texts.items() if text})
   return written, loaded
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 
 from jax_uda.data import label_spaces
+from jax_uda.run import classes_file, config_diff, evaluation
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff, evaluation, record
 from jax_uda.run.report import examples
 
 SPACE = label_spaces.CAMVID11
@@ -48,8 +48,8 @@ def write(folder: pathlib.Path, *, wrong: float, init_from: str = "") -> None:
   rows = [{"step": step, "loss": 1 / step, "images_per_second": 8.0} for step in (10, 20)]
   (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   (folder / "versions.json").write_text(json.dumps({"python": "3.12", "devices": ["cpu: cpu"]}))
-  domains = types.SimpleNamespace(label_space=SPACE, target_val=[], image_bound=None)
-  record.write_classes(folder, cast(Any, domains))
+  domains = types.SimpleNamespace(label_space=SPACE, target_val=[], image_bound=None, reading=None)
+  classes_file.write(folder, cast(Any, domains))
 
 
 def write_both(workdir: pathlib.Path) -> None:

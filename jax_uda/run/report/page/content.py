@@ -10,8 +10,8 @@ import numpy as np
 
 from jax_uda.common import state_files
 from jax_uda.data.label_spaces import LabelSpace
+from jax_uda.run import classes_file, config_diff
 from jax_uda.run import config as config_lib
-from jax_uda.run import config_diff, record
 from jax_uda.run.report import confusion, examples, metric_lines
 from jax_uda.run.report.examples import Example
 
@@ -163,10 +163,10 @@ def read(workdir: pathlib.Path, *, compared: Sequence[str] = ()) -> Content:
   names = [name for name in compared if name in runs]
   after = runs[names[-1] if names else list(runs)[-1]]
   before = _before(after, runs, names)
-  classes = record.read_classes(after.folder)
+  classes = classes_file.read(after.folder)
   if classes is None:
     raise ValueError(
-      f"{after.folder} has no {record.CLASSES}: it was written by an earlier version."
+      f"{after.folder} has no {classes_file.FILE}: it was written by an earlier version."
     )
   return Content(workdir.name, list(runs.values()), before, after, classes.label_space)
 
