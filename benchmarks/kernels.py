@@ -189,7 +189,9 @@ def compile_jax(function: Callable, args: tuple, trained: int) -> tuple[Callable
 def prepare_torch(comparison: Comparison) -> Callable:
   """The PyTorch version's value and gradient."""
   tensors = [
-    torch.from_numpy(np.moveaxis(a, -1, 1).copy() if i in comparison.channels_first else a)
+    torch.from_numpy(np.moveaxis(a, -1, 1).copy() if i in comparison.channels_first else a).to(
+      torch.get_default_device()
+    )
     for i, a in enumerate(comparison.args)
   ]
   tensors = [t if t.is_floating_point() else t.long() for t in tensors]
@@ -199,7 +201,10 @@ def prepare_torch(comparison: Comparison) -> Callable:
     for tensor in trained:
       tensor.requires_grad_()
     loss = comparison.plain(*tensors)
-    return (loss, torch.autograd.grad(loss, trained)) if trained else loss
+    result = (loss, torch.autograd.grad(loss, trained)) if trained else loss
+    if torch.cuda.is_available():
+      torch.cuda.synchronize()
+    return result
 
   return run
 
@@ -234,14 +239,14 @@ def measure(comparison: Comparison, repeats: int) -> str:
   runs = {"ours": ours, "dense": dense}
   if torch:
     runs["torch"] = prepare_torch(comparison)
-    flat = lambda tree: [t.detach().numpy() for t in jax.tree.leaves(tree)]
+    flat = lambda tree: [t.detach().cpu().numpy() for t in jax.tree.leaves(tree)]
     check(comparison.name, ours(), flat(runs["torch"]()))
   ms = fastest(runs, repeats)
   line = (
-    f"{comparison.name:11} {comparison.size:26} {ms['ours']:8.0f} {ours_mb:7.0f} "
-    f"{ms['dense']:8.0f} {dense_mb:7.0f} {ms['dense'] / ms['ours']:7.2f}"
+    f"{comparison.name:11} {comparison.size:26} {ms['ours']:8.2f} {ours_mb:7.0f} "
+    f"{ms['dense']:8.2f} {dense_mb:7.0f} {ms['dense'] / ms['ours']:7.2f}"
   )
-  return line + (f" {ms['torch']:8.0f} {ms['torch'] / ms['ours']:7.2f}" if torch else "")
+  return line + (f" {ms['torch']:8.2f} {ms['torch'] / ms['ours']:7.2f}" if torch else "")
 
 
 def main() -> None:
@@ -252,6 +257,8 @@ def main() -> None:
   parser.add_argument("--repeats", type=int, default=3, help="timed turns of each version")
   parser.add_argument("--scale", type=int, default=1, help="divide the number of pixels")
   args = parser.parse_args()
+  if torch and jax.default_backend() == "gpu":
+    torch.set_default_device("cuda")
   rng = np.random.default_rng(0)
   wanted = set(filter(None, args.only.split(",")))
   print(

@@ -17,6 +17,7 @@ from . import networks
 SIZES = {
   "gta5": ((720, 1280), (1440, 2560)),
   "synthia": ((760, 1280), (1520, 2560)),
+  "synscapes": ((720, 1440), (1440, 2880)),
   "cityscapes": ((512, 1024), (1024, 2048)),
   "dark_zurich": ((540, 960), (1080, 1920)),
   "acdc": ((540, 960), (1080, 1920)),
@@ -31,6 +32,7 @@ TASKS = {  # source, target
   "cityscapes_to_dark_zurich": ("cityscapes", "dark_zurich"),
   "cityscapes_to_acdc": ("cityscapes", "acdc"),
   "cityscapes_to_bdd100k": ("cityscapes", "bdd100k"),
+  "synthetic_to_real": ("gta5", "cityscapes"),  # the first of several
   "oracle": ("cityscapes", "cityscapes"),  # supervised by the labels that the others lack
 }
 # Unseen data sets that every recipe can be evaluated on, too: arguments that take their folders.

@@ -16,7 +16,8 @@ def get(arg: str, task: str) -> ConfigDict:
   config.ema = dict(decay=0.0, after_update=True, statistics=True)
   config.data.source.size = (720, 1280)
   if config.data.source.name == "synthia":
-    config.data.source.classes = config.data.target.classes = "synthia16"
+    for domain in (config.data.source, config.data.target, *config.eval.targets.values()):
+      domain.classes = "synthia16"
   config.data.crop_size = (720, 1280)  # the whole image
   config.data.crop_target = False
   config.data.flip = False

@@ -24,6 +24,7 @@ TASKS = {
   "cityscapes_to_acdc": "Cityscapes → ACDC",
   "cityscapes_to_dark_zurich": "Cityscapes → Dark Zurich",
   "cityscapes_to_bdd100k": "Cityscapes → BDD100K",
+  "synthetic_to_real": "GTA5, SYNTHIA and Synscapes → Cityscapes, BDD100K, Mapillary, ACDC and Dark Zurich",
   "oracle": "Supervised by the target's labels",
 }
 # The file of published weights by encoder, for rows with another network than the recipe's first.
@@ -31,6 +32,7 @@ WEIGHTS = {
   "mit_b5": "mit_b5.pth",
   "resnet101_v1c": "resnet101_v1c.pth",
   "dinov2_vitl14": "dinov2_vitl14.pth",
+  "dinov2_vitb14_adapter": "vit_adapter_base.ckpt",
 }
 HEADER = ("arguments", "network", "mIoU", "which number", "origin")
 

@@ -6,6 +6,7 @@
 import functools
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
@@ -33,6 +34,21 @@ VIT = dict(
   decoder="vit_head",
   decoder_options={},
   encoder_options=dict(embed_dim=8, depth=1, num_heads=2, position_grid=2),
+)
+ADAPTED = VIT | dict(
+  encoder="dinov2_vits14_adapter",
+  decoder="pyramid",
+  encoder_options=dict(
+    **VIT["encoder_options"], patch=16, enlarge=1.0, deform_heads=2, spatial_width=4
+  ),
+)
+FOUNDATION = dict(
+  foundation=dict(
+    encoder="dinov2_vits14_reg",
+    weights="random",
+    options=dict(embed_dim=12, depth=1, num_heads=2, position_grid=2),
+    size=28,
+  )
 )
 HRDA = dict(
   crop_size=(16, 16),
@@ -94,6 +110,10 @@ METHODS = {
   "confeti_joint": (dict(name="confeti", stage=1, **CONFETI), {}),
   "confeti_last": (dict(name="confeti", stage=2, **CONFETI), {}),
   "vfm_uda": (dict(name="vfm_uda", pseudo_threshold=0.3), VIT),
+  "vfm_uda_plus": (
+    dict(name="vfm_uda_plus", pseudo_threshold=0.3, mask_block=8, **FOUNDATION),
+    ADAPTED,
+  ),
   "much_together": (
     dict(
       name="dacs",
@@ -124,8 +144,8 @@ def batch_of(step: int):
 
 
 @functools.cache
-def learner(name: str, num_devices: int = 8) -> Learner:
-  """The learner of one of `METHODS` on a number of devices."""
+def learner(name: str, num_devices: int = 8, *, mesh: Mesh | None = None) -> Learner:
+  """The learner of one of `METHODS` on a number of devices, or on a mesh."""
   settings, network = METHODS[name]
   return Learner(
     models.build(num_classes=CLASSES, **(SMALL | network)),
@@ -134,5 +154,5 @@ def learner(name: str, num_devices: int = 8) -> Learner:
     # Not AdamW, which makes the rounding errors of tiny gradients as large as gradients.
     optimizer=functools.partial(optimizer.build, name="sgd", weight_decay=0.01),
     teacher_rule=Rule(0.9),
-    mesh=mesh_lib.data_mesh(num_devices),
+    mesh=mesh or mesh_lib.data_mesh(num_devices),
   )

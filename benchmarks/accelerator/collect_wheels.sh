@@ -5,7 +5,7 @@ set -euo pipefail
 folder=${1:-wheels}
 packages=(array-record clu dm-tree grain immutabledict ml-collections promise simple-parsing
   docstring-parser tensorflow-datasets tensorflow-metadata termcolor toml
-  googleapis-common-protos importlib-resources portpicker)
+  googleapis-common-protos importlib-resources portpicker simplejpeg)
 platforms=()
 for version in 2_17 2_24 2_27 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${version}_x86_64"); done
 platforms+=(--platform manylinux2014_x86_64)

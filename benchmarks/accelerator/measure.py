@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -32,11 +33,34 @@ class Results:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-  """The file of the results, and whether sizes are tiny."""
+  """The file of the results, whether sizes are tiny, and the name of what is measured."""
   parser = argparse.ArgumentParser(description=description)
   parser.add_argument("results")
   parser.add_argument("--dry", action="store_true")
+  parser.add_argument("--only", help="the one measurement of this process")
   return parser.parse_args()
+
+
+def wait_for_turn() -> None:
+  """Says that this process is compiled, and returns when the card is free for its measurement.
+
+  `run.py` sets TURN: many processes compile at a time, and one measures.
+  """
+  turn = os.environ.get("TURN")
+  if not turn:
+    return
+  pathlib.Path(f"{turn}.ready").touch()
+  while not pathlib.Path(f"{turn}.go").exists():
+    time.sleep(0.05)
+
+
+def seconds_of(run: Callable[[], Any], *, dry: bool, limit: float = 15) -> float:
+  """The median time of up to 20 runs after two others, within about `limit` seconds."""
+  run()
+  began = time.perf_counter()
+  run()
+  repeats = max(3, min(20, int(limit / (time.perf_counter() - began))))
+  return median_seconds(run, warm_up=0, repeats=2 if dry else repeats)
 
 
 def median_seconds(run: Callable[[], Any], *, warm_up: int, repeats: int) -> float:

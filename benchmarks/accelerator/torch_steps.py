@@ -105,7 +105,8 @@ def figures_of(make: Callable[[], nn.Module], batch: int, size: int, dry: bool) 
   began = time.perf_counter()
   run()
   compiled = time.perf_counter() - began
-  seconds = measure.median_seconds(run, warm_up=2, repeats=2 if dry else 10)
+  measure.wait_for_turn()
+  seconds = measure.seconds_of(run, dry=dry)
   peak = torch.cuda.max_memory_allocated() if device == "cuda" else 0
   return {
     "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -123,7 +124,10 @@ if __name__ == "__main__":
   results = measure.Results(args.results)
   size, large = (64, 64) if args.dry else (512, 1120)
   torch.set_float32_matmul_precision("high")
-  results.attempt(
-    "segformer_b5", lambda: figures_of(lambda: SegFormer(args.dry), 2, size, args.dry)
-  )
-  results.attempt("vit_large", lambda: figures_of(lambda: Vit(args.dry, large), 2, large, args.dry))
+  networks = {
+    "segformer_b5": (lambda: SegFormer(args.dry), size),
+    "vit_large": (lambda: Vit(args.dry, large), large),
+  }
+  for name in [args.only] if args.only else networks:
+    make, side = networks[name]
+    results.attempt(name, lambda: figures_of(make, 2, side, args.dry))  # noqa: B023

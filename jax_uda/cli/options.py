@@ -114,7 +114,7 @@ SERVER = flags.DEFINE_enum(
 DATASET = flags.DEFINE_string(
   "dataset",
   None,
-  "gta5, synthia, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary, wilddash2 or camvid, "
+  "gta5, synthia, synscapes, cityscapes, dark_zurich, acdc, nighttime_driving, bdd100k, mapillary, wilddash2 or camvid, "
   "with arguments after a colon, e.g. dark_zurich:role=target,day_images or acdc:train=night/train.",
 )
 MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder of --dataset, as its archives unpack.")

@@ -2,8 +2,11 @@
 
 import re
 
-# `…/attn/qkv/lora_a` and `…/lora_b` of LoRA, `encoder/reins/…` of Rein.
-PATTERN = r"/lora_[ab]$|^encoder/reins/"
+# `…/attn/qkv/lora_a` and `…/lora_b` of LoRA, `encoder/reins/…` of Rein, and what ViT-Adapter adds to a ViT.
+PATTERN = (
+  r"/lora_[ab]$|^encoder/reins/"
+  r"|^encoder/(level_embed$|spm/|interactions_\d+/|up/|map_norm\d/)"
+)
 
 
 def is_adapter(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Data parallelism: one jitted program over a mesh whose `data` axis splits the batch.
+"""Data parallelism: one jitted program over a mesh whose axes `data` and `fsdp` split the batch.
 
 Programs are written for the global batch. With the batch sharded and the state
 replicated, statistics, prototypes and losses are those of the global batch by
@@ -6,7 +6,7 @@ construction and XLA places the collectives. (`jax.pmap` is the older spelling
 of this and is not needed.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,12 +15,57 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jax_uda.common.registry import SettingError
 
+DATA, FSDP = "data", "fsdp"  # the axes of a mesh
+
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
-  """A mesh of all devices (or the first `num_devices`) with the one axis `data`."""
-  devices = jax.devices()[:num_devices]
+  """A mesh of all devices, or the first `num_devices`, that split the batch alone."""
+  return over(jax.devices()[:num_devices])
+
+
+def over(devices: Sequence[Any], fsdp: int = 1) -> Mesh:
+  """A mesh of some devices, which need not be there.
+
+  Args:
+    devices: The devices.
+    fsdp: Over how many neighbours the networks are split, see `jax_uda.step.sharding`.
+
+  Raises:
+    SettingError: The devices cannot be grouped so.
+  """
+  if fsdp < 1 or len(devices) % fsdp:
+    raise SettingError("fsdp", f"= {fsdp} does not divide the number of devices, {len(devices)}.")
   # The default axis type is Explicit, which rejects operands of mixed sharding.
-  return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+  return jax.make_mesh(
+    (len(devices) // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=devices
+  )
+
+
+def mesh_of(num_devices: int, fsdp: int = 1) -> Mesh:
+  """The mesh of `config.devices` and `config.fsdp`.
+
+  Args:
+    num_devices: So many in all, the first ones of each process; 0 for all.
+    fsdp: Over how many the networks are split.
+
+  Raises:
+    SettingError: There are not so many devices, or they cannot be shared so.
+  """
+  devices, processes = jax.devices(), jax.process_count()
+  if not 0 <= num_devices <= len(devices):
+    raise SettingError("devices", f"= {num_devices}, but there are {len(devices)}; 0 takes all.")
+  if num_devices % processes:
+    raise SettingError(
+      "devices",
+      f"= {num_devices} cannot be split over {processes} processes; use a multiple of {processes}.",
+    )
+  if not num_devices:
+    return over(devices, fsdp)
+  each = num_devices // processes
+  chosen = [
+    d for p in range(processes) for d in [d for d in devices if d.process_index == p][:each]
+  ]
+  return over(chosen, fsdp)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -30,7 +75,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def split_batch(mesh: Mesh) -> NamedSharding:
   """Axis 0 split over the devices."""
-  return NamedSharding(mesh, PartitionSpec("data"))
+  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
 def is_main_process() -> bool:
@@ -41,9 +86,11 @@ def is_main_process() -> bool:
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises SettingError if the devices cannot share `batch_size` images evenly."""
   if batch_size < 1 or batch_size % mesh.size:
+    fewer = max((n for n in range(1, mesh.size) if batch_size % n == 0), default=1)
     raise SettingError(
       "batch_size",
-      f"= {batch_size} cannot be split over {mesh.size} devices; use a multiple of {mesh.size}.",
+      f"= {batch_size} cannot be split over {mesh.size} devices; use a multiple of {mesh.size}, or "
+      f"--config.devices={fewer}.",
     )
 
 

@@ -101,7 +101,8 @@ def call(
       group = dict(settings[name])
       fields = [entry.name for entry in dataclasses.fields(default)]
       check_names(group, fields, (*_path(field), name))
-      settings[name] = type(default)(**{**_fields_of(default), **group})
+      with within(*_path(field), name):
+        settings[name] = type(default)(**{**_fields_of(default), **group})
   try:
     signature.bind(*args, **settings)
   except TypeError as error:

@@ -23,6 +23,7 @@ from jax_uda.losses._consistency import (
   semantic_consistency,
 )
 from jax_uda.losses._cross_entropy import image_class_cross_entropy, weighted_cross_entropy
+from jax_uda.losses._foundation_distance import foundation_distance
 from jax_uda.losses._info_nce import info_nce, supervised_pixel_contrast
 from jax_uda.losses._patch_nce import patch_nce
 from jax_uda.losses._pixel_contrast import MultiresParts, multires_pixel_contrast, pixel_contrast
@@ -32,10 +33,17 @@ from jax_uda.losses._prototype_contrast import (
   distribution_cross_entropy,
   mean_similarity_regularizer,
   prototype_cross_entropy,
+  soft_prototype_cross_entropy,
 )
 from jax_uda.losses._region_contrast import region_contrast
 from jax_uda.ops.arrays import l2_normalize
-from jax_uda.ops.labels import correct_label, downscale_label, image_classes, nearest_label
+from jax_uda.ops.labels import (
+  correct_label,
+  downscale_label,
+  image_classes,
+  nearest_label,
+  soft_label,
+)
 from jax_uda.ops.ramp import exponential_ramp
 from jax_uda.ops.sampling import sample_valid
 
@@ -49,6 +57,7 @@ __all__ = [
   "distribution_cross_entropy",
   "mean_similarity_regularizer",
   "prototype_cross_entropy",
+  "soft_prototype_cross_entropy",
   # Contrast of pixels, regions or patches with each other.
   "info_nce",
   "multires_pixel_contrast",
@@ -59,6 +68,7 @@ __all__ = [
   # Consistency of predictions and features.
   "entropy",
   "feature_distance",
+  "foundation_distance",
   "kl_consistency",
   "semantic_consistency",
   # Adversarial: two networks at odds.
@@ -77,4 +87,5 @@ __all__ = [
   "l2_normalize",
   "nearest_label",
   "sample_valid",
+  "soft_label",
 ]

@@ -10,6 +10,7 @@ from jax_uda.methods import extension
 from jax_uda.methods._adv_seg import adv_seg
 from jax_uda.methods._cluda import add_entropy_cropped, add_pixel_contrasted, cluda
 from jax_uda.methods._confeti import confeti
+from jax_uda.methods._confetii import confetii
 from jax_uda.methods._dacs import dacs, daformer
 from jax_uda.methods._mic import add_masked, mic
 from jax_uda.methods._min_entropy import min_entropy
@@ -21,6 +22,7 @@ from jax_uda.methods._spcl import add_similarity, spcl
 from jax_uda.methods._spcl_stages import spcl_contrast, spcl_self_training, spcl_warm_up
 from jax_uda.methods._translator import add_translated
 from jax_uda.methods._vfm_uda import vfm_uda
+from jax_uda.methods._vfm_uda_plus import vfm_uda_plus
 from jax_uda.step.method import Method, Task
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
   "build",
   "cluda",
   "confeti",
+  "confetii",
   "dacs",
   "daformer",
   "mic",
@@ -47,6 +50,7 @@ __all__ = [
   "spcl_self_training",
   "spcl_warm_up",
   "vfm_uda",
+  "vfm_uda_plus",
 ]
 
 # Called with the task and the settings.
@@ -54,6 +58,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   "adv_seg": adv_seg,
   "cluda": cluda,
   "confeti": confeti,
+  "confetii": confetii,
   "dacs": dacs,
   "daformer": daformer,
   "mic": mic,
@@ -66,6 +71,7 @@ METHODS: dict[str, Callable[..., Method]] = {
   "spcl_self_training": spcl_self_training,
   "spcl_warm_up": spcl_warm_up,
   "vfm_uda": vfm_uda,
+  "vfm_uda_plus": vfm_uda_plus,
 }
 
 # Called with the task, the method so far and the settings.

@@ -138,11 +138,11 @@ def _terms(
   )
   return {
     "source": cross_entropy(view="source"),
-    "source_classes": objectives.image_classes(view="source", head=CAM),
+    "source_classes": objectives.image_classes(view="source"),
     "feature_distance": distance,
     "prototypes": prototypes,
     "mixed": cross_entropy(view="mixed"),
-    "mixed_classes": objectives.image_classes(view="mixed", head=CAM, start_step=mixed_cam_start),
+    "mixed_classes": objectives.image_classes(view="mixed", start_step=mixed_cam_start),
   }
 
 

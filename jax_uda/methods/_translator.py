@@ -26,15 +26,12 @@ from flax import struct
 from jax_uda import losses
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
+from jax_uda.methods import _gan as gan
 from jax_uda.models import translation
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
-from jax_uda.ops.resize import size_of
 from jax_uda.step import optimizer
 from jax_uda.step.context import named_key
 from jax_uda.step.method import Auxiliary, Batch, Method, Task
-from jax_uda.views import balanced_crop
-
-State = dict[str, Any]
 
 # The networks that train together, by the name of their optimizer's.
 DISCRIMINATOR = ("discriminator",)
@@ -122,26 +119,28 @@ class Translator:
     if self.reg_proj.features:
       optimizers["reg_proj"] = (reg_proj, ("reg_proj",))
 
-    def init(key: jax.Array) -> State:
+    def init(key: jax.Array) -> gan.State:
       params = self._params(key)
-      states = {name: tx.init(_part(params, names)) for name, (tx, names) in optimizers.items()}
+      states = {name: tx.init(gan.part(params, names)) for name, (tx, names) in optimizers.items()}
       return {"params": params, "optimizers": states}
 
-    def update(state: State, grads: Any, draws: Any, batch: Batch) -> tuple[State, dict[str, Any]]:
+    def update(
+      state: gan.State, grads: Any, draws: Any, batch: Batch
+    ) -> tuple[gan.State, dict[str, Any]]:
       state, metrics = self._train(state, grads, draws, batch)
       if "reg_proj" in optimizers:
-        state = _step(state, "reg_proj", reg_proj, _part(grads, ("reg_proj",)))
+        state = gan.step(state, "reg_proj", reg_proj, gan.part(grads, ("reg_proj",)))
       return state, metrics
 
     return Auxiliary(init, update, self.prepare, self.draw)
 
   def translate(self, params: Any, image: jax.Array) -> jax.Array:
     """Images [B,H,W,3], RGB in [0, 1], in the style of the target; `params` are the auxiliary parameters."""
-    return from_gan(self._generate(params["generator"], to_gan(image)))
+    return gan.from_gan(self._generate(params["generator"], gan.to_gan(image)))
 
   def regress(self, params: Any, embedding: jax.Array) -> jax.Array:
     """[..., A] -> [..., A], `reg_proj`."""
-    return _apply(self.reg_proj, params["reg_proj"], embedding)
+    return gan.apply(self.reg_proj, params["reg_proj"], embedding)
 
   def prepare(self, params: Any, batch: Batch) -> dict[str, Any]:
     """The batch with translated source images; the untranslated ones become `batch["source"]["raw"]`.
@@ -149,7 +148,7 @@ class Translator:
     Raises:
       SettingError: 4 does not divide the sides of the images.
     """
-    raw = self._source(batch)
+    raw = gan.source_of(batch)
     translated = jax.lax.stop_gradient(self.translate(params, raw))
     return {**batch, "source": {**batch["source"], "image": translated, "raw": raw}}
 
@@ -161,10 +160,7 @@ class Translator:
     positions = lambda domain: translation.draw_positions(
       named_key(key, domain), maps, self.num_patches
     )
-    corners = balanced_crop.candidate_offsets(
-      named_key(key, "corners"), size_of(batch["target"]["image"]), size_of(source), len(source)
-    )
-    return Draws(positions("source"), positions("target"), corners)
+    return Draws(positions("source"), positions("target"), gan.draw_corners(key, batch))
 
   def _params(self, key: jax.Array) -> dict[str, Any]:
     """Fresh parameters; the networks are convolutions, so the size of the image does not matter."""
@@ -185,11 +181,11 @@ class Translator:
       )
     return params
 
-  def _train(self, state: State, grads: Any, draws: Draws, batch: Batch):
+  def _train(self, state: gan.State, grads: Any, draws: Draws, batch: Batch):
     """The steps of D, then of G and F."""
     params = state["params"]
-    both = jnp.concatenate([self._source(batch), self._crop(batch, draws.corners)])
-    images, count = to_gan(both), len(both) // 2
+    both = jnp.concatenate([gan.source_of(batch), gan.target_of(batch, draws.corners)])
+    images, count = gan.to_gan(both), len(both) // 2
     fake = self._generate(params["generator"], images)[:count]
     fake_and_real = jax.lax.stop_gradient(jnp.concatenate([fake, images[count:]]))
 
@@ -197,8 +193,8 @@ class Translator:
       scores = self._discriminate(networks["discriminator"], fake_and_real)
       return losses.least_squares_discriminator_loss(scores[:count], scores[count:])
 
-    loss, slopes = jax.value_and_grad(discriminator_loss)(_part(params, DISCRIMINATOR))
-    state = _step(state, "discriminator", self.adam, slopes)
+    loss, slopes = jax.value_and_grad(discriminator_loss)(gan.part(params, DISCRIMINATOR))
+    state = gan.step(state, "discriminator", self.adam, slopes)
     updated = state["params"]["discriminator"]
 
     def generator_loss(networks):
@@ -214,40 +210,26 @@ class Translator:
         parts[name] = self._patch_nce(queries, keys)
       return parts["adversarial"] + (parts["patch_nce"] + parts["identity_nce"]) / 2, parts
 
-    slopes, parts = jax.grad(generator_loss, has_aux=True)(_part(params, GENERATOR))
-    slopes = jax.tree.map(jnp.add, slopes, _part(grads, GENERATOR))
-    state = _step(state, "generator", self.adam, slopes)
+    slopes, parts = jax.grad(generator_loss, has_aux=True)(gan.part(params, GENERATOR))
+    slopes = jax.tree.map(jnp.add, slopes, gan.part(grads, GENERATOR))
+    state = gan.step(state, "generator", self.adam, slopes)
     return state, {f"translator/{k}": v for k, v in {"discriminator": loss, **parts}.items()}
 
   def _embed(self, networks: Any, maps: Sequence[jax.Array], positions: Any):
-    return _apply(self.patch_mlp, networks["patch_mlp"], maps, positions)
+    return gan.apply(self.patch_mlp, networks["patch_mlp"], maps, positions)
 
   def _patch_nce(self, queries: Sequence[jax.Array], keys: Sequence[jax.Array]) -> jax.Array:
     pairs = zip(queries, keys, strict=True)
     return jnp.mean(jnp.stack([self.patch_nce(q, k) for q, k in pairs]))
 
-  def _crop(self, batch: Batch, corners: jax.Array) -> jax.Array:
-    """Target images, of the size of the source's."""
-    size = size_of(batch["source"]["image"])
-    crop = functools.partial(balanced_crop.crop, size=size)
-    return jax.vmap(crop)(batch["target"]["image"], corners)
-
   def _generate(self, params: Any, image: jax.Array) -> jax.Array:
-    return _apply(self.generator, params, image)
+    return gan.apply(self.generator, params, image)
 
   def _encode(self, params: Any, image: jax.Array) -> Sequence[jax.Array]:
-    return _apply(self.generator, params, image, method="encode")
+    return gan.apply(self.generator, params, image, method="encode")
 
   def _discriminate(self, params: Any, image: jax.Array) -> jax.Array:
-    return _apply(self.discriminator, params, image)
-
-  def _source(self, batch: Batch) -> jax.Array:
-    height, width = size_of(batch["source"]["image"])
-    if height % 4 or width % 4:
-      raise SettingError(
-        "data.crop_size", f"= ({height}, {width}): the translator needs multiples of 4."
-      )
-    return batch["source"]["image"]
+    return gan.apply(self.discriminator, params, image)
 
 
 def add_translated(task: Task, method: Method, **settings: Any) -> Method:
@@ -268,52 +250,3 @@ def add_translated(task: Task, method: Method, **settings: Any) -> Method:
     raise SettingError((), ": translated needs a method without auxiliary networks.")
   translator = registry.call(Translator, (), **settings)
   return method._replace(auxiliary=translator.auxiliary)
-
-
-def _apply(module: nn.Module, params: Any, *args: Any, method: str | None = None) -> Any:
-  """A pass of a network that has parameters alone."""
-  return module.apply({"params": params}, *args, method=method)
-
-
-def _part(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-  return {name: tree[name] for name in names}
-
-
-def _applied(params: dict[str, Any], updates: Any) -> Any:
-  return optax.apply_updates(params, updates)
-
-
-def _step(state: State, name: str, tx: optax.GradientTransformation, grads: Any) -> State:
-  """`state` after a step of the optimizer `name` with the gradients of some networks, by name."""
-  params = _part(state["params"], tuple(grads))
-  updates, optimizer_state = tx.update(grads, state["optimizers"][name], params)
-  return {
-    "params": state["params"] | _applied(params, updates),
-    "optimizers": {**state["optimizers"], name: optimizer_state},
-  }
-
-
-def to_gan(image: jax.Array) -> jax.Array:
-  """`2 x - 1`: RGB in [0, 1] becomes what a generator takes, in [-1, 1]; nothing is clipped.
-
-  Args:
-    image: [..., 3], any float dtype.
-
-  Returns:
-    [..., 3] float32.
-
-  Raises:
-    ValueError: The image does not hold floats.
-  """
-  return 2 * _floats(image) - 1
-
-
-def from_gan(image: jax.Array) -> jax.Array:
-  """`(y + 1) / 2`, the inverse of `to_gan`, with the same argument and error."""
-  return (_floats(image) + 1) / 2
-
-
-def _floats(image: jax.Array) -> jax.Array:
-  if not jnp.issubdtype(image.dtype, jnp.floating):
-    raise ValueError(f"image has dtype {image.dtype}; expected floats, not pixel values")
-  return image.astype(jnp.float32)

@@ -7,20 +7,14 @@ the recipe. Extra cost beside DACS: one teacher and one student pass of the targ
 """
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 
 from jax_uda import objectives
-from jax_uda.ops import resize
-from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Pass, Passes, View, named_key
 from jax_uda.step.method import Batch, Method, Task, ViewMaker
-from jax_uda.views import classmix, pseudo_labels, self_training, torchvision_color
+from jax_uda.views import classmix, self_training, torchvision_color
+from jax_uda.views import vfm_uda as shared
 from jax_uda.views.torchvision_color import Jitter
-
-# The published jitters.
-WEAK = Jitter(brightness=32 / 255, contrast=0.5, saturation=0.5, hue=18 / 360, probability=0.9)
-STRONG = Jitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2, probability=0.8)
 
 
 class Draws(struct.PyTreeNode):
@@ -30,32 +24,15 @@ class Draws(struct.PyTreeNode):
     classes: [B, 256] priorities of ClassMix.
     weak_source: Weak color jitter of the source images, for the loss on the source alone.
     weak_target: Weak color jitter of the target images before mixing.
-    mixed: Strong color jitter of the mixed images.
-    mixed_blur: Blur of the mixed images.
-    masked: Strong color jitter of the images whose tokens are hidden.
-    masked_blur: Blur of those images.
+    mixed: Strong color jitter of the mixed images, and their blur.
+    masked: Strong color jitter of the images whose tokens are hidden, and their blur.
   """
 
   classes: jax.Array
   weak_source: torchvision_color.JitterDraws
   weak_target: torchvision_color.JitterDraws
-  mixed: torchvision_color.JitterDraws
-  mixed_blur: torchvision_color.BlurDraws
-  masked: torchvision_color.JitterDraws
-  masked_blur: torchvision_color.BlurDraws
-
-
-def jittered(view: View, draws: torchvision_color.JitterDraws) -> View:
-  """The view with jittered colors."""
-  return view.replace(image=torchvision_color.jitter(view.image, draws))
-
-
-def augmented(
-  view: View, draws: torchvision_color.JitterDraws, blur: torchvision_color.BlurDraws
-) -> View:
-  """The view with jittered colors, then blurred."""
-  view = jittered(view, draws)
-  return view.replace(image=torchvision_color.gaussian_blur(view.image, blur))
+  mixed: shared.JitterBlur
+  masked: shared.JitterBlur
 
 
 def vfm_uda(
@@ -63,8 +40,8 @@ def vfm_uda(
   *,
   pseudo_threshold: float = 0.968,
   mask_ratio: float = 0.7,
-  weak: Jitter = WEAK,
-  strong: Jitter = STRONG,
+  weak: Jitter = shared.WEAK,
+  strong: Jitter = shared.STRONG,
   blur_probability: float = 0.5,
 ) -> Method:
   """VFM-UDA. The encoder must hide tokens: one of the `dinov2_…`.
@@ -81,48 +58,25 @@ def vfm_uda(
   del task
 
   def draw(key: jax.Array, batch: Batch) -> Draws:
-    batch_size = batch["source"]["image"].shape[0]
-    jitter = lambda name, how: torchvision_color.draw(named_key(key, name), batch_size, how)
-    blur = lambda name: torchvision_color.draw_blur(
-      named_key(key, f"blur/{name}"), batch_size, blur_probability
-    )
     return Draws(
-      classes=classmix.draw(named_key(key, "classes"), batch_size),
-      weak_source=jitter("weak/source", weak),
-      weak_target=jitter("weak/target", weak),
-      mixed=jitter("mixed", strong),
-      mixed_blur=blur("mixed"),
-      masked=jitter("masked", strong),
-      masked_blur=blur("masked"),
+      classes=classmix.draw(named_key(key, "classes"), batch["source"]["image"].shape[0]),
+      weak_source=shared.draw_jitter(key, "weak/source", batch, weak),
+      weak_target=shared.draw_jitter(key, "weak/target", batch, weak),
+      mixed=shared.draw_both(key, "mixed", batch, strong, blur_probability),
+      masked=shared.draw_both(key, "masked", batch, strong, blur_probability),
     )
-
-  def target_view(batch: Batch, teacher: Passes) -> View:
-    """The target with the labels of the mean probability of each image and its mirror image."""
-    image = batch["target"]["image"]
-    softmax = lambda name, x: jax.nn.softmax(
-      resize.bilinear(teacher(name, x).decoded.logits, size_of(x))
-    )
-    mirrored = softmax("mirrored_target", image[:, :, ::-1])[:, :, ::-1]
-    probability = (softmax("target", image) + mirrored) / 2
-    pseudo = pseudo_labels.weigh(
-      jnp.argmax(probability, -1),
-      jnp.max(probability, -1),
-      threshold=pseudo_threshold,
-      valid=batch["target"].get("valid"),
-    )
-    return View(image, pseudo.label, pseudo.weight)
 
   def make(draws: Draws, batch: Batch, teacher: Passes, views) -> dict[str, View]:
     del views
-    source = self_training.source_view(batch)
-    source = source.replace(weight=(source.label != 255).astype(jnp.float32))
-    target = target_view(batch, teacher)
-    mixed = self_training.mixed_view(source, jittered(target, draws.weak_target), draws.classes)
+    source = shared.source_view(batch)
+    target = shared.target_view(batch, teacher, pseudo_threshold)
+    weak_target = shared.jittered(target, draws.weak_target)
+    mixed = self_training.mixed_view(source, weak_target, draws.classes)
     return {
-      "source": jittered(source, draws.weak_source),
+      "source": shared.jittered(source, draws.weak_source),
       "target": target,
-      "mixed": augmented(mixed, draws.mixed, draws.mixed_blur),
-      "masked": augmented(target, draws.masked, draws.masked_blur),
+      "mixed": shared.augmented(mixed, draws.mixed),
+      "masked": shared.augmented(target, draws.masked),
     }
 
   return Method(

@@ -15,9 +15,10 @@ from jax_uda.common import registry
 from jax_uda.models.decoders.daformer import DAFormerHead
 from jax_uda.models.decoders.dlv2 import DLV2Head
 from jax_uda.models.decoders.light import LightDecoder
+from jax_uda.models.decoders.pyramid import PyramidHead
 from jax_uda.models.decoders.segformer import SegFormerHead
 from jax_uda.models.decoders.vit import ViTHead
-from jax_uda.models.encoders import dinov2, dinov3, mit, resnet
+from jax_uda.models.encoders import dinov2, dinov3, mit, resnet, vit_adapter
 from jax_uda.models.encoders.compact import CompactEncoder
 from jax_uda.models.encoders.efficientnet_lite import EfficientNetLite
 from jax_uda.models.hrda import network as hrda_lib
@@ -30,6 +31,10 @@ from jax_uda.models.segmentor import Segmentor
 ENCODERS: dict[str, Callable[..., Encoder]] = {
   "compact": CompactEncoder,
   **{name: functools.partial(dinov2.DINOv2, **sizes) for name, sizes in dinov2.SIZES.items()},
+  **{
+    name: functools.partial(vit_adapter.ViTAdapter, **sizes)
+    for name, sizes in vit_adapter.SIZES.items()
+  },
   **{name: functools.partial(dinov3.DINOv3, **sizes) for name, sizes in dinov3.SIZES.items()},
   "efficientnet_lite0": EfficientNetLite,
   **{name: functools.partial(mit.MixTransformer, **sizes) for name, sizes in mit.SIZES.items()},
@@ -42,6 +47,7 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
   "dlv2": DLV2Head,
   "dlv2red": functools.partial(DLV2Head, dilations=(6, 12)),
   "light": LightDecoder,
+  "pyramid": PyramidHead,
   "segformer": SegFormerHead,
   "vit_head": ViTHead,
 }

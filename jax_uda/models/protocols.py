@@ -56,7 +56,8 @@ class Encoder(Module, Protocol):
     """Returns the maps [B, h_i, w_i, D_i] of a standardised image [B, H, W, 3], fine to coarse.
 
     Strides ascend or stay the same from map to map. Sides that are no multiple of a stride are rounded
-    up or down, or refused by a ValueError. The maps have the compute dtype. Further keyword arguments
+    up or down, or refused by a ValueError; an encoder that first resizes the image to multiples of more
+    pixels says so in an attribute `multiple`. The maps have the compute dtype. Further keyword arguments
     with defaults are inputs that a method may give, such as `mask_ratio` of DINOv2.
     """
     ...

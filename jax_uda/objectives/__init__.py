@@ -10,7 +10,13 @@ from jax_uda.objectives._class_contrast import class_contrast
 from jax_uda.objectives._cross_entropy import cross_entropy
 from jax_uda.objectives._entropy import entropy
 from jax_uda.objectives._feature_distance import feature_distance
+from jax_uda.objectives._foundation_distance import foundation_distance
 from jax_uda.objectives._image_classes import image_classes
+from jax_uda.objectives._level_prototypes import (
+  level_consistency,
+  level_contrast,
+  level_prototypes,
+)
 from jax_uda.objectives._output_adversarial import output_adversarial
 from jax_uda.objectives._pixel_contrast import pixel_contrast
 from jax_uda.objectives._pixel_loss import pixel_loss
@@ -35,12 +41,16 @@ __all__ = [
   "Comparison",
   "prototype_contrast",
   "translation_consistency",
+  "level_prototypes",
+  "level_contrast",
+  "level_consistency",
   # Contrasts between pixels and regions.
   "pixel_contrast",
   "pixel_loss",
   "region_consistency",
   # Alignment with another network.
   "feature_distance",
+  "foundation_distance",
   "output_adversarial",
   # Predictions without labels.
   "entropy",

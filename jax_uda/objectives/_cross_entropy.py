@@ -21,6 +21,7 @@ def cross_entropy(
   align_corners: bool = False,
   groups: int = 1,
   detail_weight: float = 0.1,
+  start_step: int = 0,
 ) -> Objective[tuple[()]]:
   """Weighted cross-entropy of the student's logits on `view` against the view's labels.
 
@@ -38,6 +39,7 @@ def cross_entropy(
     groups: Splits the batch into this many groups and averages their losses, as the reference's
       per-GPU losses.
     detail_weight: Share of HRDA's detail (Hoyer et al., 2022b, Eq. 9).
+    start_step: First step of the term.
   """
 
   def group_loss(logits: jax.Array, label: jax.Array, weight: jax.Array) -> jax.Array:
@@ -55,6 +57,8 @@ def cross_entropy(
     return jnp.mean(jax.vmap(group_loss)(*(split_groups(x, groups) for x in pixels)))
 
   def loss(ctx: Context):
+    if not ctx.started(start_step):
+      return jnp.float32(0), {}
     data, outputs = ctx.views[view], ctx.student(view)
     logits = outputs.decoded.logits
     fused = batch_loss(logits, data.label, data.weight)
@@ -67,4 +71,4 @@ def cross_entropy(
     total = (1 - detail_weight) * fused + detail_weight * detail
     return total, {"fused": fused, "detail": detail}
 
-  return stateless(loss)
+  return stateless(loss, phases=(start_step,))

@@ -17,6 +17,7 @@ def feature_distance(
   weight: float = 0.005,
   min_ratio: float = 0.75,
   reference_view: str | None = None,
+  start_step: int = 0,
 ) -> Objective[tuple[()]]:
   """Keeps the last encoder map near the ImageNet features on thing classes (DAFormer).
 
@@ -27,11 +28,14 @@ def feature_distance(
     weight: Factor of the loss.
     min_ratio: Share of a cell's pixels that its majority class must hold.
     reference_view: View of the frozen network, e.g. the same images before a translation; None = `view`.
+    start_step: First step of the term.
 
   Source: DAFormer (Hoyer et al., CVPR 2022); golden `base/feature_distance`.
   """
 
   def loss(ctx: Context):
+    if not ctx.started(start_step):
+      return jnp.float32(0), {}
     distance = losses.feature_distance(
       ctx.student(view).features[-1],
       ctx.reference(reference_view or view)[-1],
@@ -42,4 +46,4 @@ def feature_distance(
     )
     return jnp.float32(weight) * distance, {}
 
-  return stateless(loss)
+  return stateless(loss, phases=(start_step,))

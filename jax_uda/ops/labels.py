@@ -6,6 +6,7 @@ takes maps [..., H, W] of them, or pixels [...] where no neighbourhood matters.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jax_uda.ops import arrays, resize
 
@@ -76,6 +77,63 @@ def image_classes(labels: jax.Array, num_classes: int) -> jax.Array:
   check_map("labels", labels)
   held = labels.astype(jnp.int32)[..., None] == jnp.arange(num_classes)
   return jnp.any(held, axis=(-3, -2)).astype(jnp.float32)
+
+
+def soft_label(labels: jax.Array, size: resize.Size, num_classes: int) -> jax.Array:
+  """The share of each cell's area that each class holds.
+
+  Cell i covers the rows floor(i H / h) to ceil((i + 1) H / h), as PyTorch's adaptive average pooling has
+  it; columns alike. The shares of a cell add up to its labelled area, not to 1.
+
+  Args:
+    labels: [..., H, W] integers; a pixel outside 0..C-1 (255 = ignore) belongs to no class.
+    size: (height, width) of the cells.
+    num_classes: C.
+
+  Returns:
+    [..., h, w, C] float32.
+
+  Raises:
+    ValueError: `labels` is not [..., H, W] of integers, or `size` is not two numbers above 0.
+
+  Source: CONFETII; golden `confetii/soft_contrast`.
+
+  >>> import jax.numpy as jnp
+  >>> soft_label(jnp.array([[0, 1, 1, 255]]), (1, 2), num_classes=2).tolist()
+  [[[0.5, 0.5], [0.0, 0.5]]]
+  """
+  check_map("labels", labels)
+  rows, columns = (
+    _pooling_matrix(length, target) for length, target in zip(labels.shape[-2:], size, strict=True)
+  )
+  return class_masses(labels, rows, columns, num_classes)
+
+
+def class_masses(
+  labels: jax.Array, rows: np.ndarray, columns: np.ndarray, num_classes: int
+) -> jax.Array:
+  """Resizes the one-hot map of labels [..., H, W] by matrices [h, H] and [w, W]: [..., h, w, C] float32.
+
+  It goes class by class: the one-hot map of a whole batch is never in memory.
+  """
+  down, across = jnp.asarray(rows, jnp.float32), jnp.asarray(columns, jnp.float32)
+
+  def masses(c: jax.Array) -> jax.Array:
+    members = (labels == c).astype(jnp.float32)
+    return jnp.einsum("...hw,ih,jw->...ij", members, down, across, precision="highest")
+
+  return jnp.moveaxis(jax.lax.map(masses, jnp.arange(num_classes, dtype=jnp.int32)), 0, -1)
+
+
+def _pooling_matrix(length: int, target: int) -> np.ndarray:
+  """The matrix [target, length] that averages the cells of an axis."""
+  if target < 1:
+    raise ValueError(f"cannot average labels of {length} pixels over {target} cells")
+  index, matrix = np.arange(target), np.zeros((target, length))
+  first, end = index * length // target, -(-(index + 1) * length // target)
+  for row, start, stop in zip(matrix, first, end, strict=True):
+    row[start:stop] = 1 / (stop - start)
+  return matrix
 
 
 def ignore_unweighted(label: jax.Array, weight: jax.Array, ignore: int = IGNORE) -> jax.Array:

@@ -21,9 +21,8 @@ from jax_uda.data.datasets import base, catalog
 from jax_uda.data.datasets.from_files import FromFiles
 from jax_uda.data.label_spaces import IGNORE, LabelSpace
 from jax_uda.data.pipeline import rescale
-from jax_uda.data.roles import Role
+from jax_uda.run import data_sets, pair_reader
 from jax_uda.run import findings as findings_lib
-from jax_uda.run import pair_reader
 from jax_uda.run.findings import Findings
 from jax_uda.run.pair_reader import Read
 from jax_uda.run.report import findings_page, panels
@@ -134,20 +133,19 @@ def contact_sheet(
   panels.draw(path, columns, label_space, title=title, row_names=[short(name) for name in names])
 
 
+def _name(field: tuple[str, ...]) -> str:
+  """A data set's name in tables and files: source, sources_1, or that of `eval.targets`."""
+  return field[-1] if field[0] == "eval" else "_".join(field[1:])
+
+
 def _find_data_sets(
   data: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Described]:
   """All data sets of a run; raises SettingError for a wrong description."""
   with registry.within("config", "data"):
     data_dir = paths.as_path(data["dir"], "dir")
-  described: list[tuple[str, Mapping[str, Any], Role, tuple[str, ...]]] = [
-    ("source", data["source"], Role.SOURCE, ("config", "data", "source")),
-    ("target", data["target"], Role.TARGET, ("config", "data", "target")),
-  ]
-  for name in targets:
-    path = ("config", "eval", "targets", name)
-    described.append((name, targets[name], Role.EVALUATION, path))
-  for name, spec, role, path in described:
+  for field, spec, role in data_sets.described(data, targets):
+    name, path = _name(field), ("config", *field)
     with registry.within(*path):
       builder = catalog.find_builder(spec, data_dir, role)
       splits = builder.find_pairs()

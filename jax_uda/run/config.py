@@ -46,9 +46,10 @@ def default() -> ConfigDict:
   # Whether a step takes its gradient group by group of terms that share no pass: the same up to rounding,
   # in less memory.
   config.gradient_by_groups = False
-  config.compute_dtype = (
-    "float32"  # "float32" or "bfloat16"; parameters, statistics and losses stay float32
-  )
+  # "auto" is bfloat16 on GPUs and TPUs, else float32. Parameters, statistics and losses stay float32.
+  config.compute_dtype = "auto"
+  config.fsdp = 1  # over how many devices each network and the optimizer's state are split
+  config.devices = 0  # how many of the devices share a batch, over all processes; 0 = all
 
   # "train", or "pseudo_label": a stage that labels the target's training images with the student of
   # init_from, for the data.pseudo_labels of later stages.
@@ -138,6 +139,10 @@ def _data_defaults() -> ConfigDict:
   data.store = "auto"
   data.source = ConfigDict()
   data.target = ConfigDict()
+  # Several sets in place of one: each is drawn as often as it has images or, if all have a field `share`, in
+  # proportion to that. `source` and `target` are then the first ones.
+  data.sources = ()
+  data.targets = ()
   data.crop_size = (512, 512)  # (height, width) in pixels
   data.crop_target = (
     True  # whether target images are cropped; False: target images come whole, all of one size
@@ -147,7 +152,7 @@ def _data_defaults() -> ConfigDict:
   data.target_scale = ()
   # The stage whose files label the target's training images: its folder, as in init_from.
   data.pseudo_labels = ""
-  # Pixels at the (top, bottom, left, right) of target images that get weight 0.
+  # Pixels at the (top, bottom, left, right) of target images that get weight 0; below 1: shares of the image.
   data.target_margins = ()
   data.flip = True  # whether half of the crops are mirrored
   data.cat_max_ratio = 0.75  # largest share of one class in an accepted source crop
@@ -186,6 +191,24 @@ def _evaluation_defaults() -> ConfigDict:
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation
+
+
+def fill_data_sets(config: ConfigDict) -> None:
+  """Sets `data.source` and `data.target` to the first of `data.sources` and `data.targets`, in place.
+
+  Raises:
+    SettingError: They are set, and to something else.
+  """
+  for domain in ("source", "target"):
+    listed = tuple(config.data.get(f"{domain}s", ()))
+    if not listed:
+      continue
+    first = ConfigDict(dict(listed[0]))
+    if config.data[domain] and config.data[domain].to_dict() != first.to_dict():
+      raise registry.SettingError(
+        ("data", domain), f"is set, and is not the first of config.data.{domain}s: leave it empty."
+      )
+    config.data[domain] = first
 
 
 def last_step(config: ConfigDict) -> int:

@@ -7,6 +7,8 @@ from jax_uda.run.config_dict import ConfigDict
 
 # What may change between a run and its continuation, since it does not touch the parameters.
 FREE_FIELDS = (
+  "devices",
+  "fsdp",
   "on_nonfinite",
   "max_skips",
   "schedule.scale_from",  # `record.check_config` looks at the steps that are trained

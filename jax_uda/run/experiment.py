@@ -18,7 +18,7 @@ from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
 from jax_uda.data.roles import Role
 from jax_uda.run import config as config_lib
-from jax_uda.run import optimizer_config
+from jax_uda.run import data_sets, optimizer_config
 from jax_uda.run import settings as settings_lib
 from jax_uda.run.settings import RunSettings
 from jax_uda.step import optimizer
@@ -141,9 +141,11 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     ValueError: A field of the config is unknown or does not fit the others; the message names it.
   """
   with registry.within("config"):
+    config = config.copy_and_resolve_references().unlock()
+    config_lib.fill_data_sets(config)
     settings = settings_lib.from_config(config)
     fields: dict[str, Any] = config.to_dict()
-    mesh = mesh_lib.data_mesh()
+    mesh = mesh_lib.mesh_of(fields["devices"], fields["fsdp"])
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     domains, further_targets = _load_data(fields)
     num_classes = domains.label_space.num_classes
@@ -152,6 +154,21 @@ def build(config: config_lib.ConfigDict) -> Experiment:
     learner = build_learner(config, domains.class_frequency, mesh)
     groups = optimizer_config.groups_of(fields["optimizer"], learner.model)
   return Experiment(learner, domains, settings, groups, further_targets)
+
+
+def dtype_of(name: str, mesh: Mesh) -> jnp.dtype:
+  """The compute dtype that `config.compute_dtype` names.
+
+  Args:
+    name: One of `DTYPES`, or "auto": bfloat16 on accelerators, float32 on CPUs.
+    mesh: The devices that compute.
+
+  Raises:
+    SettingError: The name is unknown.
+  """
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
+  dtypes = DTYPES | {"auto": DTYPES["float32" if on_cpu else "bfloat16"]}
+  return registry.lookup(dtypes, name, "compute_dtype")
 
 
 def build_learner(
@@ -168,7 +185,7 @@ def build_learner(
     SettingError: A field is unknown or does not fit the others; its path begins below the config.
   """
   fields: dict[str, Any] = config.to_dict()
-  dtype = registry.lookup(DTYPES, fields["compute_dtype"], "compute_dtype")
+  dtype = dtype_of(fields["compute_dtype"], mesh)
   model = build_model(fields["model"], len(class_frequency), dtype)
   task = Task(
     num_classes=len(class_frequency),
@@ -218,7 +235,7 @@ def _load_data(
   data = fields["data"]
   with registry.within("data"):
     data_dir = paths.as_path(data["dir"], "dir")
-  specs, store = fields["eval"]["targets"], data["store"]
+  specs, store = data_sets.evaluated_targets(data, fields["eval"]["targets"]), data["store"]
   beside = []
   for name in specs:
     with registry.within("eval", "targets", name):
@@ -231,6 +248,8 @@ def _load_data(
       cache_mbytes=data["cache_mbytes"],
       store=store,
       beside=beside,
+      more_sources=data_sets.sets_of(data, "source")[1:],
+      more_targets=data_sets.sets_of(data, "target")[1:],
     )
   with registry.within("eval", "targets"):
     targets = catalog.load_evaluation(specs, data_dir, domains.label_space, store)

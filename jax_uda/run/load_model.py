@@ -80,7 +80,7 @@ def load(
   text = ModelText(
     config["model"], config["eval"], _classes_of(run, config), config["compute_dtype"]
   )
-  model, inference, batch_size = _build(text, evaluation or {})
+  model, inference, batch_size = _build(text, evaluation or {}, mesh)
   saved_in, title = best_checkpoint.find(run, None if checkpoint == "reported" else checkpoint)
   if checkpoint == best_checkpoint.BEST and title != best_checkpoint.TITLES[checkpoint]:
     raise ValueError(f"{run} kept no best checkpoint; train with config.report = 'best_on_target'.")
@@ -107,7 +107,7 @@ def _from_file(path: pathlib.Path, evaluation: Mapping[str, str], mesh: Mesh) ->
     raise ValueError(f"{path}: there is no such file.")
   weights.read(path, finite=False)  # says what is wrong with a file that is damaged
   text = model_text.parse(safetensors_file.read_metadata(path), path)
-  model, inference, batch_size = _build(text, evaluation)
+  model, inference, batch_size = _build(text, evaluation, mesh)
   filled, loaded = weights.load(abstract_variables(model, (SIDE, SIDE)), path)
   if missing := [*loaded.untouched, *loaded.left_out]:
     raise ValueError(f"{path} lacks weights of its network: {', '.join(missing[:4])}.")
@@ -144,7 +144,9 @@ def _finished(
   )
 
 
-def _build(text: ModelText, evaluation: Mapping[str, str]) -> tuple[models.Segmentor, Any, int]:
+def _build(
+  text: ModelText, evaluation: Mapping[str, str], mesh: Mesh
+) -> tuple[models.Segmentor, Any, int]:
   """The network that a text describes, how it predicts, and in which batches."""
   num_classes = text.classes.label_space.num_classes
   with registry.within("config"):
@@ -156,7 +158,7 @@ def _build(text: ModelText, evaluation: Mapping[str, str]) -> tuple[models.Segme
     settings_of_eval = settings.evaluation_of(group.to_dict())
     with registry.within("eval"):
       settings_of_eval.inference.check_classes(num_classes)
-    dtype = registry.lookup(experiment.DTYPES, text.compute_dtype, "compute_dtype")
+    dtype = experiment.dtype_of(text.compute_dtype, mesh)
     model = experiment.build_model(text.model, num_classes, dtype)
   return model, settings_of_eval.inference, settings_of_eval.batch_size
 

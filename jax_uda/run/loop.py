@@ -71,6 +71,7 @@ class Loop:
       FloatingPointError: A loss is not finite.
       Stopped: The run was told to stop; the state is saved.
     """
+    state = self._learner.placed(state)
     first, end, stop = int(state.step), self._settings.end_step, interruption.current()
     agreement = Agreement(self._learner.mesh)
     with stop.finishing():
@@ -78,7 +79,10 @@ class Loop:
         for step in range(first, end):
           with self._log.waiting_for_data(), registry.within("config", "data"):
             batch = mesh_lib.put_batch(self._learner.mesh, next(batches))
-          state, metrics = self._step_of(step, state, batch, stop)(state, batch)
+          train_step = self._step_of(step, state, batch, stop)
+          # Whatever would be copied between host and devices here, each step would wait for.
+          with jax.transfer_guard("disallow"):
+            state, metrics = train_step(state, batch)
           if mesh_lib.must_wait(self._learner.mesh):
             jax.block_until_ready(metrics)
           self._log.add(metrics)

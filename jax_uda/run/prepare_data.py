@@ -15,6 +15,7 @@ from jax_uda.data.pipeline.rescale import Size
 from jax_uda.data.roles import Role
 from jax_uda.run import arguments as run_arguments
 from jax_uda.run import config as config_lib
+from jax_uda.run import data_sets
 from jax_uda.run import findings as findings_lib
 from jax_uda.run.config_dict import ConfigDict
 from jax_uda.run.findings import Findings
@@ -200,14 +201,9 @@ def _builders(
   data: Mapping[str, Any], targets: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[tuple[str, ...], base.Builder]]:
   """The data sets of a config, each with its field; all are looked for before any is prepared."""
-  described = [
-    (("data", "source"), data["source"], Role.SOURCE),
-    (("data", "target"), data["target"], Role.TARGET),
-    *((("eval", "targets", name), targets[name], Role.EVALUATION) for name in targets),
-  ]
   data_dir = paths.as_path(data["dir"], "config.data.dir")
   builders = []
-  for path, spec, role in described:
+  for path, spec, role in data_sets.described(data, targets):
     with registry.within("config", *path):
       builders.append((path, catalog.find_builder(spec, data_dir, role, data["store"])))
   return builders

@@ -59,6 +59,7 @@ def load(recipe: str, overrides: Iterable[tuple[str, str]] = ()) -> ConfigDict:
   with registry.within("config"):
     for field, text in overrides:
       changes.set_from_text(config, field, text, accepts=lambda path: _may_add(config, path))
+    config_lib.fill_data_sets(config)
   config_lib.stage_configs(config)  # refuses what no stage can have
   return config.lock()
 

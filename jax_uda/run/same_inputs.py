@@ -73,15 +73,22 @@ def _hash(path: paths.Path) -> str:
   return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _spec(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+  """The description of the data set `source`, or `sources.1` of several."""
+  field, _, number = name.partition(".")
+  return data[field][int(number)] if number else data[field]
+
+
 def _note(data: Mapping[str, Any], identities: Mapping[str, Identity | None]) -> dict[str, Any]:
   """What `data.json` says of the data sets that are made of files."""
   notes = {}
   for name, identity in identities.items():
     if identity is not None:
-      stats = data[name].get("class_stats")
+      spec = _spec(data, name)
+      stats = spec.get("class_stats")
       notes[name] = {
         **identity._asdict(),
-        "path": str(paths.absolute(data[name].get("path", ""), "path")),
+        "path": str(paths.absolute(spec.get("path", ""), "path")),
         "class_stats": _hash(paths.as_path(stats, "class_stats")) if stats else "",
       }
   return notes

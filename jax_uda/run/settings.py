@@ -85,6 +85,8 @@ class StartSettings:
     init_weights: A weight file; not read if `init_from` is set.
     init_network: Which network of a weight file with a whole training run: "student" or "teacher".
     init_missing: Whether the recipe asks for a weight file, and none is named.
+    foundation_weights: The weight file of the method's foundation model.
+    foundation_missing: Whether it asks for one of a foundation model, too, and none is named.
   """
 
   init_from: str | None = None
@@ -93,6 +95,8 @@ class StartSettings:
   init_weights: str | None = None
   init_network: str = "student"
   init_missing: bool = False
+  foundation_weights: str | None = None
+  foundation_missing: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,7 +241,7 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
   """
   fields: dict[str, Any] = config.to_dict()
   registry.lookup(CARRIED, fields["init_carry"], "init_carry")
-  file = fields["init_weights"]
+  file, foundation = fields["init_weights"], _foundation_weights(fields["method"])
   return StartSettings(
     init_from=fields["init_from"] or None,
     init_carry=fields["init_carry"],
@@ -245,7 +249,15 @@ def start_of(config: config_lib.ConfigDict) -> StartSettings:
     init_weights=None if file in ("", RANDOM) else file,
     init_network=fields["init_network"],
     init_missing=fields["init_required"] and not (file or fields["init_from"]),
+    foundation_weights=None if foundation in ("", RANDOM) else foundation,
+    foundation_missing=fields["init_required"] and file != RANDOM and foundation == "",
   )
+
+
+def _foundation_weights(method: Mapping[str, Any]) -> str | None:
+  """The weight file of a method's foundation model; None if its settings describe none."""
+  foundation = method.get("foundation")
+  return str(foundation.get("weights", "")) if isinstance(foundation, Mapping) else None
 
 
 def report_of(config: config_lib.ConfigDict) -> str:

@@ -86,6 +86,8 @@ def _shrink_part(part: ConfigDict, domains: dict[str, dict[str, Any]]) -> None:
   data, evaluation = part.get("data", {}), part.get("eval", {})
   for domain in set(data) & set(domains):
     data[domain] = domains[domain]
+    if data.get(f"{domain}s"):
+      data[f"{domain}s"] = (domains[domain], domains[domain] | {"seed": 1})
   if "crop_size" in data:
     data.crop_size = IMAGE if data.crop_size[1] > data.crop_size[0] else SQUARE
   for group, field in ((data, "target_margins"), (data, "rare_class")):
@@ -111,7 +113,7 @@ def _shrink_model(model: ConfigDict) -> None:
   """
   from jax_uda.models import catalog  # JAX; a run in full needs none to be configured
 
-  if "decoder" in model and model.decoder != "vit_head":
+  if "decoder" in model and model.decoder not in ("vit_head", "pyramid"):
     model.decoder, model.decoder_options = "light", {}
   for part in ("encoder", "decoder"):
     if part in model:
@@ -124,9 +126,20 @@ def _shrink_model(model: ConfigDict) -> None:
 def _shrink_method(method: ConfigDict) -> None:
   """Makes a method's settings small, those too that the recipe leaves at their defaults."""
   for name, value in (_defaults(method.get("name", "")) | dict(method)).items():
-    small = TRANSLATOR if name == "translator" else _small(name, value)
+    if name == "foundation" and value:
+      small = _small_foundation(value)
+    else:
+      small = TRANSLATOR if name == "translator" else _small(name, value)
     if name in method or small != value:
       method[name] = small
+
+
+def _small_foundation(value: Any) -> dict[str, Any]:
+  """A foundation model of the same kind with random weights."""
+  from jax_uda.models import catalog  # JAX, too
+
+  small = dict(weights="random", options=dict(catalog.tiny(value["encoder"])), size=SQUARE[0])
+  return dict(value) | small
 
 
 def _defaults(name: str) -> dict[str, Any]:

@@ -27,8 +27,14 @@ from jax_uda.models.weights import known
 from jax_uda.run import best_checkpoint, checkpoint, record
 from jax_uda.run.experiment import Experiment
 from jax_uda.run.frozen import RunCheckpoints
-from jax_uda.run.settings import CARRIED, RunSettings, StartSettings
+from jax_uda.run.settings import CARRIED, RANDOM, RunSettings, StartSettings
+from jax_uda.step.shared import FOUNDATION
 from jax_uda.step.state import TrainState, networks_at
+
+_ABOUT_FOUNDATION = (
+  "is empty, but this method compares with a frozen foundation model: say --config=RECIPE:foundation=FILE "
+  "or --config.method.foundation.weights=FILE, with random in place of FILE if you mean a random one."
+)
 
 
 def open_checkpoints(workdir: pathlib.Path, keep: int = 2) -> RunCheckpoints:
@@ -70,6 +76,11 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
   if starts_from_file(begin):
     with _about_file(settings.encoder):
       weights.find(str(begin.init_weights))
+  if begin.foundation_missing:
+    raise SettingError("method.foundation.weights", _ABOUT_FOUNDATION)
+  if begin.foundation_weights:
+    with _about_foundation():
+      weights.find(begin.foundation_weights)
   for field, name in (("init_from", begin.init_from), ("init_auxiliary", begin.init_auxiliary)):
     if name and not has_checkpoints(workdir.parent / name):
       folder = workdir.parent / name
@@ -112,6 +123,7 @@ def initialise(exp: Experiment, workdir: pathlib.Path) -> TrainState:
     record.inherit_weights(workdir, workdir.parent / settings.init_from)
   else:
     say("networks: random")
+  state = _with_foundation(exp, state)
   if settings.init_auxiliary:
     with _other_run(workdir, "init_auxiliary", settings.init_auxiliary) as others:
       state = _with_auxiliary(state, others)
@@ -134,9 +146,36 @@ def from_file(exp: Experiment, state: TrainState, workdir: pathlib.Path) -> Trai
     )
     record.check_same_weights(workdir, loaded)
   say(f"networks: {loaded}")
+  if weights.ADAPTER in loaded.untouched and (note := _random_adapter_note(exp)):
+    say(f"warning: {note}")
   record.write_weights(workdir, loaded.with_licence_of(encoder))
   student = jax.device_put(student, mesh_lib.replicated(exp.learner.mesh))
   return _all_at(exp, state, student)
+
+
+def _random_adapter_note(exp: Experiment) -> str:
+  """What the encoder's class says of a start with a random adapter; empty if nothing."""
+  return getattr(getattr(exp.learner.model, "encoder", None), "random_adapter_note", "")
+
+
+def _with_foundation(exp: Experiment, state: TrainState) -> TrainState:
+  """The state with the weights of the method's foundation model, if it has one.
+
+  Raises:
+    SettingError: Its file cannot be read or does not fit.
+  """
+  foundation = exp.learner.method.foundation
+  if foundation is None:
+    return state
+  if foundation.weights in ("", RANDOM):
+    say(f"foundation model {foundation.encoder}: random")
+    return state
+  reference = state.reference or {}
+  with _about_foundation(foundation.encoder):
+    variables, loaded = weights.load(reference[FOUNDATION], foundation.weights)
+  say(f"foundation model {foundation.encoder}: {loaded}")
+  variables = jax.device_put(variables, mesh_lib.replicated(exp.learner.mesh))
+  return state.replace(reference={**reference, FOUNDATION: variables})
 
 
 @contextlib.contextmanager
@@ -149,6 +188,16 @@ def _about_file(encoder: str) -> Iterator[None]:
   except ValueError as error:
     text = known.with_alternatives(str(error), encoder)
     raise SettingError("init_weights", f": {text}") from None
+
+
+@contextlib.contextmanager
+def _about_foundation(encoder: str = "") -> Iterator[None]:
+  """Names the field in errors about the foundation model's weight file."""
+  try:
+    yield
+  except ValueError as error:
+    text = known.with_alternatives(str(error), encoder)
+    raise SettingError("method.foundation.weights", f": {text}") from None
 
 
 @contextlib.contextmanager
@@ -232,4 +281,6 @@ def _all_at(exp: Experiment, state: TrainState, variables: dict[str, Any]) -> Tr
   student, teacher, reference = networks_at(
     variables, learner.freeze, learner.method.uses_reference
   )
+  foundation = {k: v for k, v in (state.reference or {}).items() if k == FOUNDATION}
+  reference = {**(reference or {}), **foundation} or None
   return state.replace(student=student, teacher=teacher, reference=reference)

@@ -97,6 +97,7 @@ class Context:
     student: Passes,
     teacher: Passes,
     reference: Callable[[jax.Array], tuple[jax.Array, ...]] | None = None,
+    foundation: Callable[[jax.Array], jax.Array] | None = None,
     auxiliary: Any = None,
     phase: int = 0,
   ):
@@ -108,12 +109,13 @@ class Context:
       student: Passes of the student.
       teacher: Passes of the teacher.
       reference: From an image to the encoder maps of the frozen initial network, or None.
+      foundation: From an image to the map of the frozen foundation model, or None.
       auxiliary: Parameters of the method's auxiliary networks (`Auxiliary`), or None.
       phase: First step of the phase that is traced (`Method.phase`).
     """
     self.views, self.step, self.auxiliary = views, step, auxiliary
     self.student_passes = student
-    self._teacher, self._reference = teacher, reference
+    self._teacher, self._reference, self._foundation = teacher, reference, foundation
     self._phase = phase
 
   def started(self, step: int) -> bool:
@@ -137,8 +139,26 @@ class Context:
     """The teacher on `view`: no dropout, batch statistics in BatchNorm, no gradient."""
     return jax.lax.stop_gradient(self._teacher(view, self.views[view].image))
 
+  def teacher_through(self, name: str, image: jax.Array) -> Outputs:
+    """The teacher on an image that the auxiliary networks made; the gradient reaches the image alone.
+
+    Every call runs the network, and leaves BatchNorm's statistics as they are.
+
+    Args:
+      name: Name of the pass, for `Method.teacher_outputs`.
+      image: [B, H, W, 3], RGB in [0, 1], made with the parameters `self.auxiliary`.
+    """
+    constants = jax.lax.stop_gradient(self._teacher.variables)
+    return self._teacher.network(constants, image, name)[0]
+
   def reference(self, view: str) -> tuple[jax.Array, ...]:
     """Encoder maps of the frozen initial network on `view`, in evaluation mode, no gradient."""
     if self._reference is None:
       raise ValueError("this method keeps no reference network: set Method.uses_reference")
     return jax.lax.stop_gradient(self._reference(self.views[view].image))
+
+  def foundation(self, view: str) -> jax.Array:
+    """The frozen foundation model's map [B, h, w, D] of `view`, no gradient."""
+    if self._foundation is None:
+      raise ValueError("this method has no foundation model: set Method.foundation")
+    return jax.lax.stop_gradient(self._foundation(self.views[view].image))

@@ -17,15 +17,16 @@ import optax
 from jax.sharding import Mesh
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import platform
 from jax_uda.ops.resize import size_of
-from jax_uda.step import nonfinite, optimizer, state, train_step
+from jax_uda.step import nonfinite, optimizer, sharding, state, train_step
 from jax_uda.step.context import Context, Passes, View
 from jax_uda.step.inference import Inference, Prediction, Size
 from jax_uda.step.method import Batch, Method, with_unit_images
 from jax_uda.step.objective import add_terms
 from jax_uda.step.outputs import Network
 from jax_uda.step.predictor import NetworkPrograms, Predictor
-from jax_uda.step.shared import sharing
+from jax_uda.step.shared import FOUNDATION, sharing
 from jax_uda.step.state import TrainState
 from jax_uda.step.teacher import Rule
 from jax_uda.step.train_step import Metrics
@@ -56,6 +57,7 @@ class Learner:
     schedule: Learning rate as a function of the step.
     optimizer: The optimizer of the student's parameters.
     auxiliary: The method's auxiliary networks, or None.
+    foundation: The method's foundation model, or None.
     teacher_rule: How the teacher follows the student.
     mesh: Devices that share a batch.
     by_groups: Whether a step takes its gradient group by group of terms.
@@ -91,6 +93,7 @@ class Learner:
     dtype = getattr(model, "dtype", jnp.float32)
     heads = {name: head(dtype=dtype) for name, head in method.heads.items()}
     self.model = model.clone(heads=flax.core.FrozenDict(heads)) if heads else model
+    self.foundation = method.foundation.build(dtype=dtype) if method.foundation else None
     self.method, self.schedule, self.teacher_rule = method, schedule, teacher_rule
     self.by_groups = by_groups
     self.optimizer = optimizer(schedule, start_steps=method.start_steps)
@@ -115,15 +118,33 @@ class Learner:
 
     They do not depend on the arguments; `init` with the same ones does not trace the network again.
     """
-    sharding = mesh_lib.replicated(self.mesh)
-    place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    return jax.tree.map(place, self._create(seed, tuple(image_size)).eval_shape())
+    state = self._create(seed, tuple(image_size)).eval_shape()
+    place = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+    return jax.tree.map(place, state, sharding.of_state(self.mesh, state))
 
-  def from_variables(self, variables: dict[str, Any], seed: int) -> TrainState:
-    """The state before step 0 that starts from `variables` of the model."""
+  def placed(self, state: TrainState) -> TrainState:
+    """The state with each array on the devices that steps expect it on."""
+    return jax.device_put(state, sharding.of_state(self.mesh, state))
+
+  def from_variables(
+    self, variables: dict[str, Any], seed: int, *, foundation: dict[str, Any] | None = None
+  ) -> TrainState:
+    """The state before step 0 that starts from `variables` of the model.
+
+    Args:
+      variables: Those of the model.
+      seed: Root of all randomness of the run.
+      foundation: Those of the method's foundation model, if it has one.
+    """
     key = jax.random.key(seed)
     return state.from_variables(
-      variables, self.method, self.optimizer, key, self.auxiliary, freeze=self.freeze
+      variables,
+      self.method,
+      self.optimizer,
+      key,
+      self.auxiliary,
+      freeze=self.freeze,
+      foundation={FOUNDATION: foundation} if foundation else None,
     )
 
   @property
@@ -132,15 +153,19 @@ class Learner:
     return getattr(self.model, "freeze", "")
 
   def _jitted_create(self, seed: int, image_size: tuple[int, int]) -> Any:
-    create = lambda: state.create(
-      self.model,
-      self.method,
-      self.optimizer,
-      image_size=image_size,
-      seed=seed,
-      auxiliary=self.auxiliary,
-    )
-    return jax.jit(create, out_shardings=mesh_lib.replicated(self.mesh))
+    def create() -> TrainState:
+      initial = state.create(
+        self.model,
+        self.method,
+        self.optimizer,
+        image_size=image_size,
+        seed=seed,
+        auxiliary=self.auxiliary,
+        foundation=self.foundation,
+      )
+      return sharding.constrain(self.mesh, initial)
+
+    return jax.jit(create)
 
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One training step; it consumes `state`, whose buffers are reused.
@@ -167,10 +192,16 @@ class Learner:
     return self._step_of(phase)
 
   def _jitted_step(self, phase: int) -> Any:
-    replicated = mesh_lib.replicated(self.mesh)
     step = self.pure_step(phase)
     step = nonfinite.skipping(step) if self._skips else step
-    return jax.jit(step, donate_argnums=0, out_shardings=(replicated, replicated))
+
+    def train_step_on_mesh(*args: Any) -> tuple[TrainState, Metrics]:
+      with platform.traced_for(self.mesh):
+        state, metrics = step(*args)
+      whole = mesh_lib.replicated(self.mesh)
+      return sharding.constrain(self.mesh, state), jax.lax.with_sharding_constraint(metrics, whole)
+
+    return jax.jit(train_step_on_mesh, donate_argnums=0)
 
   def pure_step(self, phase: int = 0) -> Step:
     """The step of a phase as a pure function, not compiled."""
@@ -180,6 +211,7 @@ class Learner:
       self.optimizer,
       teacher_rule=self.teacher_rule,
       auxiliary=self.auxiliary,
+      foundation=self.foundation,
       phase=phase,
       by_groups=self.by_groups,
     )
@@ -269,6 +301,7 @@ class Learner:
       student=Passes(student, state.teacher),
       teacher=teacher,
       reference=reference if self.method.uses_reference else None,
+      foundation=train_step.foundation_network(self.foundation, state.reference),
       auxiliary=state.auxiliary and state.auxiliary["params"],
       phase=phase,
     )

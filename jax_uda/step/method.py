@@ -51,6 +51,21 @@ class Auxiliary(NamedTuple):
   draw: Callable[[jax.Array, Batch], Any] = no_draws
 
 
+class Foundation(NamedTuple):
+  """A frozen network of another kind than the student, whose maps terms compare with the student's.
+
+  Attributes:
+    build: Called with `dtype=`, gives a module that maps images [B, H, W, 3], RGB in [0, 1], to a map
+      [B, h, w, D].
+    encoder: Its name, for messages.
+    weights: Its weight file; "random" or empty for a random one.
+  """
+
+  build: Callable[..., nn.Module]
+  encoder: str
+  weights: str = ""
+
+
 class ViewMaker(NamedTuple):
   """Views that are made together, and the random numbers that they need.
 
@@ -83,6 +98,7 @@ class Method(NamedTuple):
       them untouched; None = for ever.
     auxiliary: From the learning-rate schedule to networks that train beside the student, or None.
     uses_reference: Whether terms ask for the frozen initial network.
+    foundation: The foundation model that terms ask for, or None.
     unlabelled: Views whose labels are all 255.
   """
 
@@ -95,6 +111,7 @@ class Method(NamedTuple):
   start_steps: Mapping[str, int | None] = types.MappingProxyType({})
   auxiliary: Callable[[optax.Schedule], Auxiliary] | None = None
   uses_reference: bool = False
+  foundation: Foundation | None = None
   unlabelled: tuple[str, ...] = ()
 
   @property

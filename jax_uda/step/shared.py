@@ -14,6 +14,9 @@ from jax_uda.step.outputs import Network
 
 Variables = dict[str, Any]
 
+# The collection of `TrainState.reference` with the variables of a foundation model (`Method.foundation`).
+FOUNDATION = "foundation"
+
 
 def split(variables: Mapping[str, Any], freeze: str) -> tuple[Variables, Variables]:
   """Splits a network's variables into those that train and those that are shared.
@@ -38,6 +41,11 @@ def merge(shared: Mapping[str, Any] | None, trained: Mapping[str, Any]) -> Varia
     inner = merged.get(name)
     merged[name] = merge(inner, value) if isinstance(inner, Mapping) else value
   return merged
+
+
+def of_networks(reference: Mapping[str, Any] | None) -> Variables:
+  """What of `TrainState.reference` belongs to student and teacher: all but a foundation model."""
+  return {name: tree for name, tree in (reference or {}).items() if name != FOUNDATION}
 
 
 def has_shared(shared: Mapping[str, Any] | None, trained: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -11,7 +12,7 @@ from jax_uda.step.context import AUXILIARY_KEY, named_key
 from jax_uda.step.method import Auxiliary, Method
 from jax_uda.step.objective import init_terms
 from jax_uda.step.outputs import Network
-from jax_uda.step.shared import merge, split
+from jax_uda.step.shared import FOUNDATION, merge, of_networks, split
 
 
 class TrainState(struct.PyTreeNode):
@@ -23,7 +24,7 @@ class TrainState(struct.PyTreeNode):
       frozen encoder, what trains alone.
     teacher: Variables of its moving average; `batch_stats` are the teacher's own.
     reference: Encoder variables of the frozen initial network, or None. A frozen encoder's are here, and
-      student and teacher share them.
+      student and teacher share them. A foundation model's are its collection `foundation`.
     opt_state: State of the optimizer.
     objective_state: States of the method's terms by name (prototypes, banks, …).
     auxiliary: State of the method's auxiliary networks (`Auxiliary`), or None.
@@ -41,7 +42,7 @@ class TrainState(struct.PyTreeNode):
 
   def variables(self, network: str) -> dict[str, Any]:
     """All variables of the "student" or the "teacher", those of a frozen encoder included."""
-    return merge(self.reference, getattr(self, network))
+    return merge(of_networks(self.reference), getattr(self, network))
 
 
 def encoder_variables(variables: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +67,16 @@ def networks_at(
   return student, copy(student), shared or None
 
 
+def init_foundation(
+  foundation: nn.Module | None, key: jax.Array, image_size: tuple[int, int]
+) -> dict[str, Any]:
+  """The part of the reference that a foundation model with random weights is; empty without one."""
+  if foundation is None:
+    return {}
+  image = jnp.zeros((1, *image_size, 3))
+  return {FOUNDATION: dict(foundation.init(named_key(key, FOUNDATION), image))}
+
+
 def from_variables(
   variables: dict[str, Any],
   method: Method,
@@ -74,6 +85,7 @@ def from_variables(
   auxiliary: Auxiliary | None = None,
   *,
   freeze: str = "",
+  foundation: dict[str, Any] | None = None,
 ) -> TrainState:
   """The state before step 0, with `variables` as student, teacher and reference.
 
@@ -84,8 +96,11 @@ def from_variables(
     key: Root of all randomness.
     auxiliary: The method's auxiliary networks, or None.
     freeze: The part of the network that is frozen (`Segmentor.freeze`).
+    foundation: From `init_foundation`.
   """
   student, teacher, reference = networks_at(variables, freeze, method.uses_reference)
+  if foundation:
+    reference = {**(reference or {}), **foundation}
   return TrainState(
     step=jnp.int32(0),
     student=student,
@@ -106,11 +121,19 @@ def create(
   image_size: tuple[int, int],
   seed: int,
   auxiliary: Auxiliary | None = None,
+  foundation: nn.Module | None = None,
 ) -> TrainState:
-  """A randomly initialised state; `image_size` is any (height, width) the model accepts."""
+  """A randomly initialised state; `image_size` is any (height, width) the networks accept."""
   key = jax.random.key(seed)
   variables = model.init(
     named_key(key, "model"), jnp.zeros((1, *image_size, 3)), train=False, use_running_average=True
   )
-  freeze = getattr(model, "freeze", "")
-  return from_variables(dict(variables), method, optimizer, key, auxiliary, freeze=freeze)
+  return from_variables(
+    dict(variables),
+    method,
+    optimizer,
+    key,
+    auxiliary,
+    freeze=getattr(model, "freeze", ""),
+    foundation=init_foundation(foundation, key, image_size),
+  )

@@ -6,6 +6,7 @@ It does not know which method it runs: a method supplies the views and the terms
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,7 +17,7 @@ from jax_uda.step.context import AUXILIARY_KEY, Context, Forward, Pass, Passes, 
 from jax_uda.step.method import Auxiliary, Batch, Method, with_unit_images
 from jax_uda.step.objective import draw_terms
 from jax_uda.step.outputs import Network
-from jax_uda.step.shared import sharing
+from jax_uda.step.shared import FOUNDATION, sharing
 from jax_uda.step.state import TrainState
 
 RANDOM_STREAMS = ("dropout", "crop", "tokens", "positions")
@@ -58,7 +59,7 @@ def teacher_network(model: Network, outputs: Mapping[str, Collection[str]]) -> F
       outputs=outputs.get(name),
       mutable=["batch_stats"],
     )
-    return jax.lax.stop_gradient(result), updated.get("batch_stats")
+    return result, updated.get("batch_stats")  # views and `Context.teacher` stop the gradient
 
   return apply
 
@@ -70,6 +71,15 @@ def reference_network(
   return lambda image: model.apply(
     variables, image, train=False, use_running_average=True, method="encode"
   )
+
+
+def foundation_network(
+  foundation: nn.Module | None, reference: Mapping[str, Any] | None
+) -> Callable[[jax.Array], jax.Array] | None:
+  """The foundation model with its variables in `TrainState.reference`; None without one."""
+  if foundation is None or reference is None:
+    return None
+  return lambda image: foundation.apply(reference[FOUNDATION], image)  # type: ignore[return-value]
 
 
 class Scene(NamedTuple):
@@ -122,14 +132,14 @@ def make_train_step(
   *,
   teacher_rule: teacher_lib.Rule,
   auxiliary: Auxiliary | None = None,
+  foundation: nn.Module | None = None,
   phase: int = 0,
   by_groups: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """Returns the pure function `train_step(state, batch) -> (state, metrics)`.
 
-  By default the teacher moves at the *start* of the step, towards the student before this step's
-  update: step 0 copies the student. Only parameters are averaged; the teacher's BatchNorm statistics
-  are its own.
+  By default the teacher moves at the *start* of the step, towards the student before this step's update:
+  step 0 copies the student.
 
   Args:
     model: The segmentor that student and teacher share, with the method's heads.
@@ -137,9 +147,9 @@ def make_train_step(
     optimizer: Acts on the student's parameters.
     teacher_rule: How the teacher follows the student.
     auxiliary: The method's auxiliary networks, if it has any.
+    foundation: What `method.foundation` builds, if it has one.
     phase: `method.phase(step)` of the steps that this function is for.
-    by_groups: Whether the gradient is taken group by group of terms, which needs less memory; see
-      `gradients`.
+    by_groups: Whether the gradient is taken group by group of terms, in less memory; see `gradients`.
   """
   follow = lambda teacher, student, step: teacher_lib.follow(teacher, student, step, teacher_rule)
   teacher_first = not teacher_rule.after_update
@@ -163,6 +173,7 @@ def make_train_step(
         ),
         teacher=teacher,
         reference=reference,
+        foundation=foundation_network(foundation, state.reference),
         auxiliary=auxiliary_params,
         phase=phase,
       )

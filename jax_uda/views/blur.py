@@ -6,9 +6,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-# With sigma <= MAX_SIGMA the taps beyond this radius weigh less than 1e-8, whatever the kernel size.
-MAX_SIGMA = 1.15
-MAX_RADIUS = 7
+MAX_SIGMA = 1.15  # of the DACS family
+# Taps further away than so many sigma weigh less than 1e-8, whatever the kernel size.
+FAR = 6
 
 
 def kernel_size(length: int) -> int:
@@ -17,9 +17,8 @@ def kernel_size(length: int) -> int:
   return math.floor(tenth - 0.5 + tenth % 2)
 
 
-def _blur_axis(image: jax.Array, sigma: jax.Array, axis: int) -> jax.Array:
+def _blur_axis(image: jax.Array, sigma: jax.Array, axis: int, radius: int) -> jax.Array:
   length = image.shape[axis]
-  radius = min(kernel_size(length) // 2, MAX_RADIUS)
   taps = jnp.arange(-radius, radius + 1)
   weights = jnp.exp(-(taps**2) / (2 * sigma[:, None] ** 2))  # [B, taps]
   weights /= jnp.sum(weights, -1, keepdims=True)
@@ -31,6 +30,23 @@ def _blur_axis(image: jax.Array, sigma: jax.Array, axis: int) -> jax.Array:
   )
 
 
-def gaussian_blur(image: jax.Array, sigma: jax.Array) -> jax.Array:
-  """Blurs an image [B,H,W,D] with a standard deviation of sigma [B] pixels, at most `MAX_SIGMA`."""
-  return _blur_axis(_blur_axis(image, sigma, 1), sigma, 2)
+def gaussian_blur(
+  image: jax.Array,
+  sigma: jax.Array,
+  *,
+  max_sigma: float = MAX_SIGMA,
+  kernel: tuple[int, int] | None = None,
+) -> jax.Array:
+  """Blurs an image [B,H,W,D] with a standard deviation of sigma [B] pixels.
+
+  Args:
+    image: [B,H,W,D] floats.
+    sigma: [B], at most `max_sigma`.
+    max_sigma: The largest sigma; taps that are far for it are left out.
+    kernel: (height, width) of the kernel, both odd; `kernel_size` of the image's sides if not given.
+  """
+  sizes = kernel or tuple(kernel_size(length) for length in image.shape[1:3])
+  farthest = math.ceil(FAR * max_sigma)
+  for axis, size in enumerate(sizes, 1):
+    image = _blur_axis(image, sigma, axis, min(size // 2, farthest))
+  return image

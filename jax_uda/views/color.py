@@ -4,6 +4,8 @@ Brightness is *added*, contrast multiplies without a mean, saturation and hue ac
 has its own order of the four. Images are RGB in [0, 1].
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -22,6 +24,10 @@ class ColorDraws(struct.PyTreeNode):
 
   factors: jax.Array
   order: jax.Array
+
+
+# From an image [B,H,W,3], RGB in [0, 1], to the jittered one.
+Jitter = Callable[[jax.Array, ColorDraws], jax.Array]
 
 
 def draw(key: jax.Array, batch_size: int, strength: float) -> ColorDraws:

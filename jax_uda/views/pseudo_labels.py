@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_uda.ops import resize
+from jax_uda.step.objective import split_groups
 
 
 class PseudoLabel(NamedTuple):
@@ -66,6 +67,36 @@ def pseudo_label(
   )
 
 
+def of_mirrored_pair(
+  logits: jax.Array,
+  mirrored_logits: jax.Array,
+  size: tuple[int, int],
+  *,
+  threshold: float,
+  valid: jax.Array | None = None,
+  groups: int = 1,
+) -> PseudoLabel:
+  """Labels and weights from the mean probability of an image and its mirror image (VFM-UDA).
+
+  Args:
+    logits: [B,h,w,C] of the image, resized bilinearly to `size`.
+    mirrored_logits: [B,h,w,C] of the mirror image, as the network returns them.
+    size: (height, width) of the image.
+    threshold: A pixel is confident if its largest probability is at least this.
+    valid: [B,H,W], nonzero = use the pixel; or None.
+    groups: As in `weigh`.
+  """
+  softmax = lambda x: jax.nn.softmax(resize.bilinear(x.astype(jnp.float32), size))
+  probability = (softmax(logits) + softmax(mirrored_logits)[:, :, ::-1]) / 2
+  return weigh(
+    jnp.argmax(probability, -1),
+    jnp.max(probability, -1),
+    threshold=threshold,
+    valid=valid,
+    groups=groups,
+  )
+
+
 def weigh(
   label: jax.Array,
   confidence: jax.Array,
@@ -75,16 +106,23 @@ def weigh(
   ignore_bottom: int = 0,
   valid: jax.Array | None = None,
   per_pixel: bool = False,
+  groups: int = 1,
 ) -> PseudoLabel:
-  """Pseudo-labels from labels [B,H,W] and their confidence [B,H,W]; arguments as in `pseudo_label`."""
+  """Pseudo-labels from labels [B,H,W] and their confidence [B,H,W]; arguments as in `pseudo_label`.
+
+  With `groups` above 1 the share of confident pixels is taken in each of so many parts of the batch, as
+  on the reference's devices; `confident_fraction` is their mean.
+  """
   if valid is not None and valid.shape != label.shape:
     raise ValueError(f"valid has shape {valid.shape}, the labels have {label.shape}")
   is_confident = confidence >= threshold
-  fraction = jnp.mean(is_confident, dtype=jnp.float32)
+  fractions = jnp.mean(split_groups(is_confident, groups), (1, 2, 3), dtype=jnp.float32)  # [G]
+  fraction = jnp.mean(fractions)
+  of_image = jnp.repeat(fractions, len(label) // groups)[:, None, None]
   height = label.shape[1]
   row = jnp.arange(height)[:, None]
   used = (row >= ignore_top) & (row < height - ignore_bottom)
-  weight = is_confident.astype(jnp.float32) if per_pixel else jnp.full(used.shape, fraction)
+  weight = is_confident.astype(jnp.float32) if per_pixel else of_image
   weight = jnp.where(used, weight, 0.0) * jnp.ones(label.shape, jnp.float32)
   if valid is not None:
     weight = jnp.where(valid != 0, weight, 0.0)

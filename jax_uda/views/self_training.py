@@ -12,7 +12,8 @@ from flax import struct
 from jax_uda.ops.resize import size_of
 from jax_uda.step.context import Passes, View, named_key
 from jax_uda.step.method import Batch, ViewMaker
-from jax_uda.views import classmix, strong
+from jax_uda.step.objective import split_groups
+from jax_uda.views import classmix, color, strong
 from jax_uda.views.pseudo_labels import pseudo_label
 
 
@@ -76,9 +77,9 @@ def source_view(batch: Batch) -> View:
   return View(batch["source"]["image"], label, jnp.ones(label.shape, jnp.float32))
 
 
-def augmented(view: View, draws: strong.StrongDraws) -> View:
+def augmented(view: View, draws: strong.StrongDraws, jitter: color.Jitter = color.jitter) -> View:
   """The view with a strongly augmented image."""
-  return view.replace(image=strong.augment(view.image, draws))
+  return view.replace(image=strong.augment(view.image, draws, jitter))
 
 
 def target_view(
@@ -106,7 +107,14 @@ def target_view(
   return View(image, pseudo.label, pseudo.weight)
 
 
-def mixed_view(source: View, target: View, priority: jax.Array, *, per_image: bool = False) -> View:
+def mixed_view(
+  source: View,
+  target: View,
+  priority: jax.Array,
+  *,
+  per_image: bool = False,
+  groups: int = 1,
+) -> View:
   """ClassMix: half of the source classes pasted onto the target, with labels and weights.
 
   Args:
@@ -114,8 +122,12 @@ def mixed_view(source: View, target: View, priority: jax.Array, *, per_image: bo
     target: The pseudo-labelled view.
     priority: [B, 256] from `classmix.draw`.
     per_image: Whether to choose among the classes of each image instead of those of the batch.
+    groups: Splits the batch into so many parts and chooses among the classes of an image's part.
   """
-  present = classmix.present_classes(source.label, per_image=per_image)
+  present = classmix.present_classes(source.label, per_image=per_image or groups > 1)
+  if groups > 1 and not per_image:
+    of_group = jnp.any(split_groups(present, groups), 1)
+    present = jnp.repeat(of_group, len(present) // groups, axis=0)
   mask = classmix.mask(source.label, classmix.choose(present, priority))
   return jax.tree.map(lambda s, t: classmix.mix(mask, s, t), source, target)
 

@@ -50,11 +50,11 @@ def share_across_batch(draws: StrongDraws) -> StrongDraws:
   )
 
 
-def augment(image: jax.Array, draws: StrongDraws) -> jax.Array:
-  """Augments image [B,H,W,3], RGB in [0, 1]; the jitter clips to that range."""
+def augment(image: jax.Array, draws: StrongDraws, jitter: color.Jitter = color.jitter) -> jax.Array:
+  """Augments image [B,H,W,3], RGB in [0, 1], by `jitter`, which clips to that range, and a blur."""
   image = jax.lax.cond(
     draws.jitter_gate > JITTER_GATE,
-    lambda image: color.jitter(image, draws.color),
+    lambda image: jitter(image, draws.color),
     lambda image: image,
     image,
   )

@@ -1,4 +1,4 @@
-"""Color jitter and blur with the semantics of torchvision, which VFM-UDA trains with.
+"""Color jitter and blur with the semantics of torchvision, which VFM-UDA and newer versions of kornia have.
 
 Brightness multiplies, contrast blends with the mean grey of the image, saturation with its grey image,
 and the hue turns in HSV. Each image has factors and an order of its own, and is changed with a
@@ -6,6 +6,7 @@ probability of its own. Images are RGB in [0, 1].
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax_uda.views import blur, color
 from jax_uda.views.strong import MIN_SIGMA
 
 GREY = (0.2989, 0.587, 0.114)  # the weights of red, green and blue
+KORNIA_GREY = (0.299, 0.587, 0.114)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,18 +87,22 @@ def draw(key: jax.Array, batch_size: int, jitter: Jitter) -> JitterDraws:
   )
 
 
-def draw_blur(key: jax.Array, batch_size: int, probability: float) -> BlurDraws:
-  """A standard deviation and a gate for each image."""
+def draw_blur(
+  key: jax.Array, batch_size: int, probability: float, max_sigma: float = blur.MAX_SIGMA
+) -> BlurDraws:
+  """A standard deviation, at most `max_sigma`, and a gate for each image."""
   sigma_key, gate_key = jax.random.split(key)
   return BlurDraws(
-    jax.random.uniform(sigma_key, (batch_size,), minval=MIN_SIGMA, maxval=blur.MAX_SIGMA),
+    jax.random.uniform(sigma_key, (batch_size,), minval=MIN_SIGMA, maxval=max_sigma),
     jax.random.bernoulli(gate_key, probability, (batch_size,)),
   )
 
 
-def _apply(image: jax.Array, operation: jax.Array, factor: jax.Array) -> jax.Array:
+def _apply(
+  image: jax.Array, operation: jax.Array, factor: jax.Array, grey_weights: Sequence[float]
+) -> jax.Array:
   """Applies one of the four operations to each image; all are computed and one is selected (SPMD)."""
-  grey = jnp.sum(image * jnp.array(GREY), -1, keepdims=True)
+  grey = jnp.sum(image * jnp.array(tuple(grey_weights)), -1, keepdims=True)
   mean = jnp.mean(grey, (1, 2), keepdims=True)
   other = jnp.where(operation == color.CONTRAST, mean, grey)
   other = jnp.where(operation == color.BRIGHTNESS, 0.0, other)
@@ -106,17 +112,40 @@ def _apply(image: jax.Array, operation: jax.Array, factor: jax.Array) -> jax.Arr
   return jnp.where(operation == color.HUE, color.hsv_to_rgb(turned), blended)
 
 
+def changed(
+  image: jax.Array, draws: color.ColorDraws, grey_weights: Sequence[float] = GREY
+) -> jax.Array:
+  """Jitters all images [B,H,W,3], RGB in [0, 1]; every operation but the hue clips to that range.
+
+  Args:
+    image: The images.
+    draws: Factors and orders.
+    grey_weights: Shares of red, green and blue in grey. kornia 0.6.7 has `KORNIA_GREY`.
+
+  Source: golden `confetii/color_jitter_kornia067`.
+  """
+  for slot in range(4):
+    operation = draws.order[:, slot]
+    factor = jnp.take_along_axis(draws.factors, operation[:, None], -1)[:, 0]
+    parts = operation[:, None, None, None], factor[:, None, None, None]
+    image = _apply(image, *parts, grey_weights)
+  return image
+
+
 def jitter(image: jax.Array, draws: JitterDraws) -> jax.Array:
   """Jitters an image [B,H,W,3], RGB in [0, 1]; the result lies in [0, 1], too."""
-  result = image
-  for slot in range(4):
-    operation = draws.color.order[:, slot]
-    factor = jnp.take_along_axis(draws.color.factors, operation[:, None], -1)[:, 0]
-    result = _apply(result, operation[:, None, None, None], factor[:, None, None, None])
-  return jnp.where(draws.happens[:, None, None, None], result, image)
+  return jnp.where(draws.happens[:, None, None, None], changed(image, draws.color), image)
 
 
-def gaussian_blur(image: jax.Array, draws: BlurDraws) -> jax.Array:
-  """Blurs those images of [B,H,W,3] whose gate is open."""
-  blurred = blur.gaussian_blur(image, draws.sigma)
+def grayscale(image: jax.Array, happens: jax.Array) -> jax.Array:
+  """Gray images in place of those of [B,H,W,3] where `happens` [B] is true."""
+  grey = jnp.sum(image * jnp.array(GREY), -1, keepdims=True)
+  return jnp.where(happens[:, None, None, None], grey, image)
+
+
+def gaussian_blur(
+  image: jax.Array, draws: BlurDraws, max_sigma: float = blur.MAX_SIGMA
+) -> jax.Array:
+  """Blurs those images of [B,H,W,3] whose gate is open; no sigma exceeds `max_sigma`."""
+  blurred = blur.gaussian_blur(image, draws.sigma, max_sigma=max_sigma)
   return jnp.where(draws.happens[:, None, None, None], blurred, image)

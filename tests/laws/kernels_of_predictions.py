@@ -123,6 +123,23 @@ KERNELS = [
     ),
   ),
   Kernel(
+    of="foundation_distance",
+    loss=losses.foundation_distance,
+    inputs=dict(features=X, reference=X[::-1] + 1, weights=W),
+    trains=("features",),
+    constants=("reference", "weights"),
+    pixels=("features", "reference", "weights"),
+    empty={"weights": jnp.zeros(16)},
+    ignored={"weights": W.at[0].set(0.0)},
+    mean_of=mean_over_weights,
+    bad=(
+      ({"features": Y}, "features has dtype int32"),
+      ({"reference": X[:8]}, r"reference has shape \(8, 5\), but features ask for \(16, 5\)"),
+      ({"weights": W[:8]}, r"weights has shape \(8,\)"),
+      BAD_REDUCTION,
+    ),
+  ),
+  Kernel(
     of="semantic_consistency",
     loss=losses.semantic_consistency,
     inputs=dict(embeddings=X, reference=X[::-1] + 1, prototypes=P, weights=W),

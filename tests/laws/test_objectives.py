@@ -69,6 +69,10 @@ CASES = {
   "feature_distance": Case(
     objectives.feature_distance(num_classes=CLASSES, thing_classes=(1, 2), **SOURCE), ("labels",)
   ),
+  # No cell is left out.
+  "foundation_distance": Case(
+    objectives.foundation_distance(view="source", reference_view="source", head="cam"), ()
+  ),
   "class_contrast with prototypes": Case(class_contrast(variant="prototype", regularizer_sign=-1)),
   "class_contrast with distributions": Case(class_contrast(regularizer_weight=0.0)),
   "class_contrast with banks": Case(class_contrast(variant="bank", bank_length=3)),
@@ -213,6 +217,7 @@ def evaluate(case: Case, state, params, views, auxiliary=None):
     student=Passes(apply, {"params": params}),
     teacher=Passes(apply, frozen),
     reference=lambda image: (apply(frozen, image, "")[0].features[0] + 0.1,),
+    foundation=lambda image: jnp.tanh(image[:, ::8, ::8, :1] + jnp.arange(CLASSES)),
     auxiliary=auxiliary,
   )
   draws = case.objective.draw(jax.random.key(5), batch)

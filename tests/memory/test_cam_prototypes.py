@@ -154,3 +154,38 @@ def test_matches_reference(case: Case):
     )
     assert_close(state.prototypes, case.proto[step + 1], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(state.counts, case.count[step + 1])
+
+
+@pytest.mark.parametrize("case", golden("confetii/proto_update"))
+def test_the_updates_of_confetii_match_reference(case: Case):
+  """Tolerances of golden/confetii/README.md."""
+  momentum = float(case.momentum)
+  by_means = jax.jit(functools.partial(cam_prototypes.update_by_means, momentum=momentum))
+  by_activations = jax.jit(
+    functools.partial(
+      cam_prototypes.update,
+      momentum=momentum,
+      top_k=int(case.top_k),
+      proto_ema="bias_corrected",
+      align_corners=False,
+    )
+  )
+  state = CamPrototypes(jnp.asarray(case.proto[0]), jnp.asarray(case.count[0], jnp.float32))
+  for step, uses_cam in enumerate(case.use_cam):
+    feat, cam, label = (jnp.asarray(case[name][step]) for name in ("feat", "cam", "label"))
+    if uses_cam:
+      state = by_activations(state, feat, cam, label)
+    else:
+      state = by_means(state, feat, label)
+    assert_close(state.prototypes, case.proto[step + 1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(state.counts, case.count[step + 1])
+
+
+def test_the_mean_of_all_pixels_is_that_of_the_upsampled_map():
+  new = cam_prototypes.update_by_means(STATE, X, LABELS, momentum=0.9)
+  x = np.asarray(resize.bilinear(X, LABELS.shape[1:])).reshape(-1, 5)
+  labels = np.asarray(LABELS).reshape(-1)
+  means = unit(np.stack([x[labels == c].mean(0) for c in range(3)]))
+  share = np.array([1.0, 1 / 4, 0.1])[:, None]
+  close(new.prototypes, unit((1 - share) * OLD + share * means))
+  assert new.counts.tolist() == [1, 4, 51]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from golden_cases import golden
 
-from jax_uda.methods import _translator as translator
+from jax_uda.methods import _gan as translator
 from jax_uda.ops import pixels
 
 

@@ -74,12 +74,14 @@ def test_ignored_source_pixels_weigh_nothing_also_where_they_are_pasted():
 def test_jitter_reaches_the_source_and_the_target_part_of_the_mix_but_not_its_source_part():
   teacher = Passes(lambda *_, **__: (Outputs(jnp.zeros((2, 3, 3, 3)), (), None, {}), None), {})
   draws, images = METHOD.draw(jax.random.key(0), batch()), with_unit_images(batch())
-  always = lambda jitter, happens: jitter.replace(happens=jnp.full(2, happens))
-  drawn = draws["vfm_uda"].replace(
-    weak_source=always(draws["vfm_uda"].weak_source, True),
-    weak_target=always(draws["vfm_uda"].weak_target, True),
-    mixed=always(draws["vfm_uda"].mixed, False),
-    mixed_blur=always(draws["vfm_uda"].mixed_blur, False),
+  always = lambda draws, happens: draws.replace(happens=jnp.full(2, happens))
+  drawn = draws["vfm_uda"]
+  drawn = drawn.replace(
+    weak_source=always(drawn.weak_source, True),
+    weak_target=always(drawn.weak_target, True),
+    mixed=drawn.mixed.replace(
+      jitter=always(drawn.mixed.jitter, False), blur=always(drawn.mixed.blur, False)
+    ),
   )
   views = METHOD.make_views({"vfm_uda": drawn}, images, teacher)
   same = lambda view, domain: np.isclose(views[view].image, images[domain]["image"], atol=1e-6).all(

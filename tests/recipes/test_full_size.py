@@ -21,6 +21,7 @@ pytestmark = pytest.mark.long
 SIZES = {
   "gta5": (1052, 1914),
   "synthia": (760, 1280),
+  "synscapes": (1440, 2880),
   "cityscapes": (1024, 2048),
   "dark_zurich": (1080, 1920),
   "acdc": (1080, 1920),
@@ -95,7 +96,10 @@ def stages_of(run, folders):
   places = [f"{domain}={folders / plain.data[domain].name}" for domain in ("source", "target")]
   unseen = ("nighttime_driving", "wilddash2", "mapillary", "bdd100k")
   typed = [part for part in text.split(",") if part and part.partition("=")[0] not in unseen]
-  more = [f"{name}={folders / name}" for name in unseen]
+  further = [*plain.data.sources[1:], *plain.data.targets[1:]]  # of several, each has an argument
+  names = {*unseen, *(each["name"] for each in further)}
+  typed = [part for part in typed if part.partition("=")[0] not in names]
+  more = [f"{name}={folders / name}" for name in sorted(names)]
   config = recipes.load(
     f"{recipe}:{','.join([*typed, *places, *more])}", [("data.dir", str(folders / "prepared"))]
   )

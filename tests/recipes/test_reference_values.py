@@ -14,7 +14,7 @@ from jax_uda.run import config_diff, recipes
 
 pytestmark = pytest.mark.fast
 TABLE = tomllib.loads((pathlib.Path(__file__).parent / "reference_values.toml").read_text("utf-8"))
-FOLDERS = ("gta_to_", "synthia_to_", "cityscapes_to_", "oracle/", "combinations/")
+FOLDERS = ("gta_to_", "synthia_to_", "cityscapes_to_", "synthetic_to_", "oracle/", "combinations/")
 PUBLISHED = [name for name in recipes.names() if name.startswith(FOLDERS)]
 ABSENT = "(absent)"
 

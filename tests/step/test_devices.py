@@ -1,6 +1,7 @@
 """A run on eight devices is the run on one."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import tiny
 
 from jax_uda import models
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.run import experiment
 from jax_uda.step.learner import Learner
 
 
@@ -33,8 +35,28 @@ def test_eight_devices_equal_one_after_several_steps(tiny_learner):
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused():
-  with pytest.raises(ValueError, match="batch_size = 3 cannot be split over 8 devices"):
-    mesh_lib.check_batch_size(3, mesh_lib.data_mesh())
+  with pytest.raises(
+    ValueError, match=r"batch_size = 6 cannot be split over 8 .* --config.devices=6"
+  ):
+    mesh_lib.check_batch_size(6, mesh_lib.data_mesh())
+
+
+def test_a_run_may_take_some_of_the_devices():
+  assert mesh_lib.mesh_of(0).size == 8
+  assert list(mesh_lib.mesh_of(3).devices.flat) == jax.devices()[:3]
+  for number in (9, -1):
+    with pytest.raises(ValueError, match=f"devices = {number}, but there are 8; 0 takes all"):
+      mesh_lib.mesh_of(number)
+
+
+@pytest.mark.parametrize(
+  "name, kind, dtype",
+  [("auto", "cpu", "float32"), ("auto", "gpu", "bfloat16"), ("auto", "tpu", "bfloat16")]
+  + [("float32", "gpu", "float32"), ("bfloat16", "cpu", "bfloat16")],
+)
+def test_accelerators_compute_in_bfloat16_unless_told_otherwise(name, kind, dtype):
+  mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform=kind)]))
+  assert experiment.dtype_of(name, mesh) == jnp.dtype(dtype)
 
 
 def test_the_step_survives_bfloat16_compute(tiny_learner):

@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden_cases import Case, assert_close, golden
 
 from jax_uda.common.registry import SettingError
-from jax_uda.views import color, photometric, torchvision_color
+from jax_uda.models.encoders import imagenet
+from jax_uda.ops import pixels
+from jax_uda.views import color, confeti, photometric, torchvision_color
 from jax_uda.views.torchvision_color import Jitter
 
 pytestmark = pytest.mark.fast
@@ -132,3 +135,24 @@ def test_draws_of_the_jitter_have_the_stated_ranges_and_all_orders():
 def test_a_jitter_out_of_range_is_refused(wrong):
   with pytest.raises(SettingError, match=f"{next(iter(wrong))} = "):
     Jitter(**wrong)
+
+
+@pytest.mark.parametrize("case", golden("confetii/color_jitter_kornia067"))
+def test_the_jitter_of_kornia_0_6_7_matches_reference(case: Case):
+  standardise = lambda image: pixels.standardise(image, imagenet.MEAN, imagenet.STD)
+  jitter = jax.jit(confeti.JITTERS["kornia067"])
+  alone = jax.jit(
+    lambda image, operation, factor: torchvision_color._apply(
+      image, operation, factor, torchvision_color.KORNIA_GREY
+    )
+  )
+  for part in case.parts():
+    image = part.x * np.asarray(imagenet.STD, np.float32) + np.asarray(imagenet.MEAN, np.float32)
+    factors = jnp.asarray(part.factors, jnp.float32)[None]
+    result = jitter(image, color.ColorDraws(factors, jnp.asarray(part.order)[None]))
+    assert_close(result, part.x01_out, 1e-4, 1e-4)
+    assert_close(standardise(result), part.x_out, 1e-4, 1e-4)
+    for operation in range(4):
+      which = jnp.full((1, 1, 1, 1), operation)
+      changed = alone(image, which, factors[0, operation].reshape(1, 1, 1, 1))
+      assert_close(changed, part[f"single{operation}"], 1e-4, 1e-4)

@@ -6,8 +6,8 @@ builder function:
   dict(name="streets", domain="day", seed=0, size=(96, 128), num_train=800, num_val=200)
   dict(name="camvid", path="~/camvid", train=("train/0006R0", "train/0016E5"), val=("val",))
   dict(name="camvid", path="~/camvid", train=("train/0001TP",), val=("test/0001TP",), size=(120, 160))
-  dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, cityscapes, dark_zurich,
-    acdc, nighttime_driving, bdd100k, mapillary and wilddash2
+  dict(name="gta5", path="/data/gta5", size=(720, 1280)); the same for synthia, synscapes, cityscapes,
+    dark_zurich, acdc, nighttime_driving, bdd100k, mapillary and wilddash2
   dict(name="folders", path="~/mine", train=("a/images", "a/labels"), val=(…), classes=("crop", "weed"))
   dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
@@ -18,7 +18,7 @@ import inspect
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from jax_uda.data.datasets import (
 from jax_uda.data.datasets.layouts import LAYOUTS
 from jax_uda.data.datasets.value_range import Reading
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.data.pipeline import class_stats
+from jax_uda.data.pipeline import class_stats, several
 from jax_uda.data.pipeline.examples import Examples, LabelledExamples, TargetExamples
 from jax_uda.data.roles import Role
 
@@ -74,8 +74,9 @@ class Domains:
     source_train: Labelled training images of the source, with class counts.
     target_train: Training images of the target. Their labels are not read.
     source_val: Labelled validation images of the source.
-    target_val: Labelled validation images of the target, for evaluation.
-    identities: What the data sets "source" and "target" were made of; None of one that is drawn.
+    target_val: Labelled validation images of the target, of several the first's, for evaluation.
+    identities: What the data sets "source" and "target", and of several "sources.1" and so on, were made of;
+      None of one that is drawn.
     reading: How image files of the target are read: bands and range of values, as the data set was
       prepared.
     image_bound: (height, width) into which images of the target are fitted; None: they keep their size.
@@ -109,6 +110,7 @@ def find_builder(
   """
   arguments = dict(spec)
   name = arguments.pop("name", "")
+  arguments.pop("share", None)  # of several sets, see `load_domains`
   if ":" in name:
     make = registry.imported(name, ("name",))
   else:
@@ -178,6 +180,8 @@ def load_domains(
   cache_mbytes: int = 1024,
   store: str = "auto",
   beside: Sequence[base.Builder] = (),
+  more_sources: Sequence[Mapping[str, Any]] = (),
+  more_targets: Sequence[Mapping[str, Any]] = (),
 ) -> Domains:
   """The two domains of a run; prepares data sets that are not there yet.
 
@@ -189,50 +193,103 @@ def load_domains(
     store: How files are stored: "resized", "original", or "auto", which keeps the form that is
       prepared and else takes the smaller one (`stores`).
     beside: Further data sets that will be prepared after these; room for them is checked, too.
+    more_sources: Further labelled data sets. Each is drawn as often as it has images or, if all sets have
+      a field `share`, in proportion to it; rare classes are drawn with the statistics of each set.
+    more_targets: Further unlabelled data sets, drawn likewise. They are not in `target_val`.
 
   Raises:
-    SettingError: A description is wrong (the path begins with "source" or "target"), the domains
+    SettingError: A description is wrong (the path begins with the field), the domains
       have different classes, or the disk is too small for what has to be prepared.
     ValueError: Files cannot be used, or have changed since they were prepared.
   """
   place = paths.as_path(data_dir, "data_dir")
   registry.lookup(dict.fromkeys(stores.STORES), store, "store")
-  with registry.within("source"):
-    source_builder = find_builder(source, place, Role.SOURCE, store)
-  with registry.within("target"):
-    target_builder = find_builder(target, place, Role.TARGET, store)
-    check_same_classes(source_builder.label_space, target_builder.label_space)
-  for domain, builder in (("source", source_builder), ("target", target_builder)):
-    with registry.within(domain):
-      builder.find_pairs()  # what is missing is named before anything takes time
-  disk.check_space([source_builder, target_builder, *beside])
-  cache_bytes = cache_mbytes * 2**20
-  with registry.within("source"):
-    folder = base.prepare(source_builder)
-    counts = _training_counts(source_builder, folder)
-    if not counts.any():
-      raise SettingError((), ": its training images have no labelled pixel to learn from.")
-    if not source_builder.class_stats:
-      source_builder.check_classes(counts)
-    source_train = LabelledExamples(folder, "train", class_counts=counts, cache_bytes=cache_bytes)
-    source_val = LabelledExamples(folder, "val")
-    identities = {"source": sources.identity(folder)}
-  with registry.within("target"):
-    folder = base.prepare(target_builder)
-    identities["target"] = sources.identity(folder)
-    target_train = TargetExamples(folder, cache_bytes=cache_bytes)
-    target_val = LabelledExamples(folder, "val")
+  source_sets = _find_sets("source", (source, *more_sources), place, Role.SOURCE, store)
+  target_sets = _find_sets("target", (target, *more_targets), place, Role.TARGET, store)
+  label_space = source_sets[0].builder.label_space
+  for each in (*source_sets, *target_sets):
+    with registry.within(*each.path):
+      check_same_classes(label_space, each.builder.label_space)
+  for each in (*source_sets, *target_sets):
+    with registry.within(*each.path):
+      each.builder.find_pairs()  # what is missing is named before anything takes time
+  disk.check_space([each.builder for each in (*source_sets, *target_sets)] + [*beside])
+  cache_bytes = lambda sets: cache_mbytes * 2**20 // len(sets)
+  identities, counts, source_train, source_val, target_train = {}, [], [], [], []
+  for each in source_sets:
+    with registry.within(*each.path):
+      folder = base.prepare(each.builder)
+      counts.append(_labelled_counts(each.builder, folder))
+      options = {"class_counts": counts[-1], "cache_bytes": cache_bytes(source_sets)}
+      source_train.append(LabelledExamples(folder, "train", **options))
+      source_val.append(LabelledExamples(folder, "val"))
+      identities[".".join(each.path)] = sources.identity(folder)
+  for each in target_sets:
+    with registry.within(*each.path):
+      folder = base.prepare(each.builder)
+      identities[".".join(each.path)] = sources.identity(folder)
+      target_train.append(TargetExamples(folder, cache_bytes=cache_bytes(target_sets)))
+  first_target = target_sets[0].builder
+  with registry.within(*target_sets[0].path):
+    target_val = LabelledExamples(base.prepare(first_target), "val")
+  totals = sum(count.sum(0) for count in counts)
   return Domains(
-    label_space=source_builder.label_space,
-    class_frequency=tuple((counts.sum(0) / counts.sum()).tolist()),
-    source_train=source_train,
-    target_train=target_train,
-    source_val=source_val,
+    label_space=label_space,
+    class_frequency=tuple((totals / totals.sum()).tolist()),
+    source_train=several.join(source_train, _shares(source_sets)),
+    target_train=several.join(target_train, _shares(target_sets)),
+    source_val=several.join(source_val),
     target_val=target_val,
     identities=identities,
-    reading=target_builder.reading,
-    image_bound=target_builder.image_bound,
+    reading=first_target.reading,
+    image_bound=first_target.image_bound,
   )
+
+
+class _Set(NamedTuple):
+  """A data set of a domain: the path of its field, its builder, and its share if it has one."""
+
+  path: tuple[str, ...]
+  builder: base.Builder
+  share: float | None
+
+
+def _find_sets(
+  domain: str, specs: Sequence[Mapping[str, Any]], place: Path, role: Role, store: str
+) -> list[_Set]:
+  """The data sets of a domain; the first is the field `source` or `target`.
+
+  Raises:
+    SettingError: A description is wrong.
+  """
+  sets = []
+  for number, spec in enumerate(specs):
+    path = (f"{domain}s", str(number)) if number else (domain,)
+    with registry.within(*path):
+      share = spec.get("share")
+      if share is not None and not share > 0:
+        raise SettingError("share", f"= {share} must be > 0.")
+      sets.append(_Set(path, find_builder(spec, place, role, store), share))
+  if len({each.share is None for each in sets}) > 1:
+    raise SettingError(
+      f"{domain}s", ": give each data set a share, or none of them: then their sizes count."
+    )
+  return sets
+
+
+def _shares(sets: Sequence[_Set]) -> list[float] | None:
+  shares = [each.share for each in sets if each.share is not None]
+  return shares or None
+
+
+def _labelled_counts(builder: base.Builder, folder: pathlib.Path) -> np.ndarray:
+  """[N,C] pixels of each class in the training labels of a source; raises SettingError without any."""
+  counts = _training_counts(builder, folder)
+  if not counts.any():
+    raise SettingError((), ": its training images have no labelled pixel to learn from.")
+  if not builder.class_stats:
+    builder.check_classes(counts)
+  return counts
 
 
 def load_evaluation(

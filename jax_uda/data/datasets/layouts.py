@@ -145,6 +145,16 @@ LAYOUTS: dict[str, Layout] = {
     size=(760, 1280),
     val="",
   ),
+  "synscapes": Layout(
+    title="Synscapes: img/rgb/1.png (or img/rgb-2k/1.png), img/class/1.png",
+    # The larger images first, on which VFM-UDA++ trains.
+    splits={"train": ((Part("img/rgb-2k", "img/class"),), (Part("img/rgb", "img/class"),))},
+    image_endings=(".png",),
+    labels=(_label_ids(".png", 256),),  # Cityscapes' ids and others, which are ignored
+    size=(720, 1440),
+    val="",
+    scaled_labels=True,
+  ),
   "cityscapes": Layout(
     title="Cityscapes: leftImg8bit/train/…_leftImg8bit.png, gtFine/train/…_gtFine_labelIds.png",
     splits={

@@ -43,8 +43,8 @@ class BatchSettings:
     flip: Whether half of the images are mirrored.
     crop_target: Whether target images are cropped. If not, they come whole and must have one size
       (SePiCo takes its classes from the whole image).
-    target_margins: (top, bottom, left, right) in pixels of the target images, where a pseudo-label
-      cannot be trusted; None: batches have no mask `valid`.
+    target_margins: (top, bottom, left, right) of the target images, where a pseudo-label cannot be
+      trusted, in pixels or, below 1, as shares of the image; None: batches have no mask `valid`.
     source_scale: (least, largest) factor by which source images are resized before the crop; None:
       they are not resized.
     target_scale: The same for target images.
@@ -58,7 +58,7 @@ class BatchSettings:
   class_balanced: bool = False
   flip: bool = True
   crop_target: bool = True
-  target_margins: Sequence[int] | None = None
+  target_margins: Sequence[float] | None = None
   source_scale: Sequence[float] | None = None
   target_scale: Sequence[float] | None = None
 

@@ -91,18 +91,29 @@ def choose_window(
   return window
 
 
-def check_margins(margins: Sequence[int] | None) -> None:
-  """Raises SettingError unless `margins` is None or (top, bottom, left, right), all >= 0."""
+def check_margins(margins: Sequence[float] | None) -> None:
+  """Raises SettingError unless `margins` is None or (top, bottom, left, right), all >= 0.
+
+  Numbers below 1 are shares of the image's height or width.
+  """
   if margins is not None and (len(margins) != 4 or min(margins) < 0):
     raise SettingError(
       "target_margins",
-      f"= {tuple(margins)} must be (top, bottom, left, right) in pixels, or empty.",
+      f"= {tuple(margins)} must be (top, bottom, left, right) in pixels or, below 1, as shares of the "
+      "image, or empty.",
     )
 
 
-def margin_mask(size: Size, margins: Sequence[int]) -> np.ndarray:
-  """uint8 [*size]: 0 within the margins (top, bottom, left, right), 1 elsewhere."""
-  top, bottom, left, right = margins
+def margin_mask(size: Size, margins: Sequence[float]) -> np.ndarray:
+  """uint8 [*size]: 0 within the margins (top, bottom, left, right), 1 elsewhere.
+
+  Margins are in pixels or, below 1, shares of the height or width, rounded down.
+  """
+  sides = (size[0], size[0], size[1], size[1])
+  top, bottom, left, right = (
+    int(margin * side if margin < 1 else margin)
+    for margin, side in zip(margins, sides, strict=True)
+  )
   mask = np.zeros(size, np.uint8)
   mask[top : max(size[0] - bottom, 0), left : max(size[1] - right, 0)] = 1
   return mask

@@ -5,7 +5,7 @@ A row depends on its number and its random numbers alone, whatever order rows ar
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import grain
 import numpy as np
@@ -19,6 +19,7 @@ from jax_uda.data.pipeline.class_balance import BalancedOrder
 from jax_uda.data.pipeline.examples import Example, LabelledExample, TargetExample
 from jax_uda.data.pipeline.rare_class import RareClassSampling
 from jax_uda.data.pipeline.rescale import Size
+from jax_uda.data.pipeline.several import Several
 
 Row = tuple[Example, crop.Crop]  # an example, and the part of it that the batch shows
 E = TypeVar("E", bound=Example)
@@ -70,7 +71,7 @@ def draw_crop(
   return example, crop.Crop(window, is_mirrored=flip and rng.random() < 0.5)
 
 
-def target_fields(example: TargetExample, margins: Sequence[int] | None) -> dict[str, np.ndarray]:
+def target_fields(example: TargetExample, margins: Sequence[float] | None) -> dict[str, np.ndarray]:
   """The fields of a target example that a batch has. A label in it is the stored pseudo-label.
 
   Args:
@@ -106,7 +107,7 @@ def target_crop(
   *,
   flip: bool,
   is_cropped: bool,
-  margins: Sequence[int] | None,
+  margins: Sequence[float] | None,
   scale: Sequence[float] | None,
 ) -> DrawCrop[TargetExample]:
   """The function that draws a row of a target example.
@@ -140,14 +141,27 @@ def in_epochs(
 ) -> DrawRow:
   """Rows of all examples once per epoch, each epoch in another order.
 
+  Several data sets with given shares are drawn with replacement instead, each as often as its share says.
+
   Raises:
     SettingError: The domain has no examples.
   """
   if not len(examples):
     raise SettingError(domain, ": there are no training images.")
+  if isinstance(examples, Several) and examples.shares:
+    return _by_share(examples, draw)
   order_seed = int(np.random.SeedSequence((seed, stream)).generate_state(1)[0])
   order = grain.MapDataset.range(len(examples)).seed(order_seed).shuffle().repeat()
   return lambda number, rng: draw(examples[cast(int, order[number])], rng)
+
+
+def _by_share(examples: Several, draw: DrawCrop[Any]) -> DrawRow:
+  def draw_row(number: int, rng: np.random.Generator) -> Row:
+    del number  # drawn with replacement
+    part = examples.parts[examples.draw_part(rng)]
+    return draw(part[int(rng.integers(len(part)))], rng)
+
+  return draw_row
 
 
 def _class_counts(examples: SourceImages, setting: str) -> np.ndarray:
@@ -173,18 +187,24 @@ def by_rare_class(
   """Rows of images of drawn classes; a crop is redrawn until it holds enough pixels of the class.
 
   Args:
-    examples: Labelled images with their class counts.
+    examples: Labelled images with their class counts. Of several data sets, first one is drawn by its
+      share or size, then a class with the statistics of that set.
     sampling: How classes are drawn, and which crops are accepted.
     draw: Draws a row of an example; with `sampling.joint_tries` without regard to `cat_max_ratio`.
     cat_max_ratio: The largest share of one class in a crop that `sampling.joint_tries` accepts.
     scale: (least, largest) factor by which the image is resized before all tries, or None.
   """
+  several = examples if isinstance(examples, Several) else None
+  parts: Sequence[SourceImages] = several.parts if several else (examples,)
   with registry.within("rare_class"):
-    table = rare_class_lib.make_table(
-      _class_counts(examples, "rare_class"),
-      temperature=sampling.temperature,
-      min_pixels=sampling.min_pixels,
-    )
+    tables = [
+      rare_class_lib.make_table(
+        _class_counts(part, "rare_class"),
+        temperature=sampling.temperature,
+        min_pixels=sampling.min_pixels,
+      )
+      for part in parts
+    ]
 
   def is_accepted(label: np.ndarray, class_index: int) -> bool:
     if np.count_nonzero(label == class_index) <= sampling.crop_min_pixels:
@@ -193,8 +213,9 @@ def by_rare_class(
 
   def draw_row(number: int, rng: np.random.Generator) -> Row:
     del number  # drawn with replacement
-    class_index, image_index = table.draw(rng)
-    example = _scaled(examples[image_index], scale, rng)
+    part = several.draw_part(rng) if several else 0
+    class_index, image_index = tables[part].draw(rng)
+    example = _scaled(parts[part][image_index], scale, rng)
     row = draw(example, rng)
     for _ in range(sampling.tries - 1):
       if is_accepted(row[1].window.of(example["label"]), class_index):

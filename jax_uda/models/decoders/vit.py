@@ -13,31 +13,8 @@ from jax.typing import DTypeLike
 
 from jax_uda.models.layers import vit
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS
+from jax_uda.models.layers.up_conv import UpConv
 from jax_uda.models.protocols import Features, Options
-
-
-class UpConv(nn.Module):
-  """A transposed convolution, kernel and stride 2, without bias: a linear map to 2 x 2 pixels.
-
-  The parameter is that of `nn.ConvTranspose(…, transpose_kernel=True)`, [2, 2, features, D]. XLA's
-  transposed convolution is 17 times slower on a CPU.
-
-  Attributes:
-    features: Channels of the result.
-    dtype: Compute dtype; parameters are float32.
-  """
-
-  features: int
-  dtype: DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps [B, H, W, D] to [B, 2 H, 2 W, features]."""
-    batch, height, width, dim = x.shape
-    # As PyTorch, which counts a transposed convolution's outputs as fan_in.
-    kernel = self.param("kernel", TORCH_WEIGHTS, (2, 2, self.features, dim)).astype(self.dtype)
-    y = jnp.einsum("bhwi,yxoi->bhywxo", x.astype(self.dtype), kernel)
-    return y.reshape(batch, 2 * height, 2 * width, self.features)
 
 
 class ViTHead(nn.Module):
@@ -61,9 +38,9 @@ class ViTHead(nn.Module):
     del train, use_running_average  # no dropout, no BatchNorm
     x = features[-1]
     half, quarter = x.shape[-1] // 2, x.shape[-1] // 4
-    x = vit.norm(self.dtype, "upscale_1")(UpConv(half, self.dtype, name="upscale_0")(x))
+    x = vit.norm(self.dtype, "upscale_1")(UpConv(half, dtype=self.dtype, name="upscale_0")(x))
     x = nn.gelu(x, approximate=False)
-    x = vit.norm(self.dtype, "upscale_4")(UpConv(quarter, self.dtype, name="upscale_3")(x))
+    x = vit.norm(self.dtype, "upscale_4")(UpConv(quarter, dtype=self.dtype, name="upscale_3")(x))
     x = nn.Conv(
       quarter,
       (3, 3),

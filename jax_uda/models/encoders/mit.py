@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jax_uda.models.encoders import imagenet
-from jax_uda.models.layers import block_stack
+from jax_uda.models.layers import attention, block_stack
 from jax_uda.models.layers.depthwise import DepthwiseConv
 from jax_uda.models.protocols import Features, Options
 
@@ -95,7 +95,7 @@ class Attention(nn.Module):
       reduced = _norm(CONV_EPS, self.dtype, "norm")(reduce(x))
     keys_and_values = _linear(2 * dim, self.dtype, "kv")(reduced)
     split = lambda t: t.reshape(batch, -1, self.num_heads, dim // self.num_heads)
-    y = jax.nn.dot_product_attention(  # scaled by head_dim ** -0.5
+    y = attention.attend(
       split(_linear(dim, self.dtype, "q")(x)),
       split(keys_and_values[..., :dim]),
       split(keys_and_values[..., dim:]),
@@ -180,7 +180,8 @@ class MixTransformer(nn.Module):
     mlp_ratio: Hidden channels of the feed-forward nets, as a multiple of the outer ones.
     drop_path: Drop-path rate of the last block; it grows linearly from 0 at the first.
     depthwise: How depthwise convolutions are computed, see `DepthwiseConv`.
-    scan_blocks: Whether each stage compiles as a loop over its blocks, see `block_stack.run`.
+    scan_blocks: Whether each stage compiles as a loop over its blocks, see `block_stack.run`; "auto": on
+      accelerators.
     remat: Whether the backward pass computes each block again to save memory.
     dtype: Compute dtype; parameters are float32.
   """
@@ -200,7 +201,7 @@ class MixTransformer(nn.Module):
   mlp_ratio: int = 4
   drop_path: float = 0.1
   depthwise: str = "auto"
-  scan_blocks: bool = False
+  scan_blocks: bool | str = "auto"
   remat: bool = False
   dtype: DTypeLike = jnp.float32
 
@@ -232,7 +233,7 @@ class MixTransformer(nn.Module):
         x,
         call,
         rates[first : first + len(blocks)],
-        scan=self.scan_blocks,
+        scan=block_stack.scans(self.scan_blocks),
         remat=self.remat,
       )
       x = _norm(BLOCK_EPS, self.dtype, f"norm{i + 1}")(x)

@@ -38,6 +38,7 @@ class PlainViT(nn.Module):
     image_mean: Color that is subtracted from the image, RGB.
     image_std: Standard deviation by which it is divided, RGB.
     scan_blocks: Whether the blocks compile as one loop, see `block_stack.run`; one loop per tap.
+      "auto": on accelerators.
     remat: Whether the backward pass computes each block again to save memory.
     dtype: Compute dtype; parameters are float32.
   """
@@ -54,7 +55,7 @@ class PlainViT(nn.Module):
   adapter: LoRA | Rein | None = None
   image_mean: Color = imagenet.MEAN
   image_std: Color = imagenet.STD
-  scan_blocks: bool = False
+  scan_blocks: bool | str = "auto"
   remat: bool = False
   dtype: DTypeLike = jnp.float32
 
@@ -158,7 +159,7 @@ class PlainViT(nn.Module):
     # Blocks behind the last tap have parameters; XLA leaves out what they compute.
     for start, end in itertools.pairwise((0, *(tap + 1 for tap in taps), self.depth)):
       row = slice(start, end)
-      options = {"scan": self.scan_blocks, "remat": self.remat}
+      options = {"scan": block_stack.scans(self.scan_blocks), "remat": self.remat}
       x = block_stack.run(self, blocks[row], x, call, per_block[row], **options)
       outputs.append(x)
     return outputs[: len(taps)]

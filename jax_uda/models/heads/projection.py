@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jax_uda.models.heads.levels import level_of
 from jax_uda.models.layers.conv_module import ConvModule
 from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
 from jax_uda.models.protocols import Features
@@ -128,3 +129,36 @@ class LinearProjectionHead(nn.Module):
       name="conv_proj",
     )
     return conv(features[-1]).astype(jnp.float32)
+
+
+class LevelProjectionHead(nn.Module):
+  """CONFETII's head: two 1x1 convolutions with bias and a ReLU between them on an encoder map.
+
+  Golden: `confetii/soft_contrast`.
+
+  Attributes:
+    dim: Embedding dimension, A, which is also the hidden width.
+    level: The encoder map that it reads, by its position; -1 is the coarsest.
+    dtype: Compute dtype; parameters and embeddings are float32.
+  """
+
+  dim: int = 256
+  level: int = -1
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, features: Features, fused: jax.Array | None = None, **mode: bool) -> jax.Array:
+    """Maps one of the encoder maps to embeddings [B, h, w, A], not normalised."""
+    x = nn.relu(self._conv(level_of(features, self.level), "project_0"))
+    return self._conv(x, "project_2").astype(jnp.float32)
+
+  def _conv(self, x: jax.Array, name: str) -> jax.Array:
+    conv = nn.Conv(
+      self.dim,
+      (1, 1),
+      kernel_init=TORCH_WEIGHTS,
+      bias_init=torch_uniform(x.shape[-1]),
+      dtype=self.dtype,
+      name=name,
+    )
+    return conv(x)

@@ -7,6 +7,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_uda.common import platform
+
+
+def scans(setting: bool | str) -> bool:
+  """Whether blocks run as a loop: as `setting` says, and for "auto" on accelerators.
+
+  Their compilers try several kernels per operation, so that a row of 40 blocks takes many minutes.
+
+  Raises:
+    ValueError: The setting is neither a bool nor "auto".
+  """
+  if setting not in (True, False, "auto"):
+    raise ValueError(f"scan_blocks = {setting!r} is unknown; choose True, False or 'auto'")
+  return platform.name() != "cpu" if setting == "auto" else bool(setting)
+
 
 def run(
   owner: nn.Module,

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jax_uda.common import platform
+
 METHODS = ("auto", "shift", "conv")
 
 
@@ -24,7 +26,7 @@ class DepthwiseConv(nn.Module):
       if the padding is odd, its larger half comes after the image.
     use_bias: Whether to add a bias.
     method: How to compute it: "shift" sums shifted products, "conv" is XLA's grouped convolution, and
-      "auto" means "shift" where JAX's default backend is the CPU, else "conv".
+      "auto" means "shift" on a CPU, else "conv".
     kernel_init: Initialiser of the kernel [k, k, 1, D].
     dtype: Compute dtype; parameters are float32.
   """
@@ -48,7 +50,7 @@ class DepthwiseConv(nn.Module):
       raise ValueError(f"depthwise method {self.method!r} is unknown; choose from {METHODS}")
     k, channels = self.kernel_size, x.shape[-1]
     kernel = self.param("kernel", self.kernel_init, (k, k, 1, channels)).astype(self.dtype)
-    by_shifts = self.method == "shift" or (self.method == "auto" and jax.default_backend() == "cpu")
+    by_shifts = self.method == "shift" or (self.method == "auto" and platform.name() == "cpu")
     y = (self._shifts if by_shifts else self._conv)(x.astype(self.dtype), kernel)
     if self.use_bias:
       y = y + self.param("bias", nn.initializers.zeros, (channels,)).astype(self.dtype)

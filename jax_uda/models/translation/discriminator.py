@@ -21,21 +21,27 @@ class PatchDiscriminator(nn.Module):
   Attributes:
     width: Channels of the first convolution; the next three have 2, 4 and 8 times as many.
     dtype: Compute dtype; parameters, scores and instance statistics are float32.
+    torch_init: Whether parameters start as in PyTorch (CONFETII) instead of as in CUT.
   """
 
   width: int = 64
   dtype: DTypeLike = jnp.float32
+  torch_init: bool = False
 
   def setup(self) -> None:
     """Lists the layers; the index of a layer is its number in checkpoints."""
-    conv = lambda factor: layers.conv(self.width * factor, 4, padding=1, dtype=self.dtype)
+    conv = lambda features, inputs, dtype=self.dtype: layers.conv(
+      features, 4, padding=1, dtype=dtype, torch_inputs=inputs * self.torch_init
+    )
+    widths = [self.width * factor for factor in (1, 2, 4, 8)]
+    first, second, third, fourth = map(conv, widths, [3, *widths])
     normed = lambda conv: [conv, layers.instance_norm(self.dtype), _leaky_relu]
     self.model = [
-      *(conv(1), _leaky_relu, layers.downsample),
-      *(*normed(conv(2)), layers.downsample),
-      *(*normed(conv(4)), layers.downsample),
-      *normed(conv(8)),
-      layers.conv(1, 4, padding=1, dtype=jnp.float32),
+      *(first, _leaky_relu, layers.downsample),
+      *(*normed(second), layers.downsample),
+      *(*normed(third), layers.downsample),
+      *normed(fourth),
+      conv(1, widths[-1], jnp.float32),
     ]
 
   def __call__(self, image: jax.Array) -> jax.Array:

@@ -17,14 +17,17 @@ class ResidualBlock(nn.Module):
   Attributes:
     features: Channels of input and output.
     dtype: Compute dtype; parameters and instance statistics are float32.
+    torch_init: Whether parameters start as in PyTorch instead of as in CUT.
   """
 
   features: int
   dtype: DTypeLike = jnp.float32
+  torch_init: bool = False
 
   def setup(self) -> None:
     """Lists the layers; the index of a layer is its number in checkpoints."""
-    conv = lambda: layers.conv(self.features, 3, dtype=self.dtype)
+    inputs = self.features * self.torch_init
+    conv = lambda: layers.conv(self.features, 3, dtype=self.dtype, torch_inputs=inputs)
     norm = lambda: layers.instance_norm(self.dtype)
     pad = layers.reflect_pad(1)
     self.conv_block = [pad, conv(), norm(), nn.relu, pad, conv(), norm()]
@@ -83,12 +86,7 @@ class Generator(nn.Module):
     Raises:
       ValueError: 4 does not divide H and W, or they are below 8, too small to be mirrored.
     """
-    height, width = image.shape[1:3]
-    if height % 4 or width % 4 or min(height, width) < 8:
-      raise ValueError(
-        f"image size {height}x{width}: the generator needs sides that are multiples of 4 and at "
-        "least 8; crop the image"
-      )
+    check_sides(image)
     x = image.astype(self.dtype)
     for layer in self.model:
       x = layer(x)
@@ -106,3 +104,13 @@ class Generator(nn.Module):
       if i in self.nce_layers:
         features.append(x)
     return tuple(features)
+
+
+def check_sides(image: jax.Array) -> None:
+  """Raises a ValueError unless 4 divides the sides of [B, H, W, 3], and they are at least 8."""
+  height, width = image.shape[1:3]
+  if height % 4 or width % 4 or min(height, width) < 8:
+    raise ValueError(
+      f"image size {height}x{width}: the generator needs sides that are multiples of 4 and at "
+      "least 8; crop the image"
+    )

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-# Xavier normal with gain 0.02, in the patch MLP too.
+from jax_uda.models.layers.initializers import TORCH_WEIGHTS, torch_uniform
+
+# Xavier normal with gain 0.02, in the patch MLP too; biases start at 0. CUT's.
 INIT = nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal")
 
 
@@ -45,13 +47,26 @@ def upsample(x: jax.Array) -> jax.Array:
   return x
 
 
-def conv(features: int, kernel_size: int, *, padding: int = 0, dtype: DTypeLike) -> nn.Conv:
-  """Returns a convolution with bias, padded with zeros."""
+def conv(
+  features: int, kernel_size: int, *, padding: int = 0, dtype: DTypeLike, torch_inputs: int = 0
+) -> nn.Conv:
+  """Returns a convolution with bias, padded with zeros.
+
+  Args:
+    features: Channels that it returns.
+    kernel_size: Side of its kernel.
+    padding: Pixels added on each side.
+    dtype: Compute dtype; parameters are float32.
+    torch_inputs: If its weights and biases start as in PyTorch (CONFETII), the channels that it gets; 0:
+      they start as in CUT.
+  """
+  torch_bias = torch_uniform(max(torch_inputs, 1) * kernel_size**2)
   return nn.Conv(
     features,
     (kernel_size,) * 2,
     padding=((padding, padding),) * 2,
-    kernel_init=INIT,
+    kernel_init=TORCH_WEIGHTS if torch_inputs else INIT,
+    bias_init=torch_bias if torch_inputs else nn.initializers.zeros,
     dtype=dtype,
   )
 

@@ -1,5 +1,6 @@
 """Reads, loads and writes weight files of public checkpoints."""
 
+from jax_uda.models.weights._load import ADAPTER as ADAPTER
 from jax_uda.models.weights._load import Loaded as Loaded
 from jax_uda.models.weights._load import load as load
 from jax_uda.models.weights._load import load_translation as load_translation

@@ -13,6 +13,8 @@ from jax_uda.common.registry import SettingError
 from jax_uda.models.weights import _read as read
 from jax_uda.models.weights import classifier, known, names, safetensors_file, torch_names
 
+ADAPTER = "encoder's adapter"  # in `Loaded.untouched`
+
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
@@ -99,7 +101,7 @@ def load(
   parts = lambda paths: sorted({path[1] for path in paths}, key=lambda n: (n != "encoder", n))
   untouched = [part for part in parts(flat) if part not in parts(in_file)]
   if any(is_adapter("/".join(path[1:])) for path in flat.keys() - in_file.keys()):
-    untouched += ["encoder's adapter"] if "encoder" not in untouched else []
+    untouched += [ADAPTER] if "encoder" not in untouched else []
   loaded = Loaded(
     path=str(file.path),
     sha256=file.sha256,

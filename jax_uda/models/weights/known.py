@@ -39,6 +39,15 @@ KNOWN = (
     r"dinov2_vit\w14", r"dinov2_vit\w14(?!_reg).*", "NAME_pretrain.pth of its authors", "Apache-2.0"
   ),
   Known(
+    r"dinov2_vit\w14_adapter",
+    r"dinov2_vit\w14_adapter.*",
+    "the adapter pre-training of VFM-UDA++'s authors",
+    instead=(
+      "Without the adapter pre-training, the file of DINOv2 without registers, NAME_pretrain.pth, fills the "
+      "ViT and leaves the adapter random"
+    ),
+  ),
+  Known(
     r"dinov2_vit\w14_reg",
     r"dinov2_vit\w14_reg.*",
     "NAME4_pretrain.pth of its authors",

@@ -37,18 +37,26 @@ class Family(NamedTuple):
 FAMILIES = (
   # DAFormer, HRDA, MIC, SePiCo; `imnet_model` is the frozen encoder of the feature distance.
   Family({"student": "model.", "teacher": "ema_model."}, ("imnet_model.",)),
-  # VFM-UDA; `token_masking` holds a second copy of the encoder's mask token.
+  # VFM-UDA; `token_masking` holds a second copy of the encoder's mask token. VFM-UDA++ has a head that
+  # training alone needs, and keeps the frozen foundation model.
   Family(
     {"student": "network.", "teacher": "network_ema."},
-    ("metrics.", "network.token_masking.", "network_ema.token_masking."),
+    (
+      "metrics.",
+      "network.token_masking.",
+      "network_ema.token_masking.",
+      "network_feature_extractor.",
+    ),
     ((r"^encoder\.", "backbone."), (r"^(upscale|out)\.", r"decode_head.\1.")),
   ),
   Family({"student": "student.", "teacher": "teacher."}, ()),
 )
 
-# The classifier of ImageNet beside an encoder, and what torchvision puts behind it to segment. The last
-# two are EfficientNet-Lite's.
-CLASSIFIER = re.compile(r"(head|fc|classifier|aux_classifier|_fc|_conv_head|_bn1)\.")
+# The classifier of ImageNet beside an encoder, and what torchvision puts behind it to segment. The second
+# compares VFM-UDA++'s maps in training, the last two are EfficientNet-Lite's.
+CLASSIFIER = re.compile(
+  r"(head|network_feature_head|fc|classifier|aux_classifier|_fc|_conv_head|_bn1)\."
+)
 
 # What training puts around a network or a part of it, anywhere in a name.
 WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -191,8 +199,12 @@ def translate(
   for name, tensor in tensors.items():
     part, _, inner = name.partition(".")
     (encoder if part == "backbone" else rest)[inner if part == "backbone" else name] = tensor
-  official = {f"backbone.{name}": tensor for name, tensor in _official(encoder).items()}
-  return Translated(official | rest, left_out)
+  official = _official(encoder)
+  if f"backbone.{vit_names.ADAPTED}" in known and vit_names.ADAPTED not in official:
+    unused = [name for name in official if vit_names.UNUSED_BY_ADAPTED.fullmatch(name)]
+    left_out += tuple(f"backbone.{name}" for name in unused)
+    official = {name: tensor for name, tensor in official.items() if name not in unused}
+  return Translated({f"backbone.{n}": t for n, t in official.items()} | rest, left_out)
 
 
 def _without_common(tensors: Tensors, roots: Collection[str], known: Collection[str]) -> Tensors:

@@ -19,10 +19,15 @@ REWRITES = (
   (r"^heads_cam\.", "aux_heads.0."),  # CONFETI's
   (r"^heads_projection\.(?=conv_proj\.)", "aux_heads.1."),  # CONFETI's
   (r"^heads_projection\.", "auxiliary_head."),  # SePiCo's
+  (r"^heads_distance\.", "network_feature_head."),  # VFM-UDA++'s
+  (r"^backbone\.map_norm(?=\d)", "backbone.norm"),  # ViT-Adapter's
+  (r"^heads_cam_(\d+)\.conv_cam\.", r"auxiliary_head.2.conv_cam.\1.0."),  # CONFETII's
+  (r"^heads_projection_(\d+)\.project_(\d+)\.", r"projects.\1.\2."),  # CONFETII's
+  (r"^cut_proj_(\d+)_", r"cut_proj.\1_"),  # CONFETII's
   (r"\breins\.factor$", "reins.scale"),
   (r"_(\d+)(?=\.)", r".\1"),  # members of a list
   (r"(\bembed_layers\.\d+)", r"\1.proj"),
-  (r"\bmlp\.dwconv\b", "mlp.dwconv.dwconv"),
+  (r"\b(mlp|ffn)\.dwconv\b", r"\1.dwconv.dwconv"),
 )
 # Rank of a kernel -> order of its axes: convolutions (O, I, kh, kw) to (kh, kw, I, O), linear maps
 # (O, I) to (I, O), and back.

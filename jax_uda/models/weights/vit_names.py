@@ -17,6 +17,9 @@ Tensors = dict[str, np.ndarray]
 
 # Buffers, and parts that serve training alone.
 UNUSED = re.compile(r".*\.bias_mask|rope_embed\.periods|(local_cls_norm|projectors)\..*")
+# A tensor that ViT-Adapter adds, and what of a plain ViT's file an encoder with ViT-Adapter has no use for.
+ADAPTED = "level_embed"
+UNUSED_BY_ADAPTED = re.compile(r"mask_token|norm\.(weight|bias)")
 RENAMED = (
   # Hugging Face's DINOv3; `lambda1`, `up_proj` and `down_proj` are no names of other layouts.
   (r"^(?:backbone\.|dinov3_vit\.|model\.)*(?=layer\.|embeddings\.|norm\.)", ""),
@@ -52,6 +55,8 @@ def to_official(tensors: Mapping[str, np.ndarray]) -> Tensors | None:
     return _with_mask_token(_of_dinov3(result))
   if "reg_token" in tensors:
     result = _of_timm_dinov2(result)
+  if ADAPTED in tensors:
+    return result  # it has neither mask token nor last norm
   if "patch_embed.proj.weight" in result and "blocks.0.ls1.gamma" in result:
     return _with_mask_token(result)
   return None

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
+from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.registry import SettingError
 
 GIB = 2**30
@@ -76,11 +76,12 @@ def _quiet() -> Iterator[None]:
     os.close(null)
 
 
-def topology_mesh(name: str) -> Mesh:
+def topology_mesh(name: str, fsdp: int = 1) -> Mesh:
   """A mesh of the chips of a TPU slice, which need not be there.
 
   Args:
     name: Generation and grid, e.g. "v5e:4x4".
+    fsdp: Over how many chips the networks are split.
 
   Raises:
     SettingError: There is no such slice, or the TPU compiler (libtpu) is not installed.
@@ -103,7 +104,7 @@ def topology_mesh(name: str) -> Mesh:
     raise SettingError(
       "topology", f"={name}: the TPU compiler has no such slice ({reason}); try {_EXAMPLES}."
     ) from None
-  return Mesh(np.array(devices).reshape(-1), ("data",), axis_types=(AxisType.Auto,))
+  return mesh_lib.over(devices, fsdp)
 
 
 def memory_of(device: Any) -> float | None:

@@ -6,18 +6,19 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jax_uda.common.registry import SettingError
+from jax_uda.run import experiment
 from jax_uda.run.config_dict import ConfigDict
 from jax_uda.run.plan import chips, operations, program, shapes
 from jax_uda.run.plan.program import Collective
 
-# What needs less memory, in the order in which it should be tried.
+# What needs less memory, in the order in which it should be tried; the compute dtype is first.
 REMEDIES = (
   ("compute_dtype", "bfloat16"),
   ("gradient_by_groups", True),
-  ("model.encoder_options.scan_blocks", True),
   ("model.encoder_options.remat", True),
 )
 GATHERED = 2**20  # bytes
@@ -38,7 +39,8 @@ class Plan:
     fits: Whether the peak is within the memory of a device; None where that is unknown.
     memory: Bytes of a device's memory; None where nobody knows.
     peak: Bytes at the fullest moment. Where the program does not fit, what it would have needed.
-    state: Bytes of the train state.
+    state: Bytes of the train state on one device.
+    largest_split: Bytes of the largest array that is split over devices; 0 without `config.fsdp`.
     batch: Bytes of a device's part of the batch.
     temporaries: Bytes of everything between; None where the program does not fit.
     operations: Multiplications and additions of matrix units in a step, over all devices.
@@ -57,6 +59,7 @@ class Plan:
   memory: float | None
   peak: int
   state: int
+  largest_split: int
   batch: int
   temporaries: int | None
   operations: int
@@ -111,12 +114,15 @@ def of_run(config: ConfigDict, title: str, mesh: Mesh) -> Plan:
     fits=None if memory is None else compiled is not None and used <= memory,
     memory=memory,
     peak=int(used),
-    state=_num_bytes(parts.state),
-    batch=_num_bytes(parts.batch) // mesh.size,
+    state=sum(map(_on_a_device, jax.tree.leaves(parts.state))),
+    largest_split=max(
+      (x.size * 4 for x in jax.tree.leaves(parts.state) if _on_a_device(x) < _whole(x)), default=0
+    ),
+    batch=sum(map(_on_a_device, jax.tree.leaves(parts.batch))),
     operations=num_operations,
     seconds=_bounds(device.device_kind, num_operations / mesh.size, facts),
     compile_seconds=round(time.perf_counter() - began, 1),
-    remedies=_remedies(config),
+    remedies=_remedies(config, mesh),
     **facts,
   )
 
@@ -132,9 +138,15 @@ def _compile(lowered: Any) -> tuple[Any, float]:
     return None, float(used[1]) * _UNITS[used[2]]
 
 
-def _num_bytes(tree: Any) -> int:
-  size = lambda x: x.size * (x.dtype.itemsize if hasattr(x.dtype, "itemsize") else 8)
-  return sum(map(size, jax.tree.leaves(tree)))
+def _whole(x: jax.ShapeDtypeStruct) -> int:
+  """Bytes of an array."""
+  return x.size * (x.dtype.itemsize if hasattr(x.dtype, "itemsize") else 8)
+
+
+def _on_a_device(x: jax.ShapeDtypeStruct) -> int:
+  """Bytes of an array on one device."""
+  shape = x.sharding.shard_shape(x.shape) if x.sharding else x.shape
+  return _whole(jax.ShapeDtypeStruct(shape, x.dtype))
 
 
 def _bounds(device_kind: str, num_operations: float, facts: dict[str, Any]) -> dict[str, float]:
@@ -152,10 +164,11 @@ def _bounds(device_kind: str, num_operations: float, facts: dict[str, Any]) -> d
   return {name: round(seconds, 6) for name, seconds in bounds.items()}
 
 
-def _remedies(config: ConfigDict) -> list[str]:
+def _remedies(config: ConfigDict, mesh: Mesh) -> list[str]:
   """The settings of `REMEDIES` that the config does not have, as flags."""
+  low = experiment.dtype_of(config.compute_dtype, mesh) == jnp.bfloat16
   absent = []
-  for field, value in REMEDIES:
+  for field, value in REMEDIES[low:]:
     group: Any = config
     for name in field.split("."):
       group = group.get(name) if hasattr(group, "get") else None
@@ -168,10 +181,11 @@ def check_exchanges(plan: Plan) -> None:
   """Raises ValueError if a step gathers what grows with the number of pixels or devices.
 
   Sums over the batch (gradients, statistics, counts) do not grow. What a memory bank gathers is bounded by
-  its rows; anything larger than `GATHERED` per device is pixels.
+  its rows; anything larger than `GATHERED` per device is pixels, unless it is no larger than the largest array
+  of a network that is split (`config.fsdp`).
   """
   for item in plan.collectives:
-    if item.kind != "all-reduce" and item.num_bytes > GATHERED:
+    if item.kind != "all-reduce" and item.num_bytes > max(GATHERED, plan.largest_split):
       raise ValueError(
         f"{plan.title}: a step moves {item.num_bytes / 2**20:.1f} MiB between the devices in one "
         f"{item.kind}, which grows with the batch: {item.origin}."

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from jax_uda.common import files
+from jax_uda.common import files, registry
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.run import config as config_lib
@@ -31,7 +31,11 @@ def write(
     SettingError: A field of the config or the topology does not fit.
     ValueError: A program exchanges what grows with the number of pixels.
   """
-  mesh = chips.topology_mesh(topology) if topology else mesh_lib.data_mesh()
+  if topology:
+    mesh = chips.topology_mesh(topology, config.fsdp)
+  else:
+    with registry.within("config"):
+      mesh = mesh_lib.mesh_of(config.devices, config.fsdp)
   stages = config_lib.stage_configs(config) or {"": config}
   plans = []
   for name, stage in stages.items():

@@ -63,6 +63,12 @@ def synthia(root: pathlib.Path) -> None:
     write_red16(root / f"GT/LABELS/{i:07d}.png", columns(SYNTHIA))
 
 
+def synscapes(root: pathlib.Path) -> None:
+  for i in range(1, 4):
+    write_image(root / f"img/rgb-2k/{i}.png", i)
+    write_grey(root / f"img/class/{i}.png", columns(CITYSCAPES))
+
+
 def cityscapes(root: pathlib.Path, kind: str = "labelIds") -> None:
   ids = {"labelIds": CITYSCAPES, "labelTrainIds": TRAIN_IDS}[kind]
   for split, city in (("train", "ulm"), ("train", "bochum"), ("val", "lindau")):

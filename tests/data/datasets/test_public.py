@@ -41,6 +41,7 @@ def prepared(tmp_path, name, fields=BOTH, **kwargs):
 NUMBERS = {
   "gta5": (3, 1),
   "synthia": (3, 1),
+  "synscapes": (3, 1),
   "cityscapes": (2, 1),
   "dark_zurich": (2, 1),
   "acdc": (4, 4),

@@ -13,6 +13,7 @@ from jax_uda import models
 from jax_uda.models import weights
 from jax_uda.models.decoders import vit
 from jax_uda.models.encoders import dinov2
+from jax_uda.models.layers.up_conv import UpConv
 from jax_uda.ops import resize
 
 MODE = {"train": False, "use_running_average": True}
@@ -147,12 +148,12 @@ def test_half_precision_keeps_parameters_and_logits_in_float32():
 
 def test_the_enlargement_equals_a_transposed_convolution():
   x = jax.random.normal(jax.random.key(0), (2, 3, 4, 6))
-  variables = vit.UpConv(5).init(jax.random.key(1), x)
+  variables = UpConv(5).init(jax.random.key(1), x)
   reference = nn.ConvTranspose(
     5, (2, 2), (2, 2), padding="VALID", use_bias=False, transpose_kernel=True
   )
   expected = reference.apply(variables, x)
-  np.testing.assert_allclose(vit.UpConv(5).apply(variables, x), expected, atol=1e-5)
+  np.testing.assert_allclose(UpConv(5).apply(variables, x), expected, atol=1e-5)
 
 
 def test_an_image_smaller_than_a_patch_and_a_mask_of_another_shape_are_refused():
