@@ -61,6 +61,7 @@ RESERVED_NAMES = (
   "checkpoint",
   "last",
   "label_size",
+  "absent_classes",
 )  # keys of results.json
 
 
