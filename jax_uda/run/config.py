@@ -186,8 +186,11 @@ def _evaluation_defaults() -> ConfigDict:
   evaluation.whole_pixels = 2**22  # an image of more pixels is predicted in overlapping tiles
   # Factors, one per class, on the probabilities of the target but not of eval.targets; or empty.
   evaluation.class_weights = ()
-  # (height, width) to which the target's labels are resized before counting; empty = as they are stored.
+  # (height, width) to which the target's labels are resized before counting; ("short", 1024): the shorter side of
+  # the labels of all its sets (VFM-UDA++); empty = as they are stored.
   evaluation.label_size = ()
+  # A class in neither labels nor predictions: "left_out" of means, or "zero" (VFM-UDA++).
+  evaluation.absent_classes = "left_out"
   # Further data sets to evaluate on: their split `val`, by name, each as in config.data.target.
   evaluation.targets = ConfigDict()
   return evaluation

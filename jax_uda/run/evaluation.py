@@ -1,6 +1,7 @@
 """Evaluation of a network on a labelled set of images."""
 
 import collections
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -110,25 +111,27 @@ def describe_sizes(
   return "; ".join(texts)
 
 
-def scores(counts: np.ndarray, label_space: LabelSpace) -> dict[str, Any]:
+def scores(
+  counts: np.ndarray, label_space: LabelSpace, *, absent_as_zero: bool = False
+) -> dict[str, Any]:
   """The scores of one network on one set, as `results.json` has them.
 
   Args:
     counts: [C, C] pixel counts; rows are labels.
     label_space: The C classes.
+    absent_as_zero: Whether classes in neither labels nor predictions count as 0 in means.
 
   Returns:
     `miou`, `pixel_accuracy`, `iou` by class name and `subsets`, the mean IoU over some classes (see
     `metrics.mean_iou`); numbers in [0, 1], None where undefined.
   """
   plain = lambda value: None if np.isnan(value) else round(float(value), 6)
+  mean = functools.partial(metrics.mean_iou, counts, absent_as_zero=absent_as_zero)
   return {
-    "miou": plain(metrics.mean_iou(counts)),
+    "miou": plain(mean()),
     "pixel_accuracy": plain(metrics.pixel_accuracy(counts)),
     "iou": dict(zip(label_space.names, map(plain, metrics.iou(counts)), strict=True)),
-    "subsets": {
-      name: plain(metrics.mean_iou(counts, subset)) for name, subset in label_space.subsets.items()
-    },
+    "subsets": {name: plain(mean(subset)) for name, subset in label_space.subsets.items()},
   }
 
 

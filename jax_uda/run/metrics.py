@@ -51,13 +51,17 @@ def pixel_accuracy(counts: np.ndarray) -> float:
   return float(np.trace(counts) / total) if total else float("nan")
 
 
-def mean_iou(counts: np.ndarray, subset: Sequence[int] | None = None) -> float:
+def mean_iou(
+  counts: np.ndarray, subset: Sequence[int] | None = None, *, absent_as_zero: bool = False
+) -> float:
   """Mean IoU over the classes (of `subset`) whose IoU is defined; NaN if none is.
+
+  With `absent_as_zero` an undefined IoU counts as 0.
 
   A subset is taken *after* the counting: pixels of other classes stay in the ground truth and cost
   precision, as in the 16- and 13-class scores of SYNTHIA.
   """
   values = iou(counts)
   values = values if subset is None else values[list(subset)]
-  defined = values[~np.isnan(values)]
+  defined = np.nan_to_num(values) if absent_as_zero else values[~np.isnan(values)]
   return float(defined.mean()) if defined.size else float("nan")

@@ -1,5 +1,6 @@
 """The scores of a run: those on the way and those of `results.json`."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,7 +38,8 @@ def count(
     progress: Called with the number of images after each batch.
   """
   settings, examples = exp.settings.evaluation, exp.validation_sets[name]
-  if settings.label_size and name == "target":
+  everywhere = isinstance(settings.label_size, int) and name != "source"
+  if settings.label_size and (name == "target" or everywhere):
     examples = LabelsAt(examples, settings.label_size)
   return {
     network: evaluation.confusion_of(
@@ -71,7 +73,10 @@ def report_midway(
   """
   step, networks = int(state.step), exp.settings.evaluation.midway_networks
   for name, by_network in _count_all(exp, state, list(exp.target_sets), networks).items():
-    means = {network: metrics.mean_iou(counts) for network, counts in by_network.items()}
+    mean = functools.partial(
+      metrics.mean_iou, absent_as_zero=exp.settings.evaluation.absent_as_zero
+    )
+    means = {network: mean(counts) for network, counts in by_network.items()}
     if name == "target" and exp.settings.report == best_checkpoint.BEST:
       best_checkpoint.keep(workdir, state, means)  # before the row that says that this was done
     if writer:
@@ -103,7 +108,7 @@ def write(
   Returns:
     The content of `results.json`: `step`, `checkpoint`, and by set and network (`student`, `teacher`)
     the `evaluation.scores` of the checkpoint that is reported. If that is the best one, the same of the last
-    one is in `last`. `label_size` is there if labels were resized.
+    one is in `last`. `label_size` is there if labels were resized, `absent_classes` if they count as 0.
   """
   title = exp.settings.title
   last = {"step": int(state.step), "checkpoint": best_checkpoint.TITLES["last"]}
@@ -137,12 +142,16 @@ def _scores(
     confusions: Receives the counts [C, C], by "set/network".
   """
   size = exp.settings.evaluation.label_size
-  scores: dict[str, Any] = {"label_size": list(size)} if size else {}
+  absent = exp.settings.evaluation.absent_as_zero
+  shown = ["short", size] if isinstance(size, int) else list(size or ())
+  scores: dict[str, Any] = {"label_size": shown} if size else {}
+  if absent:
+    scores["absent_classes"] = "zero"
   networks = exp.settings.evaluation.networks
   for name, by_network in _count_all(exp, state, list(exp.evaluated_sets), networks).items():
     confusions |= {f"{name}/{network}": counts for network, counts in by_network.items()}
     scores[name] = {
-      network: evaluation.scores(counts, exp.domains.label_space)
+      network: evaluation.scores(counts, exp.domains.label_space, absent_as_zero=absent)
       for network, counts in by_network.items()
     }
   return scores

@@ -6,7 +6,7 @@ file has `()`, `""` or `0` for "none", the settings have None.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from jax_uda.common import registry
 from jax_uda.common.registry import SettingError
@@ -22,6 +22,8 @@ NETWORKS = ("student", "teacher")
 PROJECTIONS: dict[str, Literal["pca", "tsne"] | None] = {"": None, "pca": "pca", "tsne": "tsne"}
 # By `on_nonfinite`: what a run does when a loss is not finite.
 NONFINITE = ("stop", "skip", "rollback")
+# By `absent_classes`: whether classes in neither labels nor predictions count as 0 in means.
+ABSENT = {"left_out": False, "zero": True}
 RANDOM = "random"  # in place of a weight file: random networks are meant
 # By `init_carry`: the fields of another run's state that a run takes over.
 CARRIED = {"weights": ("student",), "run": ("step", "student", "teacher", "opt_state")}
@@ -54,8 +56,10 @@ class EvalSettings:
     source: Whether the source's validation images are scored at the end.
     batch_size: Images that are predicted together.
     inference: How the networks predict images of the target.
-    label_size: (height, width) to which labels of the target are resized before they are counted; None:
-      they stay as they are.
+    label_size: (height, width) to which labels of the target are resized before they are counted, or the
+      length of the shorter side for labels of all its sets; None: they stay as they are.
+    absent_as_zero: Whether a class in neither labels nor predictions counts as 0 in means, instead of not at
+      all.
   """
 
   every_steps: int | None = None
@@ -64,7 +68,8 @@ class EvalSettings:
   source: bool = True
   batch_size: int = 1
   inference: Inference = Inference()
-  label_size: Size | None = None
+  label_size: Size | int | None = None
+  absent_as_zero: bool = False
 
   def inference_on(self, name: str) -> Inference:
     """How the networks predict the set `name`: class weights are for the target alone."""
@@ -291,7 +296,8 @@ def evaluation_of(group: Mapping[str, Any]) -> EvalSettings:
       midway_networks=_networks(group["midway_networks"], "midway_networks"),
       source=bool(group["source"]),
       batch_size=group["batch_size"],
-      label_size=_size(group["label_size"], "label_size"),
+      label_size=_label_size(group["label_size"]),
+      absent_as_zero=registry.lookup(ABSENT, group["absent_classes"], "absent_classes"),
       inference=Inference(
         window=window,
         stride=stride,
@@ -390,6 +396,16 @@ def _size(value: Sequence[int], field: str) -> Size | None:
   if len(value) not in (0, 2):
     raise SettingError(field, f"= {tuple(value)} must be (height, width) in pixels.")
   return (int(value[0]), int(value[1])) if len(value) else None
+
+
+def _label_size(value: Sequence[int | str]) -> Size | int | None:
+  """(height, width), the shorter side of ("short", 1024), or None for an empty value."""
+  if len(value) != 2 or value[0] != "short":
+    return _size(cast(Sequence[int], value), "label_size")
+  side = value[1]
+  if not isinstance(side, int) or side < 1:
+    raise SettingError("label_size", f"= {tuple(value)!r} must be e.g. ('short', 1024).")
+  return side
 
 
 def _tuple(value: Sequence[Any]) -> Any:

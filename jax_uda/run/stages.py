@@ -23,7 +23,7 @@ from jax_uda.run.report.page import render as page
 # By `config.task`: what runs or continues a stage.
 TASKS = {"train": training.train, "pseudo_label": pseudo_label_lib.write_stage}
 # In the results of a run; the other keys are sets of images.
-ABOUT_RUN = ("step", "checkpoint", "last", "label_size")
+ABOUT_RUN = ("step", "checkpoint", "last", "label_size", "absent_classes")
 
 Results = dict[str, Any]  # by stage
 

@@ -61,6 +61,7 @@ RESERVED_NAMES = (
   "checkpoint",
   "last",
   "label_size",
+  "absent_classes",
 )  # keys of results.json
 
 
@@ -232,7 +233,7 @@ def load_domains(
   first_target = target_sets[0].builder
   with registry.within(*target_sets[0].path):
     target_val = LabelledExamples(base.prepare(first_target), "val")
-  totals = sum(count.sum(0) for count in counts)
+  totals = np.sum([count.sum(0) for count in counts], 0)
   return Domains(
     label_space=label_space,
     class_frequency=tuple((totals / totals.sum()).tolist()),

@@ -53,7 +53,7 @@ def deformable_attention(
   inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
   index = start + jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
   index = index.astype(jnp.int32).reshape(batch, heads, -1, 1)
-  gathered = jnp.take_along_axis(by_head(value), index, axis=2)
+  gathered = jnp.take_along_axis(by_head(value), index, axis=2, mode="promise_in_bounds")
   gathered = gathered.reshape(batch, heads, queries, -1, dim).astype(jnp.float32)
   share = jnp.where(inside, share, 0.0).reshape(batch, heads, queries, -1, 1)
   return by_head(jnp.sum(gathered * share, 3)).reshape(batch, queries, heads * dim)
