@@ -68,6 +68,7 @@ def settings_of(size: tuple[int, int]) -> dict[str, dict[str, Any]]:
     ),
     "confeti_joint": dict(name="confeti", stage=1),
     "confeti_last": dict(name="confeti", stage=2),
+    "confetii": dict(name="confetii", contrast=dict(fraction=0.3)),
   }
 
 

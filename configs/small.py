@@ -74,6 +74,16 @@ METHODS: dict[str, dict[str, Any]] = {
     contrast_after=200,
     translator=TRANSLATOR,
   ),
+  "confetii": dict(
+    name="confetii",
+    self_training=SELF_TRAINING,
+    thing_classes=THINGS,
+    embedding_dim=64,
+    consistency_after=100,
+    mixed_after=200,
+    prototypes=dict(top_k=64),
+    translator=TRANSLATOR,
+  ),
 }
 
 
@@ -178,10 +188,17 @@ def _confeti(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> No
   config.compare = ("warm_up", "joint", method)
 
 
+def _confetii(config: ConfigDict, method: str, settings: Mapping[str, Any]) -> None:
+  """One stage, in which the translator's rate falls to 0 with the end of the run."""
+  stage = _add_last_stage(config, method, settings)
+  stage.method.translator.decay_steps = config.get_ref("num_steps")
+
+
 # What adds the stages of a method that needs more than one stage after the warm-up.
 ADAPTED: dict[str, Callable[[ConfigDict, str, Mapping[str, Any]], Any]] = {
   "hrda": _hrda,
   "rccr": _rccr,
   "vfm_uda": _vfm_uda,
   "confeti": _confeti,
+  "confetii": _confetii,
 }

@@ -28,7 +28,7 @@ SIZES = {
 SYNTHIA_THINGS = (6, 7, 10, 11, 12, 13, 14, 15)
 # AdamW's epsilon for the generator, by how often its gradients are divided by the loss scale, 65536.
 GENERATOR_EPS = {"once": 1e-8, "twice": 1e-8 * 65536}
-ARGUMENTS = dict(network="deeplab", jitter="kornia058", unscaled="twice")
+ARGUMENTS: dict[str, Any] = dict(network="deeplab", jitter="kornia058", unscaled="twice")
 
 
 def get(arg: str, task: str) -> ConfigDict:

@@ -27,6 +27,7 @@ MODELS_KNOW = ("common", "ops", "models", "step.outputs")
 MAX_LINES, MAX_ARGUMENTS = 80, 12
 # `module::function` -> why it may be longer or take more arguments.
 LONG: dict[str, str] = {
+  "methods/_confetii.py::confetii": "CONFETII's published settings, each documented",
   "methods/_translator.py::__init__": "the settings of three networks and their optimizers, and self",
   "objectives/_class_contrast.py::class_contrast": "SePiCo's published settings, each documented",
   "objectives/_region_consistency.py::region_consistency": "RCCR's published settings, each documented",

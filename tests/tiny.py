@@ -109,6 +109,21 @@ METHODS = {
   ),
   "confeti_joint": (dict(name="confeti", stage=1, **CONFETI), {}),
   "confeti_last": (dict(name="confeti", stage=2, **CONFETI), {}),
+  "confetii": (
+    dict(
+      name="confetii",
+      levels=(1, 2),
+      embedding_dim=8,
+      consistency_after=0,
+      mixed_after=1,
+      contrast=dict(fraction=0.3),
+      prototypes=dict(top_k=8),
+      translator=CUT | dict(decay_steps=10, drop_cell=8),
+      **TEACHER,
+      **THINGS,
+    ),
+    {},
+  ),
   "vfm_uda": (dict(name="vfm_uda", pseudo_threshold=0.3), VIT),
   "vfm_uda_plus": (
     dict(name="vfm_uda_plus", pseudo_threshold=0.3, mask_block=8, **FOUNDATION),

@@ -87,35 +87,18 @@ def confetii(
     embedding_dim=embedding_dim,
     affine_start=consistency_after + 1,
   )
-  shared = dict(heads=heads, num_classes=task.num_classes)
-  compare = functools.partial(
-    registry.call, objectives.level_contrast, "method.contrast", **shared, **contrast
-  )
-  consistent = registry.call(
-    objectives.level_consistency,
-    "method.consistency",
-    view="raw",
-    translated_view="translated",
-    start_step=consistency_after + 1,
-    heads=heads,
-    translate=networks.translate,
-    regress=networks.regress,
-    **consistency,
-  )
+  comparisons = _comparisons(task, heads, networks, mixed_after, contrast, consistency)
   prototype_term = registry.call(
     objectives.level_prototypes,
     "method.prototypes",
     source_view="raw",
     mixed_view="mixed",
     warmup_end=mixed_after,
+    num_classes=task.num_classes,
     dim=embedding_dim,
+    heads=heads,
     cam_heads=cam_heads,
-    comparisons={
-      "consistency": consistent,
-      "source": compare(view="source", start_step=1),
-      "mixed": compare(view="mixed", start_step=mixed_after + 1),
-    },
-    **shared,
+    comparisons=comparisons,
     **prototypes,
   )
   distance = objectives.feature_distance(
@@ -127,25 +110,23 @@ def confetii(
     start_step=1,
   )
   supervised = functools.partial(_supervised, task, self_training, cam_heads, cam_weight)
+  terms = {
+    **supervised("source", 1),
+    "feature_distance": distance,
+    "prototypes": prototype_term,
+    **supervised("mixed", mixed_after + 1),
+  }
+  projection = functools.partial(LevelProjectionHead, embedding_dim)
+  cam = functools.partial(CAMHead, task.num_classes, use_bias=True)
+  modules: dict[str, Any] = {}
+  for level, head, cam_head in zip(levels, heads, cam_heads, strict=True):
+    modules[head] = functools.partial(projection, level)
+    modules[cam_head] = functools.partial(cam, level)
   return Method(
     views={"confetii": confeti_views.one_stage_views(self_training, jitter)},
-    terms={
-      **supervised("source", 1),
-      "feature_distance": distance,
-      "prototypes": prototype_term,
-      **supervised("mixed", mixed_after + 1),
-    },
+    terms=terms,
     uses_reference=True,
-    heads={
-      **{
-        head: functools.partial(LevelProjectionHead, embedding_dim, level)
-        for head, level in zip(heads, levels, strict=True)
-      },
-      **{
-        head: functools.partial(CAMHead, task.num_classes, level, True)
-        for head, level in zip(cam_heads, levels, strict=True)
-      },
-    },
+    heads=modules,
     teacher_outputs={
       "target": ("decoder",),
       "raw": heads,
@@ -155,6 +136,41 @@ def confetii(
     start_steps={"": 1},
     auxiliary=networks.auxiliary,
   )
+
+
+def _comparisons(
+  task: Task,
+  heads: tuple[str, ...],
+  networks: OneStageTranslator,
+  mixed_after: int,
+  contrast: Mapping[str, Any],
+  consistency: Mapping[str, Any],
+) -> dict[str, objectives.Comparison]:
+  """What is compared with the prototypes, in the order of the passes."""
+  compare = functools.partial(
+    registry.call,
+    objectives.level_contrast,
+    "method.contrast",
+    heads=heads,
+    num_classes=task.num_classes,
+    **contrast,
+  )
+  consistent = registry.call(
+    objectives.level_consistency,
+    "method.consistency",
+    view="raw",
+    translated_view="translated",
+    start_step=networks.affine_start,
+    heads=heads,
+    translate=networks.translate,
+    regress=networks.regress,
+    **consistency,
+  )
+  return {
+    "consistency": consistent,
+    "source": compare(view="source", start_step=1),
+    "mixed": compare(view="mixed", start_step=mixed_after + 1),
+  }
 
 
 def _supervised(

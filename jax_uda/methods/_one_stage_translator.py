@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.typing import ArrayLike
 
 from jax_uda import losses
 from jax_uda.common import registry
@@ -135,9 +136,9 @@ class OneStageTranslator:
       "generator": (adamw(eps=settings.generator_eps), GENERATOR),
     }
 
-  def rate(self, step: jax.Array) -> jax.Array:
+  def rate(self, step: ArrayLike) -> jax.Array:
     """The learning rate of step 0, 1, …: 0 in the last of `decay_steps`, and after it."""
-    left = jnp.maximum(self.settings.decay_steps - (step + 1), 0)
+    left = jnp.maximum(self.settings.decay_steps - 1 - jnp.asarray(step), 0)
     return self.settings.learning_rate * left / self.settings.decay_steps
 
   def auxiliary(self, schedule: optax.Schedule) -> Auxiliary:

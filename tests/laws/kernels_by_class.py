@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from laws.kernels import IGNORED, Kernel, P, X, Y, labelled
+from laws.kernels import IGNORED, Kernel, P, W, X, Y, labelled, mean_over_weights
 
 from jax_uda import losses
 
@@ -10,6 +10,7 @@ VARIANCE = jax.random.uniform(jax.random.key(3), (3, 5))
 BANK = jax.random.normal(jax.random.key(4), (3, 4, 5))
 LENGTH = jnp.array([4, 0, 2])
 UNIFORMS = jax.random.uniform(jax.random.split(jax.random.key(13), 8)[0], (16,))
+SHARES = jax.nn.one_hot(Y, 3) * 0.7 + 0.1
 SEEN = jnp.array([True, False, True])
 BAD_P = ({"prototypes": P[:, :4]}, r"prototypes has shape \(3, 4\), but embeddings ask for")
 BAD_REDUCTION = ({"reduction": "sum"}, "reduction = 'sum'; expected 'mean' or 'none'")
@@ -77,6 +78,27 @@ KERNELS = [
     bad=(
       ({"uniforms": UNIFORMS[:8]}, r"uniforms has shape \(8,\), but valid pixels ask for \(16,\)"),
       ({"uniforms": Y}, "uniforms has dtype int32"),
+    ),
+  ),
+  Kernel(
+    of="soft_prototype_cross_entropy",
+    loss=lambda **inputs: losses.soft_prototype_cross_entropy(
+      temperature=0.3, normalize=True, **inputs
+    ),
+    inputs=dict(embeddings=X, soft_labels=SHARES, weights=W, prototypes=P),
+    trains=("embeddings",),
+    constants=("soft_labels", "weights", "prototypes"),
+    pixels=("embeddings", "soft_labels", "weights"),
+    empty={"soft_labels": jnp.zeros_like(SHARES)},
+    ignored={"weights": W.at[0].set(0)},
+    mean_of=mean_over_weights,
+    noise=("embeddings",),
+    bad=(
+      ({"soft_labels": SHARES[:, :2]}, r"soft_labels has shape \(16, 2\), but embeddings ask for"),
+      ({"soft_labels": jnp.zeros((16, 3), int)}, "soft_labels has dtype int32"),
+      ({"weights": W[:8]}, r"weights has shape \(8,\)"),
+      BAD_P,
+      BAD_REDUCTION,
     ),
   ),
   labelled(

@@ -20,6 +20,7 @@ from jax_uda.step.outputs import Outputs
 
 CLASSES, DIM = 4, 6
 SOURCE, TARGET = {"view": "source"}, {"view": "target"}
+LEVELS = ("projection", "projection")
 SHAPE = dict(num_classes=CLASSES, dim=DIM)
 
 
@@ -130,6 +131,39 @@ CASES = {
       )
     ),
     ("labels",),
+  ),
+  # The level is there twice, with a sampled and a whole contrast.
+  "level_prototypes and level_contrast and level_consistency": Case(
+    objectives.level_prototypes(
+      **SHAPE,
+      source_view="source",
+      mixed_view="mixed",
+      warmup_end=-1,
+      heads=LEVELS,
+      cam_heads=("cam", "cam"),
+      comparisons=dict(
+        sampled=objectives.level_contrast(
+          **SOURCE,
+          start_step=0,
+          heads=LEVELS,
+          num_classes=CLASSES,
+          fraction=0.3,
+          regularizer_sign=-1,
+        ),
+        whole=objectives.level_contrast(
+          **TARGET, start_step=0, heads=LEVELS, num_classes=CLASSES, regularizer_sign=-1
+        ),
+        consistent=objectives.level_consistency(
+          view="source",
+          translated_view="translated",
+          start_step=0,
+          heads=LEVELS,
+          translate=lambda params, image: jnp.tanh(image @ params["translator"]),
+          regress=lambda params, level, embedding: embedding @ params["regressor"],
+        ),
+      ),
+    ),
+    (),
   ),
   # Domains are all the labels that it has.
   "output_adversarial": Case(

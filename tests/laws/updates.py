@@ -169,4 +169,18 @@ UPDATES = [
     ),
   ),
   _cam_prototypes("bias_corrected_lowres", proto_ema="bias_corrected", ori_size=False),
+  _cam_prototypes("unaligned", proto_ema="bias_corrected", align_corners=False),
+  Update(
+    of=("cam_prototypes.update_by_means",),
+    update=cam_prototypes.update_by_means,
+    state=cam_prototypes.CamPrototypes(jnp.eye(3, 5), jnp.array([4.0, 0.0, 7.0])),
+    inputs=dict(embeddings=MAPS, labels=LABELS),
+    pixels=("embeddings", "labels"),
+    empty={"labels": jnp.full(LABELS.shape, 255)},
+    bad=(
+      ({"embeddings": MAPS[..., :4]}, r"embeddings has shape \(8, 2, 3, 4\)"),
+      ({"labels": LABELS[:4]}, r"labels has shape \(4, 4, 6\), but embeddings ask for \(8, 4, 6\)"),
+      ({"momentum": 1.5}, "momentum = 1.5"),
+    ),
+  ),
 ]

@@ -140,11 +140,11 @@ def _without_other_classes(
 def load_translation(
   variables: Mapping[str, Any], path: str | pathlib.Path
 ) -> tuple[dict[str, Any], read.WeightFile]:
-  """Loads a network of `models.translation` from a file of CUT's, such as latest_net_G.pth.
+  """Loads a network of `models.translation` from a file of CUT's, such as latest_net_G.pth, or CONFETII's run.
 
   Args:
-    variables: The variables of a `Generator`, `PatchDiscriminator` or `PatchMLP`, as arrays or as
-      `jax.ShapeDtypeStruct`s.
+    variables: The variables of a `Generator`, `PatchDiscriminator` or `PatchMLP`, or of CONFETII's networks,
+      as arrays or as `jax.ShapeDtypeStruct`s.
     path: A file that `read` understands.
 
   Returns:
@@ -154,8 +154,9 @@ def load_translation(
     ValueError: The file cannot be read or does not fit, see `load`.
   """
   file = read.read(path)
+  wanted = [torch_names.torch_name(path) for path in traverse_util.flatten_dict(dict(variables))]
   try:
-    return torch_names.from_torch(names.of_translation(file.tensors), variables), file
+    return torch_names.from_torch(names.of_translation(file.tensors, wanted), variables), file
   except ValueError as error:
     raise ValueError(f"{file.path}: {error}") from None
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jax_uda.common import registry
-from jax_uda.models.weights import vit_names
+from jax_uda.models.weights import confetii_names, vit_names
 from jax_uda.models.weights.torch_names import COUNTER
 
 Tensors = dict[str, np.ndarray]
@@ -64,7 +64,7 @@ WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wra
 AVERAGED = ("n_averaged", "steps")
 # First words of names that say what a tensor is, beside the prefixes of `FAMILIES` and the names of
 # `SCHEMES`. Any other word with which all names begin was put around the network.
-ROOTS = {"backbone", "decode_head", "auxiliary_head", "aux_heads", "layer5", "layer6"}
+ROOTS = {"backbone", "decode_head", "auxiliary_head", "aux_heads", "projects", "layer5", "layer6"}
 
 
 class Scheme(NamedTuple):
@@ -183,6 +183,7 @@ def translate(
   """
   tensors = {n: t for n, t in tensors.items() if not n.endswith(COUNTER) and n not in AVERAGED}
   tensors = _renamed(tensors, ((WRAPPERS.pattern, ""), (r"^module\.", "")))
+  tensors = confetii_names.segmentors(tensors) if confetii_names.is_run(tensors) else tensors
   prefixes = {family_prefix for family in FAMILIES for family_prefix in family.networks.values()}
   tensors = _without_common(tensors, ROOTS | {prefix[:-1] for prefix in prefixes}, known)
   tensors = _renamed(_one_network(tensors, network), ((r"^module\.", ""),))
@@ -221,14 +222,17 @@ def _without_common(tensors: Tensors, roots: Collection[str], known: Collection[
     tensors = shorter
 
 
-def of_translation(tensors: Mapping[str, np.ndarray]) -> Tensors:
+def of_translation(tensors: Mapping[str, np.ndarray], wanted: Collection[str] = ()) -> Tensors:
   """Returns the tensors of one of CUT's networks under their reference names.
 
   The constant filters of its resampling are left out: they are not parameters here.
 
   Args:
-    tensors: The content of a file such as `latest_net_G.pth`.
+    tensors: The content of a file such as `latest_net_G.pth`, or of a run of CONFETII.
+    wanted: Reference names of the network that is to be filled; they tell which one of a run it is.
   """
+  if confetii_names.is_run(tensors):
+    return confetii_names.translator(tensors, wanted)
   return {n.removeprefix("module."): t for n, t in tensors.items() if not n.endswith(".filt")}
 
 
