@@ -14,6 +14,7 @@ from typing import TypeVar
 from absl import app, flags, logging
 
 from jax_uda.cli import distributed, supervisor
+from jax_uda.common import disk_errors
 from jax_uda.common.registry import SettingError
 from jax_uda.common.text import printable
 from jax_uda.run import interruption, recipes
@@ -230,8 +231,10 @@ def repair(*configs: ConfigDict) -> None:
 def sentence_of(error: Exception) -> str:
   """What the user is told of an error; of one that is not a known kind of mistake, also its type."""
   text = printable(str(error))
-  if isinstance(error, OSError) and error.errno == errno.EMFILE:
-    return f"{text}; allow more open files, e.g. ulimit -n 4096"
+  if isinstance(error, OSError):
+    if error.errno == errno.EMFILE:
+      return f"{text}; allow more open files, e.g. ulimit -n 4096"
+    text = disk_errors.sentence(error) or text
   if isinstance(error, _MISTAKES):
     return text
   return f"{type(error).__name__}: {text} (not foreseen; --traceback shows where it came from)"

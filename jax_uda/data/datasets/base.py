@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import io
+import os
 import pathlib
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.common import lock, paths
+from jax_uda.common import disk_errors, lock, paths
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import bucket, seal, shards, sources
 from jax_uda.data.datasets.sources import HasFiles
@@ -211,11 +212,14 @@ def prepare(
   if changes or not folder.exists():
     try:
       builder.write(skip=skip)
-    except OSError as error:
+    except Exception as error:  # the libraries that write records have errors of their own
+      code = disk_errors.code_of(error)
+      if code is None:
+        raise
       if not folder.exists():  # else another process has prepared it in the meantime
         raise OSError(
-          f"the prepared data set {folder} cannot be written ({error}); free some space or change the "
-          "rights there, or choose another place with config.data.dir (--data_dir)"
+          f"the prepared data set {folder} cannot be written: {os.strerror(code)}; "
+          f"{disk_errors.ADVICE[code]}. config.data.dir (--data_dir) chooses the place"
         ) from error
   if renew:
     shards.remove_partial(folder)
