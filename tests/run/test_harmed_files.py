@@ -199,7 +199,9 @@ def test_files_of_a_run_that_are_harmed(name, counts, tmp_path):
       folder = tmp_path / "harmed"
       shutil.copytree(whole, folder)
       harm(folder / kind.name, seed)
-      end = end_of(lambda: kind.read(folder), expected, pathlib.Path(kind.name).name, kind.drops)
+      end = end_of(
+        lambda folder=folder: kind.read(folder), expected, pathlib.Path(kind.name).name, kind.drops
+      )
       # The beginning of a line at the end of the file is what a kill leaves.
       if end.startswith("SILENT") and harm is damage.truncate and name == "metrics.jsonl":
         end = (
@@ -247,9 +249,9 @@ def test_prepared_data_that_are_harmed(name, prepared, counts, tmp_path):
     harm(place / name, seed)
     # The reader of records knows the split and the example, not the file.
     wanted = "of train" if name == test_state_files.RECORDS else name
-    end = end_of(lambda: _contents(folder, sources), expected, wanted)
+    end = end_of(lambda folder=folder: _contents(folder, sources), expected, wanted)
     if end.startswith("SILENT: no name") and name == test_state_files.RECORDS:
-      end = end_of(lambda: _contents(folder, sources), expected, name)
+      end = end_of(lambda folder=folder: _contents(folder, sources), expected, name)
     assert not end.startswith("SILENT"), f"{name}, {harm.__name__} {seed}: {end}"
     counts.add(titles[harm], end)
     ends.append(end)
