@@ -142,7 +142,7 @@ def main() -> None:
     config = recipes.load(f"{RECIPE}:data_dir={place / 'data'},steps=1000000,method={args.method}")
     config.log_every_steps, config.checkpoint.every_steps = 10, 20
     config.eval.every_steps, config.views_every_steps = 30, 30
-    while time.monotonic() < end:
+    while not measurements.round or time.monotonic() < end:
       measurements.round += 1
       config.stop_step = args.steps * measurements.round
       one_round(config, workdir, images)

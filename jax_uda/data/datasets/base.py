@@ -209,17 +209,19 @@ def prepare(
       f"{folder} was prepared from other files than there are now: {changes.number} have changed, e.g. "
       f"{changes.example}. --mode=prepare reads what has changed and keeps the rest."
     )
-  if changes or not folder.exists():
+  was_there = folder.exists()
+  if changes or not was_there:
     try:
       builder.write(skip=skip)
     except Exception as error:  # the libraries that write records have errors of their own
       code = disk_errors.code_of(error)
-      if code is None:
+      if code is None and not isinstance(error, OSError):
         raise
-      if not folder.exists():  # else another process has prepared it in the meantime
+      if was_there or not folder.exists():  # else another process has prepared it in the meantime
+        problem = f"{os.strerror(code)}; {disk_errors.ADVICE[code]}" if code else str(error)
         raise OSError(
-          f"the prepared data set {folder} cannot be written: {os.strerror(code)}; "
-          f"{disk_errors.ADVICE[code]}. config.data.dir (--data_dir) chooses the place"
+          f"the prepared data set {folder} cannot be written: {problem}. config.data.dir (--data_dir) "
+          "chooses the place"
         ) from error
   if renew:
     shards.remove_partial(folder)
