@@ -69,9 +69,10 @@ def mounted(folder: pathlib.Path) -> Iterator[Disk]:
     subprocess.run(["umount", folder], check=True)
 
 
-def injecting(fault: str) -> Sequence[str]:
-  """What stands in front of a command, so that `fault` happens; see `strace --inject`."""
-  command = ["strace", "-f", "-qq", "-o", os.devnull, "--seccomp-bpf", "-e", f"inject={fault}"]
+def injecting(calls: str, fault: str) -> Sequence[str]:
+  """What stands in front of a command, so that `fault` happens to `calls`; see `strace --inject`."""
+  command = ["strace", "-f", "-qq", "-o", os.devnull, "--seccomp-bpf", "-e", f"trace={calls}"]
+  command += ["-e", f"inject={calls}:{fault}"]
   try:
     done = subprocess.run([*command, "true"], capture_output=True, text=True)
     problem = done.stderr.strip() if done.returncode else ""

@@ -183,6 +183,7 @@ def run(main: Callable[[Overrides], None]) -> None:
     raise SystemExit("error: the current folder has been removed; cd to another one") from None
   if folder not in sys.path:
     sys.path.append(folder)  # for functions of the user's own, "module:name"
+  sys.unraisablehook = _drop
   if supervisor.is_needed(sys.argv[1:]):
     sys.exit(supervisor.run())
   with interruption.Interruption():
@@ -193,6 +194,15 @@ def run(main: Callable[[Overrides], None]) -> None:
       distributed.part()
       # Without what Python does at its end: a thread that still compiles would have to come back.
       interruption.leave(stopped.message)
+
+
+def _drop(unraisable: "sys.UnraisableHookArgs") -> None:
+  """Python's hook for errors that it cannot raise: shown with --traceback alone.
+
+  After a write that failed, dozens come from callbacks of the storage; the sentence about it is enough.
+  """
+  if flags.FLAGS.is_parsed() and _TRACEBACK.value:
+    sys.__unraisablehook__(unraisable)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

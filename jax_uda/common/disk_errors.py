@@ -79,12 +79,18 @@ def purpose_of(path: str) -> str:
 
 
 @contextlib.contextmanager
-def naming(path: pathlib.Path) -> Iterator[None]:
-  """Puts the name of a file into errors about writing it; the system names none when a disk is full."""
+def naming(path: pathlib.Path, temporary: pathlib.Path | None = None) -> Iterator[None]:
+  """Puts the name of a file into errors about writing it; the system names none when a disk is full.
+
+  Args:
+    path: The file.
+    temporary: What stands for it while it is written.
+  """
   try:
     yield
   except OSError as error:
-    if error.filename is not None and pathlib.Path(os.fsdecode(error.filename)).exists():
+    other = None if error.filename is None else pathlib.Path(os.fsdecode(error.filename))
+    if other not in (None, path, temporary) and other.exists():
       raise  # about another file
     code = error.errno or errno.ENOSPC  # NumPy says how many numbers it could write, and no code
     raise OSError(code, os.strerror(code), str(path)) from error

@@ -44,7 +44,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   name = os.fsencode(path.name)[:150].decode(errors="ignore")
   temporary = path.with_name(f".{name}.{host[:40]}.{os.getpid()}.tmp")
   try:
-    with disk_errors.naming(path):
+    with disk_errors.naming(path, temporary):
       yield temporary
       os.replace(temporary, path)
   except BaseException:

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from absl import flags
 from robustness.table import check_sentence
 
 from jax_uda.cli import command
@@ -59,6 +60,25 @@ def test_errors_that_libraries_put_into_words_are_known(error, code):
   assert disk_errors.code_of(error) == code
 
 
+@pytest.mark.parametrize("shown", (False, True))
+def test_what_callbacks_of_a_failed_write_raise_is_shown_with_a_flag_alone(
+  shown, capsys, monkeypatch
+):
+  flags.FLAGS.mark_as_parsed()
+  flags.FLAGS.traceback = shown
+  monkeypatch.setattr(command.sys, "unraisablehook", command._drop)
+
+  class Storage:
+    def __del__(self):
+      raise RuntimeError("Event loop is closed")
+
+  try:
+    Storage()
+  finally:
+    flags.FLAGS.traceback = False
+  assert ("Event loop is closed" in capsys.readouterr().err) == shown
+
+
 @pytest.mark.parametrize("error", (FULL, OSError("149 requested and 0 written")))
 def test_what_is_written_whole_or_not_at_all_names_the_file(error, tmp_path):
   path = tmp_path / "a.npy"
@@ -67,6 +87,16 @@ def test_what_is_written_whole_or_not_at_all_names_the_file(error, tmp_path):
     raise error
   assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
   assert path.read_text() == "before" and os.listdir(tmp_path) == ["a.npy"]
+
+
+def test_a_temporary_file_is_not_named(tmp_path, monkeypatch):
+  def fail(source, target):
+    raise OSError(errno.EIO, "Input/output error", str(source))
+
+  monkeypatch.setattr(files.os, "replace", fail)
+  with pytest.raises(OSError) as caught:
+    files.write_atomically(tmp_path / "a.json", "{}")
+  assert caught.value.filename == str(tmp_path / "a.json")
 
 
 def test_an_error_about_another_file_keeps_its_name(tmp_path):

@@ -17,6 +17,7 @@ import PIL.Image
 import pytest
 from array_record.python import array_record_module
 from robustness.table import check_sentence
+from tensorflow_datasets.proto import tf_example_pb2
 
 from jax_uda.common import disk_errors
 
@@ -41,7 +42,7 @@ FAILING = {  # calls of the system, the first of them that fails
   "predict": [("rename", 2)],
   "export_weights": [("fsync", 2)],
 }
-SLOW = "fsync,fdatasync,rename:delay_enter=60000"  # microseconds
+SLOW = ("fsync,fdatasync,rename", "delay_enter=60000")  # microseconds
 NUMBERS = {
   **{f"a full disk, {mode}": len(FREE[mode]) for mode in FREE},
   **{f"a read-only disk, {mode}": 1 for mode in MODES},
@@ -169,13 +170,13 @@ def test_read_only(mode, disk, place, counts):
   ("mode", "calls", "first"), [(mode, *fault) for mode in FAILING for fault in FAILING[mode]]
 )
 def test_failing(mode, calls, first, disk, place, undisturbed, counts):
-  prefix = faulty_disk.injecting(f"{calls}:error=EIO:when={first}+")
+  prefix = faulty_disk.injecting(calls, f"error=EIO:when={first}+")
   end = drill(disk, place, mode, undisturbed, lambda: None, prefix)
   counts.add(f"a failing disk, {mode}", end)
 
 
 def test_slow(disk, place, undisturbed, counts):
-  prefix = faulty_disk.injecting(SLOW)
+  prefix = faulty_disk.injecting(*SLOW)
   end = drill(disk, place, "train", undisturbed, lambda: None, prefix)
   assert end == damage.SAME
   counts.add("a slow disk, train", end)
@@ -191,7 +192,10 @@ def records_of(data: pathlib.Path) -> list:
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
     for path in sorted(folder.glob("*.array_record*")):
       reader = array_record_module.ArrayRecordReader(str(path))
-      contents.append((path.name, reader.read(range(reader.num_records()))))
+      records = reader.read(range(reader.num_records()))
+      # The order of the features of a record is another one each time.
+      examples = [tf_example_pb2.Example.FromString(record).features.feature for record in records]
+      contents.append((path.name, [sorted(map(str, each.items())) for each in examples]))
       reader.close()
     contents += [path.read_bytes() for path in sorted(folder.glob("class_counts*.npy"))]
   return contents
@@ -232,7 +236,7 @@ def together(*commands) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("is_slow", (False, True))
 def test_two_preparations(is_slow, tmp_path, prepared, counts):
   data = tmp_path / "data"
-  prefix = faulty_disk.injecting("rename:delay_enter=500000") if is_slow else ()
+  prefix = faulty_disk.injecting("rename", "delay_enter=500000") if is_slow else ()
   ends = together(*[(prepare(data), prefix)] * 2)
   for code, out in ends:
     assert code == 0, out
