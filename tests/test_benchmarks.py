@@ -8,6 +8,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 COMMANDS = (
+  "checksums.py --mebibytes=1 --turns=1",
   "demo_step.py --steps=1",
   "host_memory.py --turns=1 --steps=1",
   "kernels.py --repeats=1 --scale=64",
@@ -15,6 +16,7 @@ COMMANDS = (
   "models.py --size=64",
   "pipeline.py --images=2 --turns=1 --batches=1",
   "scaling.py --help",
+  "soak.py --minutes=0 --steps=8 --out=/dev/null",
   "stores.py --images=2 --turns=1 --batches=1",
 )
 # What the others import.

@@ -13,6 +13,7 @@ from typing import TypeVar
 from absl import app, flags, logging
 
 from jax_uda.cli import distributed, supervisor
+from jax_uda.common import disk_errors
 from jax_uda.common.registry import SettingError
 from jax_uda.common.text import printable
 from jax_uda.run import interruption, recipes, saved_config
@@ -209,6 +210,7 @@ def run(main: Callable[[T], None], parse: Callable[[Sequence[str]], T]) -> None:
     raise SystemExit("error: the current folder has been removed; cd to another one") from None
   if folder not in sys.path:
     sys.path.append(folder)  # for functions of the user's own, "module:name"
+  sys.unraisablehook = _drop
   if supervisor.is_needed(sys.argv[1:]):
     sys.exit(supervisor.run())
   with interruption.Interruption():
@@ -230,6 +232,15 @@ def run(main: Callable[[T], None], parse: Callable[[Sequence[str]], T]) -> None:
       interruption.leave(stopped.message)
 
 
+def _drop(unraisable: "sys.UnraisableHookArgs") -> None:
+  """Python's hook for errors that it cannot raise: shown with --traceback alone.
+
+  After a write that failed, dozens come from callbacks of the storage; the sentence about it is enough.
+  """
+  if flags.FLAGS.is_parsed() and _TRACEBACK.value:
+    sys.__unraisablehook__(unraisable)
+
+
 def repair(*configs: ConfigDict) -> None:
   """Does what `--repair` asks for, before the prepared data of these recipes are used."""
   if REPAIR.value:
@@ -242,8 +253,10 @@ def repair(*configs: ConfigDict) -> None:
 def sentence_of(error: Exception) -> str:
   """What the user is told of an error; of one that is not a known kind of mistake, also its type."""
   text = printable(str(error))
-  if isinstance(error, OSError) and error.errno == errno.EMFILE:
-    return f"{text}; allow more open files, e.g. ulimit -n 4096"
+  if isinstance(error, OSError):
+    if error.errno == errno.EMFILE:
+      return f"{text}; allow more open files, e.g. ulimit -n 4096"
+    text = disk_errors.sentence(error) or text
   if isinstance(error, _MISTAKES):
     return text
   return f"{type(error).__name__}: {text} (not foreseen; --traceback shows where it came from)"

@@ -7,6 +7,8 @@ import re
 import socket
 from collections.abc import Iterator
 
+from jax_uda.common import disk_errors
+
 # `.NAME.HOST.PID.tmp`: a file that a process has not finished. Earlier versions left the host out.
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
@@ -33,14 +35,18 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A temporary file beside `path`, for the caller to write; it takes the place of `path` at the end.
 
   After an error it is removed, and an earlier `path` stays as it was.
+
+  Raises:
+    OSError: It cannot be written; the error names `path`.
   """
   host = re.sub(r"\W+", "-", socket.gethostname())
   # A name may have 255 bytes, so that there is no room for another one around it.
   name = os.fsencode(path.name)[:150].decode(errors="ignore")
   temporary = path.with_name(f".{name}.{host[:40]}.{os.getpid()}.tmp")
   try:
-    yield temporary
-    os.replace(temporary, path)
+    with disk_errors.naming(path, temporary):
+      yield temporary
+      os.replace(temporary, path)
   except BaseException:
     with contextlib.suppress(OSError):
       temporary.unlink(missing_ok=True)

@@ -20,6 +20,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from jax_uda.common import disk_errors
+
 HEARTBEAT = 15.0  # seconds between two signs of life
 EXPIRES = 120.0  # seconds without one, after which a holder on another host counts as dead
 _POLL = 1.0  # seconds between two looks at another's lock
@@ -91,8 +93,12 @@ class FileLease:
       descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
       return self._read()
-    with os.fdopen(descriptor, "w") as file:
-      file.write(json.dumps(dataclasses.asdict(holder)))
+    try:
+      with disk_errors.naming(self.path), os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(dataclasses.asdict(holder)))
+    except OSError:  # a lock without a name would keep everybody out
+      self.path.unlink(missing_ok=True)
+      raise
     return None
 
   def _read(self) -> Holder:

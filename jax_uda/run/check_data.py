@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.common import paths, registry
+from jax_uda.common import files, paths, registry
 from jax_uda.common.log import say
 from jax_uda.data.datasets import base, catalog
 from jax_uda.data.datasets.from_files import FromFiles
@@ -261,7 +261,7 @@ def _report_problems(
   problems = [problem for split in findings.values() for problem in split.problems]
   path.unlink(missing_ok=True)
   if missing or problems:
-    path.write_text("\n".join([*missing, *problems]) + "\n", encoding="utf-8")
+    files.write_atomically(path, "\n".join([*missing, *problems]) + "\n")
   if problems:
     number = sum(split.number for split in findings.values())
     unusable = f"{len(problems)} of {number} pairs cannot be used; all are named in {path}."

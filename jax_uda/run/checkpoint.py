@@ -6,6 +6,7 @@ when it is read, and the newest whole one is read instead. Nothing of the input
 pipeline is saved: its position is the step.
 """
 
+import errno
 import os
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from jax_uda.common import disk_errors
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 from jax_uda.run import integrity
@@ -109,7 +111,8 @@ class Checkpoints:
     free = shutil.disk_usage(self.folder).free
     if free < needed:
       mib = lambda size: f"{size / 2**20:.1f} MiB"
-      raise self._write_error(step, OSError(f"it needs {mib(needed)}, {mib(free)} are free"))
+      text = f"it needs {mib(needed)}, {mib(free)} are free"
+      raise self._write_error(step, OSError(errno.ENOSPC, text))
 
   def wait(self) -> None:
     """Waits until everything is on disk.
@@ -127,9 +130,11 @@ class Checkpoints:
   def _write_error(self, step: int | None, error: Exception) -> CheckpointError:
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
     kept = ", ".join(map(str, self.steps())) or "none"
+    problem = getattr(error, "strerror", None) or gist(error)
+    advice = disk_errors.ADVICE.get(disk_errors.code_of(error), disk_errors.AGAIN)
     return CheckpointError(
-      f"could not write {what} to {self.folder}: {gist(error)}. Complete checkpoints: {kept}. "
-      "Free some disk space and run the same command again; it continues from the newest one."
+      f"could not write {what} to {self.folder}: {problem}. Complete checkpoints: {kept}. "
+      f"{advice[0].upper()}{advice[1:]} from the newest one."
     )
 
   def restore(self, template: Any, step: int | None = None) -> Any:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jax_uda.common import files, lock
+from jax_uda.common import disk_errors, files, lock
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.common.log import say
 
@@ -50,7 +50,8 @@ def _hold_here(workdir: pathlib.Path) -> Iterator[None]:
     yield
     return
   missing = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
-  workdir.mkdir(parents=True, exist_ok=True)
+  with disk_errors.naming(lease.path):
+    workdir.mkdir(parents=True, exist_ok=True)
   try:
     with lock.hold(lease, lambda other: _busy(workdir, other), say=say):
       files.remove_unfinished(workdir)

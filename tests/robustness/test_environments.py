@@ -82,7 +82,7 @@ def _fields(folder: pathlib.Path, number: int = 3) -> dict:
 def test_prepared_data_that_cannot_be_written_name_the_field(tmp_path):
   (tmp_path / "file").touch()
   builder = catalog.find_builder(_fields(tmp_path / "raw"), tmp_path / "file" / "x", Role.SOURCE)
-  with pytest.raises(OSError, match=r"cannot be written .*config\.data\.dir \(--data_dir\)"):
+  with pytest.raises(OSError, match=r"cannot be written: .*config\.data\.dir \(--data_dir\)"):
     base.prepare(builder)
 
 

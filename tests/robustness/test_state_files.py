@@ -303,6 +303,36 @@ def test_no_flipped_bit_changes_what_is_read_of_prepared_data(prepared, tmp_path
   assert noticed == len(bits) or name in ("checksums.json", RECORDS) and noticed
 
 
+@pytest.mark.parametrize(
+  "error",
+  (OSError(28, "No space left on device"), RuntimeError("write() failed: No space left on device")),
+)
+def test_a_renewal_that_fails_is_said_though_the_old_data_are_there(prepared, tmp_path, error):
+  _copy(prepared, tmp_path)
+  builder = _builder(tmp_path, prepared / "raw")
+  builder.find_changes = lambda: types.SimpleNamespace(number=1, example="a.png")
+
+  def write(**how):
+    raise error
+
+  builder.write = write
+  with pytest.raises(OSError, match="cannot be written: No space left on device; free some space"):
+    base.prepare(builder, renew=True)
+
+
+def test_counts_that_cannot_be_kept_are_counted_each_time(prepared, tmp_path, monkeypatch):
+  place = _copy(prepared, tmp_path)
+  expected = catalog.class_counts(place, "train", 3)
+  (place / "class_counts_train.npy").unlink()
+
+  def read_only(path):
+    raise OSError(30, "Read-only file system", str(path))
+
+  monkeypatch.setattr(catalog.files, "replacing", read_only)
+  np.testing.assert_array_equal(catalog.class_counts(place, "train", 3), expected)
+  assert not (place / "class_counts_train.npy").exists()
+
+
 def test_without_their_sources_damaged_data_stay_and_say_so(prepared, tmp_path):
   place = _copy(prepared, tmp_path)
   _builder(tmp_path, prepared / "raw")

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import io
+import os
 import pathlib
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from jax_uda.common import lock, paths
+from jax_uda.common import disk_errors, lock, paths
 from jax_uda.common.paths import Path
 from jax_uda.data.datasets import bucket, seal, shards, sources
 from jax_uda.data.datasets.sources import HasFiles
@@ -208,14 +209,19 @@ def prepare(
       f"{folder} was prepared from other files than there are now: {changes.number} have changed, e.g. "
       f"{changes.example}. --mode=prepare reads what has changed and keeps the rest."
     )
-  if changes or not folder.exists():
+  was_there = folder.exists()
+  if changes or not was_there:
     try:
       builder.write(skip=skip)
-    except OSError as error:
-      if not folder.exists():  # else another process has prepared it in the meantime
+    except Exception as error:  # the libraries that write records have errors of their own
+      code = disk_errors.code_of(error)
+      if code is None and not isinstance(error, OSError):
+        raise
+      if was_there or not folder.exists():  # else another process has prepared it in the meantime
+        problem = f"{os.strerror(code)}; {disk_errors.ADVICE[code]}" if code else str(error)
         raise OSError(
-          f"the prepared data set {folder} cannot be written ({error}); free some space or change the "
-          "rights there, or choose another place with config.data.dir (--data_dir)"
+          f"the prepared data set {folder} cannot be written: {problem}. config.data.dir (--data_dir) "
+          "chooses the place"
         ) from error
   if renew:
     shards.remove_partial(folder)

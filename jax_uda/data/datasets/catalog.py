@@ -12,6 +12,7 @@ builder function:
   dict(name="my_module:farm", path="~/farm"); a builder function of one's own, see `from_layout.DataSet`
 """
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -134,9 +135,10 @@ def class_counts(folder: pathlib.Path, split: str, num_classes: int) -> np.ndarr
   labels = Examples(folder, split, fields=("label",))
   count = lambda label: np.bincount(label.ravel(), minlength=256)[:num_classes]
   counts = np.stack([count(example["label"]) for example in labels]).astype(np.int64)
-  with files.replacing(path) as temporary, temporary.open("wb") as file:
-    np.save(file, counts)
-  seal.write(folder)
+  with contextlib.suppress(OSError):  # the folder may be read-only: then they are counted each time
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+      np.save(file, counts)
+    seal.write(folder)
   return counts
 
 

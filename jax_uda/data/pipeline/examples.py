@@ -19,7 +19,7 @@ import PIL.Image
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jax_uda.common import files
+from jax_uda.common import state_files
 from jax_uda.common.registry import SettingError
 from jax_uda.data.datasets import seal
 from jax_uda.data.pipeline import rescale
@@ -190,14 +190,15 @@ class Examples(Sequence[E]):
   def sizes(self, name: str) -> list[Size]:
     """(height, width) of `image` or `label` of each example, from the headers; kept in a file."""
     path = self._folder / f"sizes_{self._split}_{name}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-      sizes = [(int(height), int(width)) for height, width in json.loads(path.read_text())]
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+      stored = state_files.parse(path.read_bytes(), dict)["sizes"]
+      sizes = [(int(height), int(width)) for height, width in stored]
       if len(sizes) == len(self):
         return sizes
     features = (_TFExample.FromString(record).features.feature for record in self._records)
     sizes = [_stored_size(stored, name) for stored in features]
     with contextlib.suppress(OSError):  # the folder may be read-only
-      files.write_atomically(path, json.dumps(sizes))
+      state_files.write_json(path, {"sizes": sizes}, indent=None)
     return sizes
 
   @property

@@ -14,6 +14,7 @@ import PIL.Image
 
 from jax_uda.common import state_files
 from jax_uda.common.registry import SettingError
+from jax_uda.data.datasets import image_files
 from jax_uda.data.pipeline.examples import TargetExample
 from jax_uda.data.pipeline.rescale import Size
 
@@ -41,6 +42,18 @@ def nearest(label: np.ndarray, size: Size) -> np.ndarray:
     return label
   resample = PIL.Image.Resampling.NEAREST
   return np.asarray(PIL.Image.fromarray(label).resize((size[1], size[0]), resample))
+
+
+def _read_label(path: pathlib.Path) -> np.ndarray:
+  """Reads [H,W] uint8; raises DamagedFileError if the file is not what was written."""
+  try:
+    label = image_files.read_values(path)  # compares checksums, as Pillow alone does not
+    if label.ndim != 2 or label.dtype != np.uint8:
+      raise ValueError("it is no label map")
+  except ValueError as error:
+    purpose = "it holds the pseudo-labels of a training image; remove it, and run the stage again"
+    raise state_files.DamagedFileError(path, str(error).rstrip("."), purpose) from None
+  return label
 
 
 class NamedImages(Protocol):
@@ -78,8 +91,7 @@ class PseudoLabelled(Sequence[TargetExample]):
     self, index: int
   ) -> TargetExample:
     example = self._examples[index]
-    with PIL.Image.open(label_path(self._folder, int(index))) as file:
-      label = np.asarray(file)
+    label = _read_label(label_path(self._folder, int(index)))
     height, width = example["image"].shape[:2]
     return {**example, "pseudo_label": nearest(label, (height, width))}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jax_uda.common import files
 from jax_uda.models.weights import torch_file
 
 DTYPES = {
@@ -117,6 +118,7 @@ def write(
 
   Raises:
     ImportError: The library is not installed.
+    OSError: The file cannot be written; an earlier one stays as it was.
   """
   library = _library()
   # The library would silently write a transposed view in its memory order.
@@ -128,7 +130,8 @@ def write(
   texts = {**metadata, WRITER: US}
   texts[CHECKSUM] = _checksum(texts, parts)
   # The library's `save_file` would make the file readable to its owner only.
-  pathlib.Path(path).write_bytes(library.numpy.save(contiguous, metadata=texts))
+  content = library.numpy.save(contiguous, metadata=texts)
+  files.write_bytes_atomically(pathlib.Path(path), content)
 
 
 def _bytes(tensor: np.ndarray) -> memoryview:

@@ -33,7 +33,7 @@ def draw(path: pathlib.Path, runs: Runs, *, title: str) -> None:
   ends, over_steps = page.subplots(1, 2, width_ratios=(1, 1.15))
   _draw_ends(ends, runs, colors)
   _draw_curves(over_steps, runs, colors)
-  page.savefig(path, dpi=drawing.DPI)
+  drawing.save(page, path)
 
 
 def _draw_ends(axis, runs: Runs, colors: Mapping[str, tuple]) -> None:

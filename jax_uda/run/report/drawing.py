@@ -4,9 +4,19 @@ Figures come from `matplotlib.figure.Figure`: pyplot would switch the backend of
 """
 
 import importlib
+import pathlib
 import types
+from typing import Any
+
+from jax_uda.common import files
 
 DPI = 130
+
+
+def save(figure: Any, path: pathlib.Path) -> None:
+  """Writes a figure of matplotlib as PNG, complete or not at all; see `files`."""
+  with files.replacing(path) as temporary:
+    figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def load(module: str) -> types.ModuleType:

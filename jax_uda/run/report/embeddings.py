@@ -164,7 +164,7 @@ def draw(
   handles = [dot(SOURCE, "source"), dot(TARGET, "target")]
   handles += [dot(color, name) for color, name in classes]
   page.legend(handles=handles, loc="lower left", ncols=10, fontsize=8, frameon=False)
-  page.savefig(path, dpi=drawing.DPI)
+  drawing.save(page, path)
 
 
 def _make_embed(learner: Learner) -> Callable[[Any, jax.Array], tuple[jax.Array, jax.Array]]:

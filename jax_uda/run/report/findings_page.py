@@ -88,7 +88,7 @@ def draw(path: pathlib.Path, findings: Findings, label_space: LabelSpace, title:
     page.top -= chart
   if shown:
     _draw_problems(page, findings, shown)
-  page.figure.savefig(path, dpi=drawing.DPI)
+  drawing.save(page.figure, path)
 
 
 def _num_problem_lines(findings: Findings) -> int:

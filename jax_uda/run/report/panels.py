@@ -67,7 +67,7 @@ def draw(
   for axis, name in zip(axes[:, 0], row_names, strict=True):
     axis.set_ylabel(name, fontsize=8, labelpad=3)
   _write_around(figure, title, entries)
-  figure.savefig(path, dpi=drawing.DPI)
+  drawing.save(figure, path)
 
 
 def _is_weight(array: np.ndarray) -> bool:

@@ -99,7 +99,7 @@ def draw(
       axis.set_yticks(range(len(names)), names if axis is row[0] else [], fontsize=7)
       axis.tick_params(length=0)
   page.colorbar(image, ax=axes, shrink=0.8, aspect=25, label="cosine of the prototypes")
-  page.savefig(path, dpi=drawing.DPI)
+  drawing.save(page, path)
 
 
 def _spread(steps: Sequence[int], number: int) -> list[int]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jax_uda.run.report import metric_lines
+from jax_uda.common import disk_errors
+from jax_uda.run.report import event_files, metric_lines
 
 
 def _event_writer(folder: pathlib.Path, resume_step: int) -> Any:
@@ -17,8 +18,9 @@ def _event_writer(folder: pathlib.Path, resume_step: int) -> Any:
   try:
     import tensorboardX
 
+    place = event_files.register(folder)
     # Its flush() does not wait for the thread that writes, so a short interval has to do.
-    return tensorboardX.SummaryWriter(str(folder), purge_step=resume_step + 1, flush_secs=10)
+    return tensorboardX.SummaryWriter(place, purge_step=resume_step + 1, flush_secs=10)
   except ImportError:
     return None
   except OSError as error:
@@ -42,7 +44,9 @@ class MetricWriter:
   def __init__(self, folder: pathlib.Path, *, resume_step: int = 0):
     """Opens the files in an existing folder; `resume_step` is the step from which the run continues."""
     metric_lines.keep_until(folder, resume_step)
-    self._lines = (folder / metric_lines.FILE).open("a")
+    self._file = folder / metric_lines.FILE
+    with disk_errors.naming(self._file):
+      self._lines = self._file.open("a")
     self._events = _event_writer(folder / "tensorboard", resume_step)
 
   def __enter__(self) -> "MetricWriter":
@@ -56,8 +60,9 @@ class MetricWriter:
   def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
     """Adds the scalars of one step; a value that is not finite is null in the JSON lines."""
     row = {name: float(value) if np.isfinite(value) else None for name, value in scalars.items()}
-    self._lines.write(metric_lines.to_line({"step": step, **row}))
-    self._lines.flush()
+    with disk_errors.naming(self._file):
+      self._lines.write(metric_lines.to_line({"step": step, **row}))
+      self._lines.flush()
     if self._events:
       for name, value in scalars.items():
         self._events.add_scalar(name, value, step)
@@ -73,7 +78,12 @@ class MetricWriter:
       self._events.add_text(name, text, step)
 
   def close(self) -> None:
-    """Flushes and closes the files."""
-    self._lines.close()
+    """Flushes and closes the files.
+
+    Raises:
+      OSError: The lines cannot be written, e.g. because the disk is full.
+    """
     if self._events:
       self._events.close()
+    with disk_errors.naming(self._file):
+      self._lines.close()
