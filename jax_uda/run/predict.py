@@ -103,6 +103,8 @@ class PredictionWriter:
     """Writes `<folder>/<name>.png` of all images that can be read, each complete or not at all."""
     self.problems.clear()
     is_main = mesh_lib.is_main_process()
+    for parent in {(folder / image.name).parent for image in images} if is_main else ():
+      files.remove_abandoned(parent)
     names: list[str] = []  # of the images that are read and not yet written
     with tqdm(total=len(images), desc=self.title, unit=" images", disable=not is_main) as bar:
       for batch in pipeline.evaluation_batches(self._read(images, names, bar), self.batch_size):

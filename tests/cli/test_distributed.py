@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from jax_uda.cli import distributed, supervisor
+from jax_uda.cli import command, distributed, supervisor
+from jax_uda.run import interruption
 
 pytestmark = pytest.mark.fast
 
@@ -86,3 +87,29 @@ def test_the_exit_code_of_a_child_is_passed_on(monkeypatch, capfdbinary):
   monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "raise SystemExit('error: no')"])
   monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
   assert supervisor.run() == 1
+
+
+def end_of_error(error, monkeypatch, capsys):
+  """The exit code and the text with which an error in a process of a run ends it."""
+  monkeypatch.setattr(distributed, "HEARTBEAT", -5)  # the service has not ended this process
+  codes = []
+  monkeypatch.setattr(distributed.os, "_exit", codes.append)
+  distributed.fail(error, command.sentence_of(error))
+  return codes, capsys.readouterr().err
+
+
+def test_an_exchange_that_fails_though_no_process_is_gone_asks_for_the_same_command(
+  monkeypatch, capsys
+):
+  error = RuntimeError("UNKNOWN: Gloo context initialization failed: DEADLINE_EXCEEDED\nmore")
+  codes, text = end_of_error(error, monkeypatch, capsys)
+  assert codes == [interruption.EXIT_CODE] and text.count("\n") == 1
+  assert "did not answer in time" in text and "the same command on all processes" in text
+
+
+def test_a_mistake_ends_one_process_of_a_run_with_its_sentence(monkeypatch, capsys):
+  error = ValueError("config.data.dir: \x1b[31m is unavailable")
+  assert end_of_error(error, monkeypatch, capsys) == (
+    [1],
+    "error: config.data.dir: \\x1b[31m is unavailable\n",
+  )
