@@ -2,6 +2,7 @@
 
 import io
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -87,6 +88,28 @@ def test_the_exit_code_of_a_child_is_passed_on(monkeypatch, capfdbinary):
   monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "raise SystemExit('error: no')"])
   monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
   assert supervisor.run() == 1
+
+
+# The child ends as JAX ends a process that still waits for one which has left.
+TOLD = """
+import os, signal, sys, time
+from jax_uda.cli import supervisor
+if supervisor.is_needed(["--distributed=auto"]):
+  sys.exit(supervisor.run())
+signal.signal(signal.SIGTERM, lambda *_: os.abort())
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_is_told_to_stop_while_it_waits_for_the_others_asks_for_the_same_command():
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+  process = subprocess.Popen([sys.executable, "-c", TOLD], **pipes)
+  assert process.stdout and process.stdout.readline() == "ready\n"
+  process.terminate()
+  out, _ = process.communicate(timeout=60)
+  assert process.returncode == interruption.EXIT_CODE
+  assert out == "stopped before all processes had come together; the same command continues\n"
 
 
 def end_of_error(error, monkeypatch, capsys):

@@ -42,6 +42,7 @@ KILLS = [
   Kill(TRAINING, "SIGINT", STEP, targets=BOTH),
   Kill(TRAINING, "SIGINT", COMPILES, targets=BOTH),
   Kill(TRAINING, "twice", MORE, targets=BOTH),
+  Kill(TRAINING, "SIGTERM", "at the start", 0.1, targets=BOTH),
 ]
 
 
