@@ -8,7 +8,13 @@ is set with --config.<field>=<value>. An installed package has the same command 
 description begins with a mode, as in "predict: …", belong to that --mode alone.
 """
 
-from jax_uda.cli import main
+import signal
+
+if __name__ == "__main__":
+  # Until the program listens to Ctrl-C itself, and behind its end, it leaves without a traceback of Python's.
+  signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from jax_uda.cli import main  # noqa: E402
 
 if __name__ == "__main__":
   main.run()

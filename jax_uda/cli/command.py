@@ -271,5 +271,5 @@ def _guarded(main: Callable[[T], None], call: T) -> None:
     if _TRACEBACK.value:
       raise
     if distributed.is_on():
-      distributed.fail(error)
+      distributed.fail(error, sentence_of(error))
     raise SystemExit(f"error: {sentence_of(error)}") from None

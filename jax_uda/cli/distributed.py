@@ -79,6 +79,7 @@ def start(text: str, timeout: int) -> None:
   )
   if place:
     _check_counts(place, timeout)
+  _connect()
   supervisor.say_connected()
   interruption.current().alone = False
 
@@ -115,6 +116,28 @@ def _check_counts(place: Place, timeout: int) -> None:
     )
 
 
+def _connect() -> None:
+  """Connects the processes for all later exchanges, while none of them is ahead of the others.
+
+  On CPUs they connect at their first exchange and wait 30 seconds for it, which cannot be changed: too short
+  where one of them compiles, or is starved, for longer. There is one connection of all devices, and one of the
+  first, second, … devices of each process.
+  """
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+  from jax.experimental import multihost_utils
+
+  from jax_uda.common import mesh as mesh_lib
+
+  if jax.default_backend() != "cpu" or jax.process_count() == 1:
+    return
+  mesh = mesh_lib.data_mesh()
+  rows = mesh_lib.put_batch(mesh, np.zeros(jax.local_device_count(), np.int32))
+  jax.block_until_ready(jax.jit(jnp.sum, out_shardings=mesh_lib.replicated(mesh))(rows))
+  multihost_utils.process_allgather(np.zeros(1, np.int32))
+
+
 def is_on() -> bool:
   """Whether this is a process of a distributed run; JAX is not loaded for the question."""
   jax = sys.modules.get("jax")
@@ -127,13 +150,29 @@ def part() -> None:
     sys.modules["jax"].distributed.shutdown()
 
 
-def fail(error: BaseException) -> None:
+def fail(error: Exception, sentence: str) -> None:
   """Ends this process with an error, without waiting for the others as JAX would.
 
   If the other end of a collective operation is gone, the service finds out which process that is, and ends
-  this one: `supervisor` has the sentence.
+  this one: `supervisor` has the sentence. If no process is gone, the others are late; starting again helps.
+
+  Args:
+    error: The error.
+    sentence: What the user is told of it.
   """
-  if _LOST.search(str(error)):
+  code = 1
+  if isinstance(error, RuntimeError) and _LOST.search(str(error)):
     time.sleep(HEARTBEAT + 5)
-  print(f"error: {error}", file=sys.stderr, flush=True)
-  os._exit(1)
+    sentence = (
+      "the other processes of this run did not answer in time, though none is gone. All of them end; the same "
+      f"command on all processes continues from the last checkpoint ({_first_line(sentence)})"
+    )
+    code = interruption.EXIT_CODE
+  print(f"error: {sentence}", file=sys.stderr, flush=True)
+  os._exit(code)
+
+
+def _first_line(text: str) -> str:
+  """The beginning of a library's message, which may run over pages."""
+  line = text.strip().splitlines()[0]
+  return f"{line[:200]}…" if len(line) > 200 else line

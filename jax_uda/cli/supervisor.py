@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from jax_uda.run.interruption import EXIT_CODE, SIGNALS
 
@@ -67,8 +67,14 @@ def run() -> int:
     stderr=subprocess.PIPE,
   )
   os.close(writer)
+  told: list[int] = []
+
+  def pass_on(number: int, frame: Any) -> None:
+    told.append(number)
+    child.send_signal(number)
+
   for number in SIGNALS:
-    signal.signal(number, lambda number, frame: child.send_signal(number))
+    signal.signal(number, pass_on)
   assert child.stderr is not None
   errors = _forward(child.stderr, sys.stderr.buffer)
   code = child.wait()
@@ -81,6 +87,9 @@ def run() -> int:
     sys.stderr.write(errors)
   if code >= 0:
     return code
+  if told and not has_connected:  # another process was told, too, and has left already
+    print("stopped before all processes had come together; the same command continues", flush=True)
+    return EXIT_CODE
   text, code = _cause(-code, errors, has_connected)
   print(f"error: {text}", file=sys.stderr, flush=True)
   return code

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from jax_uda.common import disk_errors
 
 # `.NAME.HOST.PID.tmp`: a file that a process has not finished. Earlier versions left the host out.
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+_OF_A_PROCESS = re.compile(r"\..+\.([^.]+)\.(\d+)\.(tmp|partial)")  # a file or a folder
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -39,10 +41,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   Raises:
     OSError: It cannot be written; the error names `path`.
   """
-  host = re.sub(r"\W+", "-", socket.gethostname())
-  # A name may have 255 bytes, so that there is no room for another one around it.
-  name = os.fsencode(path.name)[:150].decode(errors="ignore")
-  temporary = path.with_name(f".{name}.{host[:40]}.{os.getpid()}.tmp")
+  temporary = unfinished(path, "tmp")
   try:
     with disk_errors.naming(path, temporary):
       yield temporary
@@ -52,6 +51,17 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
       temporary.unlink(missing_ok=True)
     raise
   sync_folder(path.parent)
+
+
+def unfinished(path: pathlib.Path, ending: str) -> pathlib.Path:
+  """Where this process writes a file ("tmp") or a folder ("partial") that is to become `path`."""
+  # A name may have 255 bytes, so that there is no room for another one around it.
+  name = os.fsencode(path.name)[:150].decode(errors="ignore")
+  return path.with_name(f".{name}.{_host()}.{os.getpid()}.{ending}")
+
+
+def _host() -> str:
+  return re.sub(r"\W+", "-", socket.gethostname())[:40]
 
 
 def sync_folder(folder: pathlib.Path) -> None:
@@ -85,3 +95,25 @@ def remove_unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
         file.unlink()
         removed.append(file)
   return removed
+
+
+def remove_abandoned(folder: pathlib.Path) -> None:
+  """Removes what processes of this host that have ended left half-written in a folder (not below it).
+
+  For a folder into which others may write at the same time.
+  """
+  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    match = _OF_A_PROCESS.fullmatch(path.name)
+    if match and match[1] == _host() and not _is_alive(int(match[2])):
+      with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except OSError:  # of another user
+    return True
+  return True

@@ -33,20 +33,33 @@ from jax_uda.run.saved_state import (
 
 T = TypeVar("T")
 
+_UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of folders that are being written
+
 
 def saved_steps(folder: pathlib.Path) -> list[int]:
   """The steps of the complete checkpoints in a folder, ascending; none if there is no such folder."""
   return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
 
 
+def _remove_unfinished(folder: pathlib.Path) -> None:
+  """Removes what a killed save left: orbax does so only where the same step is saved again."""
+  for path in folder.glob(f"*{_UNFINISHED}*"):
+    shutil.rmtree(path, ignore_errors=True)
+
+
 class Checkpoints:
   """The checkpoints of one run, in `folder`. Use as a context manager: leaving waits for writes."""
 
   def __init__(self, folder: str | pathlib.Path, keep: int | None = 2):
-    """Keeps the newest `keep` checkpoints; None: they are read and nothing in the folder is changed."""
+    """Keeps the newest `keep` checkpoints; None: they are read and nothing in the folder is changed.
+
+    A folder that is written must be this run's alone, see `workdir_lock`.
+    """
     self.folder = pathlib.Path(folder).absolute()
     self._manager = None
     if keep is not None:
+      if mesh_lib.is_main_process():
+        _remove_unfinished(self.folder)
       options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
       self._manager = ocp.CheckpointManager(self.folder, options=options)
 

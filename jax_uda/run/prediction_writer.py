@@ -77,6 +77,14 @@ class PredictionWriter:
       ValueError: An image is in a folder that is called like one of those for pictures.
     """
     self._check_names(images)
+    if mesh_lib.is_main_process():  # what a killed prediction left
+      beside = {
+        (folder / part / image.name).parent
+        for image in images
+        for part in ("", OVERLAY, CONFIDENCE)
+      }
+      for parent in beside:
+        files.remove_abandoned(parent)
     self.problems.clear()
     self.number, self.per_second, timed, seconds = 0, 0.0, 0, 0.0
     shapes = set()  # those whose programs are there

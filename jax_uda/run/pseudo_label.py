@@ -65,8 +65,8 @@ def write_stage(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   if not name or not start.has_checkpoints(run):
     raise SettingError(
       ("config", "init_from"),
-      f"= {name!r} of the stage {workdir.name!r}: no checkpoints in "
-      f"{run}; run the stage whose network is to label the target first.",
+      f"= {name!r} of the stage {workdir.name!r}, whose network is to label the target: "
+      f"{start.without_checkpoints(name, workdir) if name else 'name that stage.'}",
     )
   record.check_config(config, workdir)
   _label(config, run, workdir)
@@ -206,6 +206,8 @@ class Labeller:
       if is_main:
         labels_folder.mkdir(parents=True)
         state_files.write_json(summary_path, summary)
+    for place in (folder, labels_folder) if is_main else ():
+      files.remove_unfinished(place)
     thresholds = np.array(list(summary["thresholds"].values()))
     path = functools.partial(stored_labels.label_path, folder)
     missing = [i for i in range(origin["images"]) if not path(i).is_file()]

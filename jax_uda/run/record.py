@@ -63,12 +63,13 @@ def check_config(config: config_lib.ConfigDict, workdir: pathlib.Path) -> None:
   """Raises ValueError if `workdir` holds a run of another config; the differing fields are listed.
 
   Where the data and the weights lie is no difference, if the run has noted what they hold:
-  `same_inputs.check` compares that.
+  `same_inputs.check` compares that. Nor is the folder of another run that is not where it was.
   """
   if not (workdir / CONFIG).exists():
     return
   different = config_diff.differences(read_config(workdir), _plain(config))
-  places = tuple(f"config.{place}: " for place in same_inputs.noted_places(workdir))
+  moved = same_inputs.moved_runs(read_config(workdir), _plain(config), workdir)
+  places = tuple(f"config.{place}: " for place in [*same_inputs.noted_places(workdir), *moved])
   different = [text for text in different if not text.startswith(places)]
   different += _rates_changed_behind(read_config(workdir), _plain(config), workdir)
   if different:

@@ -39,6 +39,25 @@ def noted_places(workdir: pathlib.Path) -> list[str]:
   return [*places, "init_weights"] if read_weights(workdir) else places
 
 
+def moved_runs(
+  there: Mapping[str, Any], here: Mapping[str, Any], workdir: pathlib.Path
+) -> list[str]:
+  """The fields of two plain configs that name one run, which has been moved: by its name, in another folder.
+
+  Args:
+    there: The config that the run in `workdir` was started with.
+    here: The one that it is to continue with.
+    workdir: Folder of the run.
+  """
+  moved = []
+  for field in ("init_from", "init_auxiliary"):
+    before, now = there.get(field), here.get(field)
+    if before and now and pathlib.Path(before).name == pathlib.Path(now).name:
+      is_gone = not (workdir.parent / before).exists()
+      moved += [field] * (is_gone and (workdir.parent / now).is_dir())
+  return moved
+
+
 def check_weights(file: str | None, workdir: pathlib.Path) -> None:
   """Raises SettingError if a run is to continue with another weight file than it started from.
 

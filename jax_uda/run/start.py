@@ -83,8 +83,25 @@ def check(settings: RunSettings, workdir: pathlib.Path) -> None:
       weights.find(begin.foundation_weights)
   for field, name in (("init_from", begin.init_from), ("init_auxiliary", begin.init_auxiliary)):
     if name and not has_checkpoints(workdir.parent / name):
-      folder = workdir.parent / name
-      raise SettingError(field, f"= {name!r}: no checkpoints in {folder}; run it first.")
+      raise SettingError(field, f"= {name!r}: {without_checkpoints(name, workdir)}")
+
+
+def without_checkpoints(name: str, workdir: pathlib.Path) -> str:
+  """What to do about a run without checkpoints from which another is to start, as the end of a sentence.
+
+  Args:
+    name: The run: its folder, absolute or beside `workdir`.
+    workdir: The folder of the run that is to start.
+  """
+  folder = workdir.parent / name
+  text = f"no checkpoints in {folder}; "
+  if folder.exists() or not pathlib.Path(name).is_absolute():
+    return f"{text}run it first."
+  if has_checkpoints(workdir.parent / folder.name):
+    return f"{text}if that run is the one that lies beside {workdir} now, say {folder.name!r}."
+  return (
+    f"{text}if that run was moved, name its new folder, absolute or relative to {workdir.parent}."
+  )
 
 
 def restore_or_initialise(

@@ -1,7 +1,6 @@
 """Submissions to the servers of test sets: prediction files in a zip, complete and of the right sizes."""
 
 import itertools
-import os
 import pathlib
 import shutil
 import zipfile
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 import PIL.Image
 
+from jax_uda.common import files
 from jax_uda.common import mesh as mesh_lib
 from jax_uda.data import label_spaces
 from jax_uda.data.label_spaces import LabelSpace
@@ -99,10 +99,11 @@ def write(
   Raises:
     ValueError: A prediction is missing or has another size than its image.
   """
-  partial = wanted.with_name(f".{wanted.name}.{os.getpid()}.partial")
+  partial = files.unfinished(wanted, "partial")
   if not mesh_lib.is_main_process():
     write_predictions(partial)
     return wanted
+  files.remove_abandoned(wanted.parent)
   try:
     write_predictions(partial)
     _check(images, partial)

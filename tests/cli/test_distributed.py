@@ -2,11 +2,13 @@
 
 import io
 import socket
+import subprocess
 import sys
 
 import pytest
 
-from jax_uda.cli import distributed, supervisor
+from jax_uda.cli import command, distributed, supervisor
+from jax_uda.run import interruption
 
 pytestmark = pytest.mark.fast
 
@@ -86,3 +88,51 @@ def test_the_exit_code_of_a_child_is_passed_on(monkeypatch, capfdbinary):
   monkeypatch.setattr(sys, "orig_argv", [sys.executable, "-c", "raise SystemExit('error: no')"])
   monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
   assert supervisor.run() == 1
+
+
+# The child ends as JAX ends a process that still waits for one which has left.
+TOLD = """
+import os, signal, sys, time
+from jax_uda.cli import supervisor
+if supervisor.is_needed(["--distributed=auto"]):
+  sys.exit(supervisor.run())
+signal.signal(signal.SIGTERM, lambda *_: os.abort())
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_is_told_to_stop_while_it_waits_for_the_others_asks_for_the_same_command():
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+  process = subprocess.Popen([sys.executable, "-c", TOLD], **pipes)
+  assert process.stdout and process.stdout.readline() == "ready\n"
+  process.terminate()
+  out, _ = process.communicate(timeout=60)
+  assert process.returncode == interruption.EXIT_CODE
+  assert out == "stopped before all processes had come together; the same command continues\n"
+
+
+def end_of_error(error, monkeypatch, capsys):
+  """The exit code and the text with which an error in a process of a run ends it."""
+  monkeypatch.setattr(distributed, "HEARTBEAT", -5)  # the service has not ended this process
+  codes = []
+  monkeypatch.setattr(distributed.os, "_exit", codes.append)
+  distributed.fail(error, command.sentence_of(error))
+  return codes, capsys.readouterr().err
+
+
+def test_an_exchange_that_fails_though_no_process_is_gone_asks_for_the_same_command(
+  monkeypatch, capsys
+):
+  error = RuntimeError("UNKNOWN: Gloo context initialization failed: DEADLINE_EXCEEDED\nmore")
+  codes, text = end_of_error(error, monkeypatch, capsys)
+  assert codes == [interruption.EXIT_CODE] and text.count("\n") == 1
+  assert "did not answer in time" in text and "the same command on all processes" in text
+
+
+def test_a_mistake_ends_one_process_of_a_run_with_its_sentence(monkeypatch, capsys):
+  error = ValueError("config.data.dir: \x1b[31m is unavailable")
+  assert end_of_error(error, monkeypatch, capsys) == (
+    [1],
+    "error: config.data.dir: \\x1b[31m is unavailable\n",
+  )

@@ -97,6 +97,15 @@ except checkpoint.CheckpointError as error:
 """
 
 
+def test_what_a_killed_write_left_goes_when_the_run_continues_and_not_before(folder):
+  left = folder / "6.orbax-checkpoint-tmp"
+  (left / "default").mkdir(parents=True)
+  with checkpoint.Checkpoints(folder, keep=None) as checkpoints:
+    assert checkpoints.steps() == [4, 8] and left.exists()
+  with checkpoint.Checkpoints(folder) as checkpoints:
+    assert checkpoints.steps() == [4, 8] and not left.exists()
+
+
 def test_a_write_that_fails_says_so_and_loses_nothing(folder):
   # A limit on file sizes stands in for a full disk: the same error path, without a mount.
   folders = (pathlib.Path(__file__).parent, pathlib.Path(__file__).parents[2])

@@ -84,6 +84,47 @@ print(np.asarray(twice(mesh_lib.put_whole(mesh, np.arange(8)))).tolist())
 """
 
 
+# On CPUs, processes that are not connected yet wait 30 seconds for each other at an exchange, and not more.
+LATE = """
+import sys, time
+from jax_uda.cli import distributed
+distributed.start(sys.argv[1], 300)
+import jax, jax.numpy as jnp, numpy as np
+from jax.experimental import multihost_utils
+from jax_uda.common import mesh as mesh_lib
+mesh = mesh_lib.data_mesh(4)
+rows = mesh_lib.put_batch(mesh, np.ones((2, 3)))
+mean = jax.jit(jnp.mean, out_shardings=mesh_lib.replicated(mesh))
+for exchange in (lambda: mean(rows), lambda: multihost_utils.process_allgather(np.ones(3)).mean()):
+  if jax.process_index():
+    time.sleep(32)
+  print(float(exchange()))
+"""
+
+
+@pytest.mark.long
+def test_a_process_that_is_late_at_an_exchange_is_waited_for():
+  address = f"127.0.0.1:{free_port()}"
+  environment = os.environ | {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    "JAX_PLATFORMS": "cpu",
+  }
+  pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", LATE, f"{address},2,{index}"], cwd=ROOT, env=environment, **pipes
+    )
+    for index in range(2)
+  ]
+  try:
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  for out in outputs:
+    assert [line for line in out.splitlines() if line == "1.0"] == ["1.0", "1.0"], out
+
+
 def test_rows_that_all_processes_have_stay_in_order():
   address = f"127.0.0.1:{free_port()}"
   environment = os.environ | {
@@ -123,7 +164,7 @@ def start_two(workdir: pathlib.Path, data: pathlib.Path, steps: int) -> list[sub
   """Two processes that train a tiny recipe together."""
   port = free_port()
   recipe = f"tests/tiny_recipe.py:data_dir={data},steps={steps},method=source_only"
-  flags = ["--config.checkpoint.every_steps=0", "--distributed_timeout=60"]
+  flags = ["--config.checkpoint.every_steps=0", "--distributed_timeout=300"]
   address = lambda index: f"--distributed=127.0.0.1:{port},2,{index}"
   return [start(recipe, workdir, 2, *flags, address(index)) for index in range(2)]
 
@@ -142,10 +183,8 @@ def test_survivors_of_a_killed_process_name_it_and_end(victim, tmp_path):
   try:
     wait_for_step(processes[0], tmp_path / "run", 3)
     processes[victim].kill()
-    began = time.monotonic()
     survivor = processes[1 - victim]
-    out, _ = survivor.communicate(timeout=60)
-    assert time.monotonic() - began < 30
+    out, _ = survivor.communicate(timeout=300)
   finally:
     for process in processes:
       process.kill()
@@ -161,11 +200,9 @@ def test_processes_that_are_told_to_stop_agree_and_continue_on_another_number(to
   processes = start_two(workdir, data, steps=200)
   try:
     wait_for_step(processes[0], workdir, 3)
-    began = time.monotonic()
     for index in told:
       processes[index].terminate()
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert time.monotonic() - began < 20
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
   finally:
     for process in processes:
       process.kill()
@@ -188,7 +225,7 @@ def test_a_count_that_differs_is_said(tmp_path):
     start(recipe, tmp_path / "run", 1, flags, f"--distributed={place}") for place in places
   ]
   try:
-    out = processes[1].communicate(timeout=60)[0]
+    out = processes[1].communicate(timeout=300)[0]
   finally:
     for process in processes:
       process.kill()
