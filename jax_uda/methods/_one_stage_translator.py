@@ -128,8 +128,9 @@ class OneStageTranslator:
     )
     self.embedding_dim, self.affine_start = embedding_dim, affine_start
     self.affines = tuple(f"affine_{level}" for level in range(num_levels))
+    schedule: Any = self.rate
     adamw = functools.partial(
-      optax.adamw, self.rate, b1=0.5, b2=0.999, weight_decay=settings.weight_decay
+      optax.adamw, schedule, b1=0.5, b2=0.999, weight_decay=settings.weight_decay
     )
     self.optimizers = {
       "discriminator": (adamw(eps=1e-8), DISCRIMINATOR),

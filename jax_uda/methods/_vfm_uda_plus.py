@@ -90,7 +90,7 @@ class FoundationSettings:
     # The image has been resized already.
     fitted = {"enlarge": 1.0} if issubclass(cls, dinov2.DINOv2) else {}
     options = {**fitted, **self.options, **options}
-    encoder = registry.call(make, ("method", "foundation", "options"), **options)
+    encoder: Any = registry.call(make, ("method", "foundation", "options"), **options)
     return FoundationModel(encoder, self.size)
 
 

@@ -48,7 +48,8 @@ class Several(Sequence[Any]):
   def class_counts(self) -> np.ndarray | None:
     """[N,C] int64 pixels of each class in each label; None if a part does not know them."""
     counts = [getattr(part, "class_counts", None) for part in self.parts]
-    return None if any(c is None for c in counts) else np.concatenate(counts)
+    known = [count for count in counts if count is not None]
+    return np.concatenate(known) if len(known) == len(counts) else None
 
   @property
   def fields(self) -> tuple[str, ...]:

@@ -109,8 +109,11 @@ def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
   rows = {"source": pick(source, number), "target": pick(target, number)}
   sizes = np.array([row["label"].shape for row in (*rows["source"], *rows["target"])])
   smallest = (int(sizes[:, 0].min()), int(sizes[:, 1].min()))
-  is_one_size = bool((sizes == sizes[0]).all())
-  size = smallest if is_one_size and _takes(exp, smallest) else _whole_strides(smallest)
+  stays = bool((sizes == sizes[0]).all()) and _takes(exp, smallest)
+  stride = STRIDE
+  if hasattr(exp.learner.model, "crop_size"):  # HRDA halves images, and its losses want whole cells
+    stays, stride = False, 2 * STRIDE
+  size = smallest if stays else _whole_strides(smallest, stride)
   rows = {domain: [_cut(row, size) for row in picked] for domain, picked in rows.items()}
   stack = lambda domain, field: np.stack([row[field] for row in rows[domain]])
   batch: Any = {
@@ -129,9 +132,9 @@ def _takes(exp: Experiment, size: Size) -> bool:
   return exp.learner.canvas(exp.abstract_state().variables("student"), size) == size
 
 
-def _whole_strides(size: Size) -> Size:
-  """The largest size in whole strides of the networks that `size` holds; at least one stride."""
-  return max(size[0] // STRIDE, 1) * STRIDE, max(size[1] // STRIDE, 1) * STRIDE
+def _whole_strides(size: Size, stride: int) -> Size:
+  """The largest size in whole strides that `size` holds; at least one stride."""
+  return max(size[0] // stride, 1) * stride, max(size[1] // stride, 1) * stride
 
 
 def _corner(array: np.ndarray, size: Size) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The figures of a run, and what is in them."""
 
+import types
+
 import jax
 import numpy as np
 import PIL.Image
@@ -48,6 +50,26 @@ def test_all_views_of_a_step_are_shown_and_the_cutmix_box_is_drawn(make):
   rows, cells = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
   assert pink[rows[0], cells[0] : cells[-1] + 1].all() and pink[rows[-1], cells[-1]]
   assert not pink[~inside].any()
+
+
+def test_pictures_of_hrda_have_whole_cells_of_its_half_resolution():
+  example = {"image": np.zeros((64, 96, 3), np.uint8), "label": np.zeros((64, 96), np.uint8)}
+  exp = types.SimpleNamespace(
+    domains=types.SimpleNamespace(
+      source_val=[example], target_val=[example], target_train=types.SimpleNamespace(fields=())
+    ),
+    settings=types.SimpleNamespace(
+      figures=types.SimpleNamespace(panel_images=1), data=types.SimpleNamespace(pseudo_labels=False)
+    ),
+    learner=types.SimpleNamespace(
+      model=types.SimpleNamespace(crop_size=(32, 32)), canvas=lambda _, size: size
+    ),
+    abstract_state=lambda: types.SimpleNamespace(variables=lambda _: None),
+  )
+  batch, truth = figures.validation_batch(exp)
+  assert batch["source"]["image"].shape == (1, 64, 64, 3) and truth.shape == (1, 64, 64)
+  exp.learner.model = types.SimpleNamespace()
+  assert figures.validation_batch(exp)[1].shape == (1, 64, 96)
 
 
 def test_a_box_is_a_filled_rectangle_that_is_not_the_whole_image():
