@@ -143,8 +143,8 @@ class Checkpoints:
   def _write_error(self, step: int | None, error: Exception) -> CheckpointError:
     what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
     kept = ", ".join(map(str, self.steps())) or "none"
-    problem = getattr(error, "strerror", None) or gist(error)
-    advice = disk_errors.ADVICE.get(disk_errors.code_of(error), disk_errors.AGAIN)
+    problem, code = getattr(error, "strerror", None) or gist(error), disk_errors.code_of(error)
+    advice = disk_errors.ADVICE[code] if code else disk_errors.AGAIN
     return CheckpointError(
       f"could not write {what} to {self.folder}: {problem}. Complete checkpoints: {kept}. "
       f"{advice[0].upper()}{advice[1:]} from the newest one."

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jax_uda.common import platform
 from jax_uda.run import config as config_lib
 from jax_uda.run.config_dict import ConfigDict
 
@@ -69,6 +70,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   there, here = flatten(old), flatten(new)
   # A run of an earlier version lacks fields that were added since; it ran with what is their default.
   there = {**_defaults_since(there, here), **there}
+  for values in (there, here):
+    if values.get("compute_dtype") == "auto":
+      values["compute_dtype"] = "float32" if platform.name() == "cpu" else "bfloat16"
   has_fields = lambda group: any(name.startswith(f"{group}.") for name in (*there, *here))
   is_free = lambda field: any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
   show = lambda values, field: repr(values[field]) if field in values else "nothing"

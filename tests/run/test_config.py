@@ -2,6 +2,7 @@
 
 import copy
 
+import jax
 import pytest
 from ml_collections import ConfigDict
 
@@ -160,6 +161,13 @@ def test_differences_name_the_fields_that_decide_the_parameters():
     "config.method.pseudo_threshold: nothing there, 0.5 here",
     "config.schedule.learning_rate: 6e-05 there, 1.0 here",
   ]
+
+
+def test_an_automatic_dtype_is_the_one_that_this_machine_takes():
+  auto, single, low = ({"compute_dtype": name} for name in ("auto", "float32", "bfloat16"))
+  if jax.default_backend() == "cpu":
+    assert not config_diff.differences(single, auto) and not config_diff.differences(auto, single)
+    assert config_diff.differences(low, auto)
 
 
 def test_a_part_of_a_method_without_settings_makes_a_difference():

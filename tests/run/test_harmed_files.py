@@ -271,7 +271,7 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize("how", ("gone", "half"))
 @pytest.mark.parametrize("name", IN_RUN)
-def test_a_finished_run_that_is_harmed(name, how, finished, counts, tmp_path):
+def test_a_finished_run_without_one_of_its_files(name, how, finished, counts, tmp_path):
   run = tmp_path / "run"
   shutil.copytree(finished / "run", run)
   expected = faulty_disk.content_of(run)

@@ -10,9 +10,10 @@ import numpy as np
 
 from jax_uda.common import state_files
 from jax_uda.data.label_spaces import LabelSpace
-from jax_uda.run import classes_file, config_diff
+from jax_uda.run import classes_file, config_diff, record, same_inputs, saved_config
 from jax_uda.run import config as config_lib
 from jax_uda.run.report import confusion, examples, metric_lines
+from jax_uda.run.report import runs as run_files
 from jax_uda.run.report.examples import Example
 
 PICTURES = {  # file -> its heading
@@ -121,9 +122,10 @@ class Content:
     return {name: (before.get(name), value) for name, value in after.items()}
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  """A state file of a run; empty if it is not there."""
-  purpose = "the report is made of it; --mode=eval or the next start of that run names the way on"
+def _versions(folder: pathlib.Path) -> dict[str, Any]:
+  """The versions with which the run was started; empty if it has not noted them."""
+  path = folder / record.VERSIONS
+  purpose = "it notes the versions of the packages for the report; remove it, and the next start of that run notes those of then"
   return state_files.read_json(path, dict, purpose) if path.is_file() else {}
 
 
@@ -132,11 +134,11 @@ def read_run(folder: pathlib.Path) -> RunContent:
   return RunContent(
     name=folder.name,
     folder=folder,
-    config=_read_json(folder / "config.json"),
-    results=_read_json(folder / "results.json"),
+    config=record.read_config(folder) if (folder / saved_config.CONFIG).is_file() else {},
+    results=run_files.read_results(folder) if (folder / run_files.RESULTS).is_file() else {},
     rows=sorted(metric_lines.read(folder).rows, key=lambda row: row["step"]),
-    versions=_read_json(folder / "versions.json"),
-    weights=_read_json(folder / "init_weights.json"),
+    versions=_versions(folder),
+    weights=same_inputs.read_weights(folder),
     confusion=confusion.read(folder),
     examples=examples.read(folder),
     pictures={folder / name: text for name, text in PICTURES.items() if (folder / name).is_file()},
