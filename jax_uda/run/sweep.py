@@ -13,7 +13,7 @@ from jax_uda.common import files, mesh
 from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, record, stages
 from jax_uda.run.config import ConfigDict
-from jax_uda.run.report import comparison, curves, progress, runs, table
+from jax_uda.run.report import comparison, curves, figures, progress, runs, table
 
 # Fields that name the run of an earlier stage.
 LINKS = ("init_from", "init_auxiliary", "data.pseudo_labels")
@@ -124,7 +124,7 @@ def _fits(folder: pathlib.Path, planned: ConfigDict | None, stage: ConfigDict) -
 
 
 def is_done(stage: Stage) -> bool:
-  """Whether the run got to its end and was evaluated.
+  """Whether the run got to its end, was evaluated, and has its figures.
 
   Raises:
     ValueError: The folder holds a run of another config.
@@ -134,7 +134,8 @@ def is_done(stage: Stage) -> bool:
   if not (stage.folder / runs.RESULTS).exists():
     return False
   results = runs.read_results(stage.folder)
-  return results.get("last", results)["step"] == end
+  is_at_end = results.get("last", results)["step"] == end
+  return is_at_end and figures.drawn_step(stage.folder) == results["step"]
 
 
 def train_jobs(jobs: Sequence[Job], report: Callable[[list[Job]], Any]) -> dict[str, str]:

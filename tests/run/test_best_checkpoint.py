@@ -15,6 +15,7 @@ import tiny_recipe
 
 from jax_uda import run
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 from jax_uda.run import (
   best_checkpoint,
   checkpoint,
@@ -29,7 +30,7 @@ from jax_uda.run import (
   training,
 )
 from jax_uda.run.label_size import LabelsAt
-from jax_uda.run.report import comparison, runs
+from jax_uda.run.report import comparison, figures, runs
 from jax_uda.run.report.writer import MetricWriter, has_scores
 
 ORACLE = "best_on_target (oracle: chosen with the target's labels)"
@@ -276,6 +277,8 @@ def test_tables_say_that_it_is_an_oracle(finished, config, capsys):
   assert "| sepico ‡ |" in text and "‡ oracle: the checkpoint with the best mIoU" in text
   assert "Nothing was selected" not in text
   job_stage = sweep.Stage(config, finished)
+  assert not sweep.is_done(job_stage)  # a kill kept its figures from being drawn
+  state_files.write_json(finished / figures.DRAWN, {"step": content["step"]})
   assert sweep.is_done(job_stage)  # the last step counts, not the best
 
 

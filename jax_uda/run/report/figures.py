@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from jax_uda.common import mesh as mesh_lib
+from jax_uda.common import state_files
 from jax_uda.common.log import say
 from jax_uda.data.label_spaces import IGNORE
 from jax_uda.data.pipeline import batching, rescale
@@ -28,6 +29,7 @@ from jax_uda.step.method import Batch, with_unit_images
 from jax_uda.step.state import TrainState
 from jax_uda.views import self_training
 
+DRAWN = "figures.json"  # says that all figures are there
 FIRST_EMBEDDINGS = "projection_start.npz"  # those before training
 STRIDE = 32  # pixels: images of different sizes are cut to a multiple, which all networks take
 
@@ -96,6 +98,16 @@ def draw_at_end(
     album.add(
       "prototypes", lambda path: prototypes.draw(path, similarities, space.names, title=text)
     )
+  state_files.write_json(workdir / DRAWN, {"step": step})
+
+
+def drawn_step(workdir: pathlib.Path) -> int | None:
+  """The step whose figures `draw_at_end` has drawn to the last; None if it did not get so far."""
+  path = workdir / DRAWN
+  if not path.is_file():
+    return None
+  purpose = "it says that the figures of this run are drawn; remove it"
+  return state_files.read_json(path, dict, purpose).get("step")
 
 
 def validation_batch(exp: Experiment) -> tuple[Batch, np.ndarray]:
