@@ -254,7 +254,7 @@ def _embeddings(exp: Experiment, state: TrainState) -> embeddings.Sample:
 
   def usable(row: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     size = row["label"].shape
-    return row if _takes(exp, size) else _cut(row, _whole_strides(size))
+    return row if _takes(exp, size) else _cut(row, _whole_strides(size, STRIDE))
 
   source, target = (
     [usable(row) for row in pick(examples, min(embeddings.IMAGES, len(examples)))]
