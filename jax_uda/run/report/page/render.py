@@ -11,6 +11,7 @@ import numpy as np
 from jax_uda.common import files
 from jax_uda.common.log import say
 from jax_uda.run import metrics
+from jax_uda.run.report import before_after
 from jax_uda.run.report.page import charts, content, pictures
 from jax_uda.run.report.page.content import Content, RunContent
 
@@ -46,7 +47,7 @@ class Comparison(NamedTuple):
 def write(
   workdir: pathlib.Path, *, compared: Sequence[str] = (), command: str = "", watched: bool = False
 ) -> pathlib.Path:
-  """Writes `report.html` of a run or of a recipe's stages.
+  """Writes `report.html` of a run or of a recipe's stages, and `before_after.png` of two that are compared.
 
   Args:
     workdir: Folder of the run or of the stages' folders; the page goes there.
@@ -64,6 +65,7 @@ def write(
   shown = content.read(workdir, compared=compared)
   path = workdir / FILE
   files.write_atomically(path, _page(shown, command=command, watched=watched))
+  before_after.draw(workdir, shown)
   say(f"report: {path}")
   return path
 
