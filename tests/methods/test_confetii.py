@@ -197,17 +197,45 @@ def recorded_method(case: Case) -> Method:
   return golden_steps.replayed(method)
 
 
+TRANSLATOR = ("generator", "discriminator", "patch_mlp")
+TRANSLATOR_STEPS = {}
+
+
+def translator_step(settings: translator.OneStage):
+  """The compiled training of the translator's networks; files share it, as the epsilon is an argument."""
+
+  def train(eps, *arguments):
+    same = dataclasses.replace(settings, generator_eps=eps)
+    networks = translator.OneStageTranslator(same, num_levels=0, embedding_dim=1, affine_start=0)
+    return networks._train(*arguments)
+
+  key = repr(dataclasses.replace(settings, generator_eps=0.0))
+  return TRANSLATOR_STEPS.setdefault(key, jax.jit(train))
+
+
+def compiled_apart(networks: translator.OneStageTranslator) -> translator.OneStageTranslator:
+  """`networks`, whose training is a compiled program of its own, the same in all phases and files."""
+  step, eps = translator_step(networks.settings), networks.settings.generator_eps
+  of_translator = lambda tree: {name: tree[name] for name in TRANSLATOR if name in tree}
+
+  def train(now, grads, draws, batch):
+    part = {kind: of_translator(tree) for kind, tree in now.items()}
+    trained, metrics = step(eps, part, of_translator(grads), draws, batch)
+    return {kind: {**tree, **trained[kind]} for kind, tree in now.items()}, metrics
+
+  networks._train = train
+  return networks
+
+
 class Steps:
   """The compiled parts of a file's steps; files that differ in the generator's epsilon alone share them.
 
-  What trains the translator is a program of its own, as it is the same in every phase: the step hands over
-  the gradient.
+  A step hands over the gradient that it has for the translator, which trains outside of it.
   """
 
   def __init__(self, case: Case):
-    self.method, rate = recorded_method(case), lambda step: float(case.lr)
-    networks = self.method.auxiliary.__self__
-    self.auxiliary = networks.auxiliary(rate)._replace(
+    self.method, self.rate = recorded_method(case), lambda step: float(case.lr)
+    self.auxiliary = self.method.auxiliary(self.rate)._replace(
       update=lambda now, grads, draws, batch: (now, {"grads": grads}),
       draw=lambda key, batch: batch["translator"],
     )
@@ -220,26 +248,13 @@ class Steps:
       image_std=imagenet.STD,
     )
     self.tx = optimizer.build(
-      rate,
+      self.rate,
       weight_decay=float(case.weight_decay),
       groups=(optimizer.Group("^(decoder|heads_cam)", float(case.head_lr_mult)),),
       start_steps=self.method.start_steps,
     )
     self.rule = teacher_lib.Rule(float(case.alpha))
     self.of_phase = functools.cache(self._of_phase)
-
-    @jax.jit
-    def train(eps, *arguments):
-      settings = dataclasses.replace(networks.settings, generator_eps=eps)
-      same = translator.OneStageTranslator(
-        settings,
-        num_levels=len(networks.affines),
-        embedding_dim=networks.embedding_dim,
-        affine_start=networks.affine_start,
-      )
-      return same.auxiliary(rate).update(*arguments)
-
-    self.train_translator = train
 
   def _of_phase(self, phase: int):
     options = dict(teacher_rule=self.rule, auxiliary=self.auxiliary, phase=phase)
@@ -265,15 +280,11 @@ class Steps:
     params = auxiliary_params(case, shapes["params"])
     return {**zeros, "params": jax.tree.map(jnp.asarray, params)}
 
-  def __call__(self, case: Case, t: int, now: state.TrainState):
+  def __call__(self, case: Case, t: int, now: state.TrainState, update):
     batch = recorded_batch(case, t)
     after, metrics = self.of_phase(self.method.phase(t))(now, batch)
-    trained, more = self.train_translator(
-      generator_eps(case),
-      now.auxiliary,
-      metrics.pop("grads"),
-      batch["translator"],
-      with_unit_images(batch),
+    trained, more = update(
+      now.auxiliary, metrics.pop("grads"), batch["translator"], with_unit_images(batch)
     )
     return after.replace(auxiliary=trained), metrics | more
 
@@ -294,9 +305,11 @@ def run(name: str):
   """The states before and after every step, and the metrics."""
   case = golden_cases.load(golden_cases.ROOT / f"{name}.npz")
   steps = steps_of(case)
+  networks = compiled_apart(recorded_method(case).auxiliary.__self__)
+  update = networks.auxiliary(steps.rate).update
   states, metrics = [steps.start(case)], []
   for t in range(len(case.raw_img)):
-    now, measured = steps(case, t, states[-1])
+    now, measured = steps(case, t, states[-1], update)
     states.append(now)
     metrics.append(measured)
   return case, states, metrics
