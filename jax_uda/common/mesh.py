@@ -74,8 +74,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-  """Axis 0 split over the devices."""
-  return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
+  """Axis 0 split over all axes of the mesh."""
+  return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
 def is_main_process() -> bool:

@@ -3,20 +3,23 @@
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import jax
-from jax.sharding import Mesh
+if TYPE_CHECKING:
+  from jax.sharding import Mesh
 
 _TRACED_FOR: contextvars.ContextVar[str] = contextvars.ContextVar("traced_for", default="")
 
 
 def name() -> str:
   """The platform of the mesh that is traced for, else of JAX's default devices: "cpu", "gpu", "tpu"."""
+  import jax  # not before it is asked for: recipes are read without JAX
+
   return _TRACED_FOR.get() or jax.default_backend()
 
 
 @contextlib.contextmanager
-def traced_for(mesh: Mesh) -> Iterator[None]:
+def traced_for(mesh: "Mesh") -> Iterator[None]:
   """Inside, `name` is the platform of these devices, which need not be there (`--mode=plan`)."""
   token = _TRACED_FOR.set(mesh.devices.flat[0].platform)
   try:

@@ -20,6 +20,8 @@ from jax_uda.run import settings as settings_lib
 from jax_uda.run.report import runs
 
 pytest.importorskip("safetensors")
+# Of a method without a foundation model.
+LEARNER = types.SimpleNamespace(method=types.SimpleNamespace(foundation=None))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_auxiliary_networks_are_carried_over_beside_weights_from_a_file(
 ):
   config = make_config(init_weights="resnet.pth", init_auxiliary="translator")
   settings = types.SimpleNamespace(start=settings_lib.start_of(config))
-  exp = types.SimpleNamespace(settings=settings, initial_state=lambda: ["start"])
+  exp = types.SimpleNamespace(settings=settings, initial_state=lambda: ["start"], learner=LEARNER)
   monkeypatch.setattr(start, "from_file", lambda exp, state, workdir: [*state, "file"])
   monkeypatch.setattr(start, "_other_run", lambda *_: contextlib.nullcontext())
   monkeypatch.setattr(start, "_with_auxiliary", lambda state, others: [*state, "auxiliary"])
@@ -172,7 +174,7 @@ def test_every_start_says_where_the_networks_come_from(make_config, tmp_path, mo
     ),
   ):
     settings = types.SimpleNamespace(start=settings_lib.start_of(make_config(**changes)))
-    exp = types.SimpleNamespace(settings=settings, initial_state=lambda: None)
+    exp = types.SimpleNamespace(settings=settings, initial_state=lambda: None, learner=LEARNER)
     start.initialise(exp, tmp_path / "run")
     assert capsys.readouterr().out == f"networks: {line}\n"
 

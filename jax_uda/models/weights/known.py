@@ -42,6 +42,7 @@ KNOWN = (
     r"dinov2_vit\w14_adapter",
     r"dinov2_vit\w14_adapter.*",
     "the adapter pre-training of VFM-UDA++'s authors",
+    "MIT",
     instead=(
       "Without the adapter pre-training, the file of DINOv2 without registers, NAME_pretrain.pth, fills the "
       "ViT and leaves the adapter random"
