@@ -48,10 +48,10 @@ def test_a_program_too_large_for_a_chip_says_how_much_it_needs():
   config = (
     list(config_lib.stage_configs(config).values())[-1].copy_and_resolve_references().unlock()
   )
-  config.batch_size, config.data.crop_size = 512, (256, 256)
+  config.batch_size, config.data.crop_size, config.compute_dtype = 512, (256, 256), "float32"
   refused = plan.of_run(config.lock(), "large", mesh)
   assert refused.fits is False and refused.peak > refused.memory
-  assert refused.remedies[0] == "--config.gradient_by_groups=True"  # bfloat16 is the default there
+  assert refused.remedies[0] == "--config.compute_dtype=bfloat16"
 
 
 def test_an_unknown_slice_is_refused_with_those_that_exist():
