@@ -14,6 +14,9 @@ from jax_uda.run import config as config_lib
 from jax_uda.run import config_diff, recipes
 
 COMMANDS = sorted({row.command for row in ROWS})
+# Those that the docstrings print; the others have further arguments of their tables.
+PRINTED = sorted({row.command for row in ROWS if not row.arguments})
+VARIANTS = [command for command in COMMANDS if command not in PRINTED]
 # Numbers in place of names: `-k` chooses tests by the names of methods.
 NUMBERS = [f"command {number}" for number in range(len(COMMANDS))]
 RECIPES = [
@@ -123,8 +126,19 @@ def test_an_argument_that_is_no_choice_is_refused_with_the_known_ones(argument):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", COMMANDS, ids=NUMBERS)
-def test_a_documented_command_runs_in_small(command, tmp_path):
+@pytest.mark.parametrize("command", PRINTED, ids=range(len(PRINTED)))
+def test_a_printed_command_runs_in_small(command, tmp_path):
+  run_in_small(command, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", VARIANTS, ids=range(len(VARIANTS)))
+def test_a_variant_of_a_printed_command_runs_in_small(command, tmp_path):
+  run_in_small(command, tmp_path)
+
+
+def run_in_small(command, tmp_path):
+  """Runs a command word for word, but for `smoke` and its folders."""
   flags = [f"{word},smoke" if word.startswith("--config=") else word for word in words(command)]
   flags = [f"--workdir={tmp_path / 'run'}" if w.startswith("--workdir=") else w for w in flags]
   # One device, as users have, and no time spent on fast programs.
