@@ -35,6 +35,7 @@ PURPOSES = {
   "events.out.tfevents*": "the log for TensorBoard",
   "results.json": "the scores of the run",
   "confusion.npz": "the confusion counts of the report",
+  "figures.json": "the step whose figures are drawn",
   "examples.npz": "the example images of the report",
   "prototypes.npz": "the prototypes of the report",
   "projection_start.npz": "the embeddings before the training",
