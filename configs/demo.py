@@ -9,7 +9,7 @@ the method asked for). All see the same source images, augmentation and class we
 
 The settings of self-training were chosen on drawn domains of seed 100 in eight runs (threshold, jitter
 strength, end of the learning-rate decay, the images from which ClassMix takes classes, weights per batch
-or per pixel); those of the other methods were not searched. The README reports domains of seed 1.
+or per pixel); those of the other methods were not searched. docs/results.md reports domains of seed 1.
 
 The settings of a method are in its stage: --config.stages.self_training.method.self_training.pseudo_threshold=0.8.
 

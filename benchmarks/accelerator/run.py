@@ -16,7 +16,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
-# Processes per part, the most valuable first. Those of `parity` and `prepared` parts start at once.
+# Processes per part, the most valuable first.
 PARTS = {
   "steps": (
     "dacs_vit_large",

@@ -1,8 +1,8 @@
 """Data parallelism: one jitted program over a mesh whose axes `data` and `fsdp` split the batch.
 
-Programs are written for the global batch. With the batch sharded and the state
-replicated, statistics, prototypes and losses are those of the global batch by
-construction and XLA places the collectives. (`jax.pmap` is the older spelling
+Programs are written for the global batch. Statistics, prototypes and losses are those of
+the global batch by construction, and XLA places the collectives. The state is on every device, but
+for what `jax_uda.step.sharding` splits over `fsdp`. (`jax.pmap` is the older spelling
 of this and is not needed.)
 """
 

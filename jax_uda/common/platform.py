@@ -18,6 +18,11 @@ def name() -> str:
   return _TRACED_FOR.get() or jax.default_backend()
 
 
+def automatic_dtype(platform: str) -> str:
+  """What `config.compute_dtype = "auto"` is on a platform."""
+  return "float32" if platform == "cpu" else "bfloat16"
+
+
 @contextlib.contextmanager
 def traced_for(mesh: "Mesh") -> Iterator[None]:
   """Inside, `name` is the platform of these devices, which need not be there (`--mode=plan`)."""

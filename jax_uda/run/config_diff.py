@@ -72,7 +72,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   there = {**_defaults_since(there, here), **there}
   for values in (there, here):
     if values.get("compute_dtype") == "auto":
-      values["compute_dtype"] = "float32" if platform.name() == "cpu" else "bfloat16"
+      values["compute_dtype"] = platform.automatic_dtype(platform.name())
   has_fields = lambda group: any(name.startswith(f"{group}.") for name in (*there, *here))
   is_free = lambda field: any(field == free or field.startswith(f"{free}.") for free in FREE_FIELDS)
   show = lambda values, field: repr(values[field]) if field in values else "nothing"

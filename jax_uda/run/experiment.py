@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jax_uda import methods, models
 from jax_uda.common import mesh as mesh_lib
-from jax_uda.common import paths, registry
+from jax_uda.common import paths, platform, registry
 from jax_uda.data.datasets import catalog
 from jax_uda.data.pipeline import batching, stored_labels
 from jax_uda.data.pipeline.examples import LabelledExamples, TargetExample
@@ -166,8 +166,7 @@ def dtype_of(name: str, mesh: Mesh) -> jnp.dtype:
   Raises:
     SettingError: The name is unknown.
   """
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
-  dtypes = DTYPES | {"auto": DTYPES["float32" if on_cpu else "bfloat16"]}
+  dtypes = DTYPES | {"auto": DTYPES[platform.automatic_dtype(mesh.devices.flat[0].platform)]}
   return registry.lookup(dtypes, name, "compute_dtype")
 
 

@@ -1,7 +1,7 @@
 """Which device holds which part of a state: the rule of fully sharded data parallelism (FSDP).
 
 Zhao et al., "PyTorch FSDP", 2023, and Rajbhandari et al., "ZeRO", 2020: what is as large as the network is split over the
-devices of the mesh's `fsdp` axis, and gathered layer by layer where it is needed, by XLA.
+devices of the mesh's `fsdp` axis; XLA gathers it where it is needed.
 """
 
 import math
@@ -36,9 +36,11 @@ def of_state(mesh: Mesh, state: TrainState) -> TrainState:
   """The sharding of each array of a state: networks and optimizer are split, all else is everywhere."""
   split = lambda tree: jax.tree.map(lambda x: of_array(mesh, x), tree)
   whole = lambda tree: jax.tree.map(lambda _: mesh_lib.replicated(mesh), tree)
-  names = [field for field in state.__dataclass_fields__]
   return state.replace(
-    **{name: (split if name in SPLIT else whole)(getattr(state, name)) for name in names}
+    **{
+      name: (split if name in SPLIT else whole)(getattr(state, name))
+      for name in state.__dataclass_fields__
+    }
   )
 
 

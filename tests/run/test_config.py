@@ -1,12 +1,13 @@
 """The fields of a run: stages, texts from the command line, arguments, differences."""
 
 import copy
+import types
 
-import jax
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from jax_uda.common import registry
+from jax_uda.common import platform, registry
 from jax_uda.common.registry import SettingError
 from jax_uda.run import arguments, changes, config_diff
 from jax_uda.run import config as config_lib
@@ -165,9 +166,11 @@ def test_differences_name_the_fields_that_decide_the_parameters():
 
 def test_an_automatic_dtype_is_the_one_that_this_machine_takes():
   auto, single, low = ({"compute_dtype": name} for name in ("auto", "float32", "bfloat16"))
-  if jax.default_backend() == "cpu":
-    assert not config_diff.differences(single, auto) and not config_diff.differences(auto, single)
-    assert config_diff.differences(low, auto)
+  for kind, same, other in (("cpu", single, low), ("gpu", low, single)):
+    mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(platform=kind)]))
+    with platform.traced_for(mesh):
+      assert not config_diff.differences(same, auto) and not config_diff.differences(auto, same)
+      assert config_diff.differences(other, auto)
 
 
 def test_a_part_of_a_method_without_settings_makes_a_difference():

@@ -163,8 +163,8 @@ class Block(nn.Module):
     """Maps [B, H, W, D] to the same shape; `drop_path` is the rate in training."""
     never = not train or (isinstance(drop_path, float) and drop_path == 0)
     drop = lambda y: y if never else DropPath()(y, drop_path)
-    attention = Attention(self.num_heads, self.sr_ratio, dtype=self.dtype, name="attn")
-    x = x + drop(attention(_norm(BLOCK_EPS, self.dtype, "norm1")(x)))
+    attend = Attention(self.num_heads, self.sr_ratio, dtype=self.dtype, name="attn")
+    x = x + drop(attend(_norm(BLOCK_EPS, self.dtype, "norm1")(x)))
     mlp = MixFFN(self.mlp_ratio * x.shape[-1], self.depthwise, dtype=self.dtype, name="mlp")
     return x + drop(mlp(_norm(BLOCK_EPS, self.dtype, "norm2")(x)))
 

@@ -116,7 +116,7 @@ def of_run(config: ConfigDict, title: str, mesh: Mesh) -> Plan:
     peak=int(used),
     state=sum(map(_on_a_device, jax.tree.leaves(parts.state))),
     largest_split=max(
-      (x.size * 4 for x in jax.tree.leaves(parts.state) if _on_a_device(x) < _whole(x)), default=0
+      (_whole(x) for x in jax.tree.leaves(parts.state) if _on_a_device(x) < _whole(x)), default=0
     ),
     batch=sum(map(_on_a_device, jax.tree.leaves(parts.batch))),
     operations=num_operations,

@@ -48,7 +48,7 @@ def test_lengths_made_even_change_nothing(queries, keys, monkeypatch):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, even)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about processors")
 def test_a_processor_has_no_fused_kernel():
-  if jax.default_backend() == "cpu":
-    args = [a.astype(jnp.bfloat16) for a in inputs(8, 8)]
-    assert not attention._fuses(*args)
+  args = [a.astype(jnp.bfloat16) for a in inputs(8, 8)]
+  assert not attention._fuses(*args)
